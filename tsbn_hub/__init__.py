@@ -1,0 +1,41 @@
+"""One network, many vision tasks: task-specific normalization with sigmoid gates for timm and the Hugging Face Hub.
+
+Importing this package registers an `<arch>_tsbn` name with timm for every architecture that has a norm layer.
+"""
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+from .models import register_timm_architectures
+
+if TYPE_CHECKING:
+    from .analysis import importance_matrix
+    from .models import from_pretrained, register, save_pretrained
+    from .norms import convert
+    from .training import param_groups
+
+__version__ = "0.1.0"
+
+_HOMES = {
+    "convert": "norms",
+    "from_pretrained": "models",
+    "importance_matrix": "analysis",
+    "param_groups": "training",
+    "register": "models",
+    "save_pretrained": "models",
+}
+
+__all__ = [*_HOMES, "__version__"]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(importlib.import_module(f".{_HOMES[name]}", __name__), name)
+
+
+def __dir__() -> list[str]:
+    return __all__
+
+
+register_timm_architectures()

@@ -1,0 +1,29 @@
+"""The method: norms with gates and statistics per task, and how a network gets and loses them."""
+
+from .batch_norm import SharedBatchNorm, TaskBatchNorm
+from .convert import convert
+from .gating import gated_norms
+from .kernels import register_batch_norm, register_norm
+from .selection import TaskSelector
+from .statistics import freeze_batch_norm, reestimate_statistics
+from .synchronization import convert_sync_batchnorm
+from .task_module import TaskModule
+from .task_norm import NormOptions, TaskNorm
+from .task_parameters import TaskParameters
+
+__all__ = [
+    "NormOptions",
+    "SharedBatchNorm",
+    "TaskBatchNorm",
+    "TaskModule",
+    "TaskNorm",
+    "TaskParameters",
+    "TaskSelector",
+    "convert",
+    "convert_sync_batchnorm",
+    "freeze_batch_norm",
+    "gated_norms",
+    "reestimate_statistics",
+    "register_batch_norm",
+    "register_norm",
+]

@@ -1,0 +1,187 @@
+"""BatchNorm with running statistics and gates per task, and BatchNorm that the tasks share."""
+
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from .kernels import after_batch_norm
+from .selection import TaskSelector
+from .synchronization import should_synchronize, synchronized_batch_norm
+from .task_norm import NormOptions, TaskNorm
+from .task_parameters import StateDict, copy_members
+
+_STATISTICS = ("running_mean", "running_var", "num_batches_tracked")
+
+
+class _BatchNorm(nn.Module):
+    """What both have in common: one call of the native kernel, with one set of statistics.
+
+    Attributes:
+        frozen: In training, too, normalise by the running statistics and leave them as they are.
+        synchronized: In training, take the statistics of the joined batch of all processes of `process_group`.
+    """
+
+    running_mean: Tensor | None
+    running_var: Tensor | None
+    num_batches_tracked: Tensor | None
+    momentum: float | None
+    eps: float
+    frozen: bool
+    synchronized: bool
+    process_group: Any
+
+    def _adopt(self, norm: nn.Module) -> None:
+        self.plain_class = type(norm)
+        self.after = after_batch_norm(self.plain_class)
+        self.frozen = False
+        self.synchronized = isinstance(norm, nn.SyncBatchNorm)
+        self.process_group = getattr(norm, "process_group", None)
+
+    def _batch_norm(
+        self, x: Tensor, weight: Tensor | None, bias: Tensor | None, index: int | Tensor | None, update: bool = True
+    ) -> Tensor:
+        """Normalise by the statistics of a row (None: the only ones) and, in training, update them."""
+        mean, var = self.running_mean, self.running_var
+        training = (self.training and not self.frozen) or mean is None
+        update = update and training and mean is not None
+        if mean is not None and var is not None and index is not None:
+            mean, var = mean[index], var[index]
+        if training and not update:
+            mean = var = None
+        momentum = self._count_batch(index) if update else 0.0
+        if training and self.synchronized and should_synchronize(self.process_group):
+            y = synchronized_batch_norm(x, mean, var, weight, bias, momentum, self.eps, self.process_group)
+        else:
+            y = F.batch_norm(x, mean, var, weight, bias, training, momentum, self.eps)
+        if update and isinstance(index, Tensor):
+            # Picked by a tensor, the row is a copy.
+            self.running_mean[index], self.running_var[index] = mean, var  # type: ignore[index]
+        return y if self.after is None else self.after(self, y)
+
+    def _count_batch(self, index: int | Tensor | None) -> float:
+        """Count the batch, and return how much it weighs in the running statistics."""
+        count = self.num_batches_tracked
+        if count is not None:
+            if index is None:
+                count += 1
+            else:
+                count[index] += 1
+                count = count[index]
+        if self.momentum is not None:
+            return self.momentum
+        return 0.0 if count is None else 1.0 / float(count)
+
+
+class TaskBatchNorm(TaskNorm, _BatchNorm):
+    r"""BatchNorm with running statistics and a gate per task.
+
+    .. math:: y = \sigma(a_t) \odot \left(\gamma \odot \frac{x - \mu_t}{\sqrt{v_t + \epsilon}} + \beta\right)
+
+    Like `TaskNorm`, and `running_mean` and `running_var` are (T, C), `num_batches_tracked` is (T,). A forward for one
+    task reads and updates that task's row alone.
+
+    Source: arXiv 2512.20420, section 3.
+    """
+
+    def __init__(self, norm: nn.Module, selector: TaskSelector, options: NormOptions) -> None:
+        super().__init__(norm, selector, options)
+        self._adopt(norm)
+        tasks = len(selector.tasks)
+        for name in _STATISTICS:
+            plain = getattr(self, name, None)
+            if plain is not None:
+                self.register_buffer(name, plain.expand(tasks, *plain.shape).clone())
+
+    def _find_kernel(self) -> None:
+        self.after = after_batch_norm(self.plain_class)
+
+    def normalize(self, x: Tensor, index: int | Tensor) -> Tensor:
+        """The norm of samples that are all for one task."""
+        return self._batch_norm(x, *self.gated_affine(index), index)
+
+    def stacked_names(self) -> list[str]:
+        """The parameters of all tasks, and the statistics."""
+        return super().stacked_names() + [name for name in _STATISTICS if getattr(self, name, None) is not None]
+
+    def new_rows(self) -> dict[str, Tensor]:
+        """The rows of a task that has learned nothing yet."""
+        rows = super().new_rows()
+        for name in _STATISTICS:
+            if getattr(self, name, None) is not None:
+                rows[name] = torch.full_like(getattr(self, name)[:1], 1 if name == "running_var" else 0)
+        return rows
+
+    def fold(self, row: int) -> nn.Module:
+        """The plain norm that computes what this one does for one task."""
+        plain = super().fold(row)
+        for name in ("frozen", "synchronized"):
+            vars(plain).pop(name, None)
+        for name in _STATISTICS:
+            if getattr(self, name, None) is not None:
+                plain.register_buffer(name, getattr(self, name)[row].clone())
+        return plain
+
+    def _is_plain(self, state_dict: StateDict, prefix: str) -> bool:
+        mean = state_dict.get(prefix + "running_mean")
+        return mean.ndim == 1 if mean is not None else super()._is_plain(state_dict, prefix)
+
+    def _adapt_plain(self, state_dict: StateDict, prefix: str, error_messages: list[str]) -> None:
+        super()._adapt_plain(state_dict, prefix, error_messages)
+        for name in _STATISTICS:
+            stacked = getattr(self, name, None)
+            if stacked is None:
+                continue
+            plain = state_dict.get(prefix + name)
+            if plain is None:
+                if name == "num_batches_tracked":
+                    # Some checkpoints have none; torch's own norms accept these, too.
+                    state_dict[prefix + name] = stacked.clone()
+            elif plain.ndim == stacked.ndim - 1:
+                state_dict[prefix + name] = plain.expand_as(stacked).clone()
+
+
+class SharedBatchNorm(_BatchNorm):
+    """A BatchNorm without gates in a network whose other norms have them.
+
+    After the fork, where the tasks' features differ, it normalises each task's samples by themselves, and updates its
+    statistics once a task. Before the fork, the batch counts once a step, however many tasks pass it.
+    """
+
+    def __init__(self, norm: nn.Module, selector: TaskSelector) -> None:
+        super().__init__()
+        copy_members(norm, self)
+        self.selector = selector
+        self._adopt(norm)
+
+    def forward(self, x: Tensor) -> Tensor:
+        weight, bias = self.weight, self.bias
+        selection = self.selector.current()
+        if self.training and selection.forked and selection.chunks:
+            return torch.cat([self._batch_norm(part, weight, bias, None) for _, part in selection.split(x)])
+        counted = selection.repeated and not selection.forked
+        return self._batch_norm(x, weight, bias, None, update=not counted)
+
+    def fold(self) -> nn.Module:
+        """The plain norm that it replaced."""
+        plain = self.plain_class.__new__(self.plain_class)
+        copy_members(self, plain)
+        for name in ("selector", "plain_class", "after", "frozen", "synchronized"):
+            vars(plain).pop(name, None)
+        return plain
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {key: value for key, value in vars(self).items() if key != "after"}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        super().__setstate__(state)
+        self.after = after_batch_norm(self.plain_class)
+
+    def _load_from_state_dict(self, state_dict: StateDict, prefix: str, *args: Any) -> None:
+        if self.num_batches_tracked is not None:
+            state_dict.setdefault(prefix + "num_batches_tracked", self.num_batches_tracked)
+        super()._load_from_state_dict(state_dict, prefix, *args)
+
+    def extra_repr(self) -> str:
+        return f"{self.plain_class.__name__}({getattr(self, 'num_features', '')})"

@@ -1,0 +1,86 @@
+"""From a plain network to one with task norms."""
+
+import logging
+from collections.abc import Sequence
+
+from torch import nn
+
+from .batch_norm import SharedBatchNorm, TaskBatchNorm
+from .gating import Patterns, gated_norms
+from .kernels import is_batch_norm
+from .recomputation import remember_task_in_checkpoints
+from .selection import TaskSelector
+from .task_module import TaskModule, as_task_module
+from .task_norm import NormOptions, Style, TaskNorm
+
+_logger = logging.getLogger(__name__)
+
+
+def convert(
+    module: nn.Module,
+    tasks: Sequence[str],
+    norm: Style = "sigmoid",
+    gated: Patterns = None,
+    keep_affine: bool | None = None,
+    gate_init: float = 0.5,
+) -> TaskModule:
+    """Give a network task norms, in place. Its function stays the same, for every task.
+
+    Args:
+        module: Any network with norm layers.
+        tasks: Names of the tasks.
+        norm: "sigmoid": a gate per task and channel (TSσBN). "affine": a weight and bias per task (TSBN). "shared":
+            nothing per task (hard sharing).
+        gated: Which norms become task-specific. None: every BatchNorm, and of the other norms those of the blocks.
+            Otherwise fnmatch patterns on module names, as a list or separated by commas.
+        keep_affine: Keep the shared weight and bias beside the gates; None means True. Without them a gate is all that
+            scales a channel, and the network's function changes.
+        gate_init: A gate's value at the start, in (0, 1). With the affine kept, the function stays bit for bit at 0.5,
+            and to one rounding at other values.
+
+    Returns:
+        The network itself, which can now do what `TaskModule` says.
+
+    Raises:
+        ValueError: if a name or option is not allowed, a pattern matches nothing, the network has no norm, or it is
+            converted already.
+
+    Example:
+        >>> import torch
+        >>> from torch import nn
+        >>> from tsbn_hub import convert
+        >>> net = nn.Sequential(nn.Conv2d(3, 8, 3), nn.BatchNorm2d(8), nn.ReLU())
+        >>> net = convert(net, tasks=["depth", "edges"])
+        >>> {task: output.shape for task, output in net(torch.rand(1, 3, 8, 8)).items()}
+        {'depth': torch.Size([1, 8, 6, 6]), 'edges': torch.Size([1, 8, 6, 6])}
+        >>> net[1].gate_logits.shape
+        torch.Size([2, 8])
+    """
+    if isinstance(module, TaskModule):
+        raise ValueError(f"This {type(module).__name__} has task norms already, for {module.tasks}: use add_task.")
+    options = NormOptions(norm, keep_affine is not False, gate_init, affine_dropped_on_request=keep_affine is False)
+    selector = TaskSelector(tasks)
+    convert_norms(module, selector, options, gated_norms(module, gated))
+    return as_task_module(module, selector)
+
+
+def convert_norms(module: nn.Module, selector: TaskSelector, options: NormOptions, names: Sequence[str]) -> None:
+    """Replace the plain norms of a network, in place: those of these names by gated ones."""
+    if options.style == "shared":
+        return
+    if "" in names:
+        raise ValueError("A norm cannot be replaced in place by itself: put it into an nn.Sequential, and convert that.")
+    new: dict[int, nn.Module] = {}
+    for name, plain in list(module.named_modules(remove_duplicate=False)):
+        if id(plain) not in new:
+            if name in names:
+                norm_class = TaskBatchNorm if is_batch_norm(type(plain)) else TaskNorm
+                new[id(plain)] = norm_class(plain, selector, options)
+            elif is_batch_norm(type(plain)):
+                new[id(plain)] = SharedBatchNorm(plain, selector)
+            else:
+                continue
+        parent, _, child = name.rpartition(".")
+        module.get_submodule(parent)._modules[child] = new[id(plain)]
+    _logger.debug("%d of the norms of %s are gated.", len(set(names)), type(module).__name__)
+    remember_task_in_checkpoints()

@@ -1,0 +1,39 @@
+"""Gradient checkpointing recomputes a block in the backward pass, when the task of its forward is long gone.
+
+`torch.utils.checkpoint.checkpoint` is the one door through which timm, and most models, ask for recomputation. Here it
+learns to remember the selections of the forward and to recompute under them; for forwards outside our models it does
+what it always did.
+"""
+
+import functools
+from collections.abc import Callable
+from typing import Any
+
+import torch
+import torch.utils.checkpoint
+
+from .selection import run_under, running_selections
+
+
+def remember_task_in_checkpoints() -> None:
+    """Make `torch.utils.checkpoint.checkpoint` recompute under the task of the forward. Further calls do nothing."""
+    checkpoint = torch.utils.checkpoint.checkpoint
+    if not hasattr(checkpoint, "__wrapped_by_tsbn_hub__"):
+        torch.utils.checkpoint.checkpoint = _remembering_task(checkpoint)
+
+
+def _remembering_task(checkpoint: Callable[..., Any]) -> Callable[..., Any]:
+    @functools.wraps(checkpoint)
+    def checkpoint_under_task(function: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+        if torch.compiler.is_compiling() or not running_selections():
+            return checkpoint(function, *args, **kwargs)
+        selections = running_selections()
+
+        def under_task(*args: Any, **kwargs: Any) -> Any:
+            with run_under(selections):
+                return function(*args, **kwargs)
+
+        return checkpoint(under_task, *args, **kwargs)
+
+    checkpoint_under_task.__wrapped_by_tsbn_hub__ = True  # type: ignore[attr-defined]
+    return checkpoint_under_task

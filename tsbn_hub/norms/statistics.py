@@ -1,0 +1,88 @@
+"""Running statistics: freezing them, and taking them anew from data."""
+
+from collections.abc import Iterable
+
+import torch
+from torch import Tensor, nn
+
+from .batch_norm import SharedBatchNorm, TaskBatchNorm
+from .task_module import TaskModule
+
+
+def freeze_batch_norm(module: nn.Module, frozen: bool = True) -> nn.Module:
+    """Fix every BatchNorm of a network, in place: statistics, gates and affine; or free them again.
+
+    timm's and torchvision's own functions do not see task norms.
+
+    Args:
+        module: A network with task norms.
+        frozen: False frees them.
+
+    Returns:
+        The network.
+    """
+    for norm in module.modules():
+        if isinstance(norm, TaskBatchNorm | SharedBatchNorm):
+            norm.frozen = frozen
+            for parameter in norm.parameters(recurse=False):
+                parameter.requires_grad_(not frozen)
+    return module
+
+
+@torch.no_grad()
+def reestimate_statistics(model: TaskModule, task: str, batches: Iterable[Tensor]) -> None:
+    """Take a task's running statistics anew, as the plain average over batches.
+
+    Useful after weights were averaged, or for a task that moves to other data. Only BatchNorms are in training mode
+    meanwhile; the statistics of other tasks, and those that tasks share, stay.
+
+    Args:
+        model: A network with task norms.
+        task: The task.
+        batches: Inputs of the model, on its device.
+
+    Raises:
+        ValueError: if there is no such task, or no batch.
+
+    Example:
+        >>> import torch, timm, tsbn_hub
+        >>> from tsbn_hub.norms import reestimate_statistics
+        >>> model = timm.create_model("test_resnet_tsbn", tasks=["left", "right"])
+        >>> reestimate_statistics(model, "left", [torch.rand(8, 3, 64, 64) for _ in range(2)])
+        >>> model.bn1.num_batches_tracked
+        tensor([2, 0])
+    """
+    row = model.task_selector.row(task)
+    norms = [norm for norm in model.modules() if isinstance(norm, TaskBatchNorm) and norm.running_mean is not None]
+    training = {module: module.training for module in model.modules()}
+    before = {norm: (norm.momentum, norm.frozen, _row_of_statistics(norm, row)) for norm in norms}
+    seen = False
+    try:
+        model.eval()
+        for norm in norms:
+            norm.training, norm.momentum, norm.frozen = True, None, False
+            _set_row_of_statistics(norm, row, norm.new_rows())
+        for x in batches:
+            model(x, task=task)
+            seen = True
+    finally:
+        for norm, (momentum, frozen, statistics) in before.items():
+            norm.momentum, norm.frozen = momentum, frozen
+            if not seen:
+                _set_row_of_statistics(norm, row, statistics)
+        for module, mode in training.items():
+            module.training = mode
+    if not seen:
+        raise ValueError("There was no batch to take statistics from; the statistics are unchanged.")
+
+
+_STATISTICS = ("running_mean", "running_var", "num_batches_tracked")
+
+
+def _row_of_statistics(norm: TaskBatchNorm, row: int) -> dict[str, Tensor]:
+    return {name: getattr(norm, name)[norm.rows(row)].clone() for name in _STATISTICS}
+
+
+def _set_row_of_statistics(norm: TaskBatchNorm, row: int, values: dict[str, Tensor]) -> None:
+    for name in _STATISTICS:
+        getattr(norm, name)[norm.rows(row)] = values[name]

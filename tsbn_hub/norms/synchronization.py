@@ -1,0 +1,93 @@
+"""BatchNorm over the joined batch of all processes.
+
+torch's `nn.SyncBatchNorm` runs on accelerators alone, and both its converter and timm's know nothing of gates: torch's
+drops them silently. This one runs on every backend of torch.distributed, CPU and gloo included.
+"""
+
+from typing import Any
+
+import torch
+import torch.distributed as dist
+from torch import Tensor, nn
+
+
+def should_synchronize(process_group: Any = None) -> bool:
+    """Whether there is more than one process to join the batch of."""
+    return dist.is_available() and dist.is_initialized() and dist.get_world_size(process_group) > 1
+
+
+def _total(x: Tensor, process_group: Any) -> Tensor:
+    """The sum over all processes; its gradient is the sum of theirs."""
+    from torch.distributed.nn.functional import all_reduce
+
+    return all_reduce(x, group=process_group if process_group is not None else dist.group.WORLD)
+
+
+def synchronized_batch_norm(
+    x: Tensor,
+    running_mean: Tensor | None,
+    running_var: Tensor | None,
+    weight: Tensor | None,
+    bias: Tensor | None,
+    momentum: float,
+    eps: float,
+    process_group: Any = None,
+) -> Tensor:
+    """`F.batch_norm` in training, with the statistics of the joined batch.
+
+    Args:
+        x: (N, C, *), with any N on each process.
+        running_mean: (C,), updated in place, or None.
+        running_var: (C,), updated in place, or None.
+        weight: (C,) or None.
+        bias: (C,) or None.
+        momentum: How much this batch weighs in the running statistics.
+        eps: Added to the variance.
+        process_group: The processes; None for all.
+    """
+    dims = [dim for dim in range(x.ndim) if dim != 1]
+    shape = [1, -1] + [1] * (x.ndim - 2)
+    values = x.float() if x.dtype in (torch.float16, torch.bfloat16) else x
+    local = values.new_tensor([x.numel() / x.shape[1]])
+    sums = _total(torch.cat([values.sum(dims), local]), process_group)
+    count = sums[-1].detach()
+    if count <= 1:
+        raise ValueError(f"Expected more than 1 value per channel when training, got input size {tuple(x.shape)}")
+    mean = sums[:-1] / count
+    centered = values - mean.view(shape)
+    var = _total(centered.square().sum(dims), process_group) / count
+    if running_mean is not None and running_var is not None:
+        with torch.no_grad():
+            running_mean.lerp_(mean.to(running_mean.dtype), momentum)
+            running_var.lerp_((var * count / (count - 1)).to(running_var.dtype), momentum)
+    y = centered * torch.rsqrt(var + eps).view(shape)
+    if weight is not None:
+        y = y * weight.view(shape)
+    if bias is not None:
+        y = y + bias.view(shape)
+    return y.to(x.dtype)
+
+
+def convert_sync_batchnorm(module: nn.Module, process_group: Any = None) -> nn.Module:
+    """Let every BatchNorm of a module take the statistics of the joined batch of all processes, in place.
+
+    Args:
+        module: A model with task norms or without.
+        process_group: The processes to join; None for all.
+
+    Returns:
+        The module. Call it before the model is wrapped for distributed training.
+    """
+    from .batch_norm import SharedBatchNorm, TaskBatchNorm
+    from .selection import TaskSelector
+
+    for parent in list(module.modules()):
+        for name, child in parent.named_children():
+            if isinstance(child, TaskBatchNorm | SharedBatchNorm):
+                child.synchronized, child.process_group = True, process_group
+            elif isinstance(child, nn.modules.batchnorm._BatchNorm):
+                shared = SharedBatchNorm(child, TaskSelector(["default"]))
+                shared.synchronized, shared.process_group = True, process_group
+                parent._modules[name] = shared
+    return module
+

@@ -1,0 +1,351 @@
+"""What a converted network can do, whatever it is: know its tasks, run one or all, fold one out."""
+
+import copy
+import functools
+import inspect
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any, NoReturn, TypeVar
+
+import torch
+from torch import Tensor, fx, nn
+from torch.utils import _pytree as pytree
+
+from .batch_norm import SharedBatchNorm
+from .selection import Selection, TaskSelector
+from .task_norm import TaskNorm
+from .task_parameters import StateDict, TaskParameters
+
+Tasks = str | Sequence[str] | Tensor
+Module = TypeVar("Module", bound=nn.Module)
+
+
+class TaskModule(nn.Module):
+    """A network with task norms. `convert` adds this to the network's own class.
+
+    Its forward takes a further keyword, `task`: a name, for that task's output; one name a sample, or an integer
+    tensor (B,) of rows, for one output a sample; an integer tensor without dimensions, for compiled and exported
+    graphs. Without it, and with no task set, a network of several tasks returns a dict with every task's output.
+    """
+
+    task_selector: TaskSelector
+    plain_class: type[nn.Module]
+
+    # --- the tasks ---
+
+    @property
+    def tasks(self) -> list[str]:
+        """The names of the tasks, in the order of the gates' rows."""
+        return list(self.task_selector.tasks)
+
+    @property
+    def task(self) -> str | None:
+        """The task that is set; the only task, where there is one; else None."""
+        return self.task_selector.task
+
+    def set_task(self, task: str | None) -> None:
+        """Run this task in every further forward that names none; None: all tasks.
+
+        Raises:
+            ValueError: if there is no such task.
+            RuntimeError: if another thread has set another one.
+        """
+        device = next((tensor.device for tensor in self.parameters()), None)
+        self.task_selector.set(task, device)
+
+    @contextmanager
+    def using_task(self, task: str) -> Iterator[None]:
+        """Within the block, and this thread, the network is that of one task.
+
+        Raises:
+            ValueError: if there is no such task.
+
+        Example:
+            >>> import torch, timm, tsbn_hub
+            >>> model = timm.create_model("test_resnet_tsbn", tasks=["left", "right"])
+            >>> with model.using_task("left"):
+            ...     model.forward_features(torch.rand(1, 3, 64, 64)).shape[:2]
+            torch.Size([1, 384])
+        """
+        row = self.task_selector.row(task)
+        with self.task_selector.run(Selection(row)):
+            yield
+
+    def add_task(self, task: str, like: str | None = None) -> None:
+        """Add a task at the end, in place. The parameters that it has a part of are new objects: rebuild the optimizer.
+
+        Args:
+            task: Its name.
+            like: An existing task to start from; None starts with fresh gates and statistics.
+
+        Raises:
+            ValueError: if the name is taken or not allowed, or there is no task `like`.
+        """
+        selector = self.task_selector
+        like_row = None if like is None else selector.row(like)
+        rows: list[int] = list(range(len(selector.tasks)))
+        tasks = [*selector.tasks, task]
+        selector.reset(tasks)
+        for module in self._task_parameters():
+            new = module.new_rows() if like_row is None else _copied_rows(module, like_row)
+            module.replace_rows([*rows, new])
+
+    def remove_task(self, task: str) -> None:
+        """Remove a task, in place. The parameters that it had a part of are new objects: rebuild the optimizer.
+
+        Raises:
+            ValueError: if there is no such task, or no other one.
+        """
+        selector = self.task_selector
+        removed = selector.row(task)
+        if len(selector.tasks) == 1:
+            raise ValueError(f"{task!r} is the model's only task, and cannot be removed.")
+        rows = [row for row in range(len(selector.tasks)) if row != removed]
+        for module in self._task_parameters():
+            module.replace_rows(rows)
+        selector.reset([selector.tasks[row] for row in rows])
+
+    def _task_parameters(self) -> list[Any]:
+        return [module for module in self.modules() if isinstance(module, TaskParameters)]
+
+    # --- the forward ---
+
+    def _forward(self, plain_forward: Any, *args: Any, task: Tasks | None = None, **kwargs: Any) -> Any:
+        selector = self.task_selector
+        if task is not None:
+            return self._forward_selected(plain_forward, task, *args, **kwargs)
+        if len(selector.tasks) == 1 or selector.running() is not None:
+            return plain_forward(self, *args, **kwargs)
+        if selector.is_set:
+            with selector.run(selector.selected()):
+                return plain_forward(self, *args, **kwargs)
+        if any(isinstance(value, fx.Proxy) for value in args):
+            raise RuntimeError(
+                f"A graph of modules holds one task, and this model has {selector.tasks}: model.set_task(...) first."
+            )
+        return self._forward_all(plain_forward, *args, **kwargs)
+
+    def _forward_all(self, plain_forward: Any, *args: Any, **kwargs: Any) -> dict[str, Any]:
+        """Every task's output: one task after another, or one pass where nothing in the network differs by task."""
+        if self.task_selector.shares_trunk:
+            with self.task_selector.run(Selection(index=None)):
+                return self._split_by_task(plain_forward(self, *args, **kwargs))
+        outputs = {}
+        for row, task in enumerate(self.task_selector.tasks):
+            with self.task_selector.run(Selection(row, repeated=row > 0)):
+                outputs[task] = plain_forward(self, *args, **kwargs)
+        return outputs
+
+    def _forward_selected(self, plain_forward: Any, task: Tasks, *args: Any, **kwargs: Any) -> Any:
+        selector = self.task_selector
+        if isinstance(task, str):
+            with selector.run(Selection(selector.row(task))):
+                return plain_forward(self, *args, **kwargs)
+        x, *others = args
+        if isinstance(task, Tensor) and task.ndim == 0:
+            with selector.run(Selection(task.to(x.device))):
+                return plain_forward(self, *args, **kwargs)
+        rows = self._rows(task, x)
+        # Sorted by task, every norm sees each task's samples as one slice.
+        order = sorted(range(len(rows)), key=rows.__getitem__)
+        chunks = tuple((row, rows.count(row)) for row in sorted(set(rows)))
+        back = [0] * len(order)
+        for position, sample in enumerate(order):
+            back[sample] = position
+        with selector.run(Selection(chunks=chunks)):
+            outputs = plain_forward(self, x[order], *others, **kwargs)
+        outputs = pytree.tree_map_only(Tensor, lambda output: output[back], outputs)
+        return self._output_of_rows(outputs, rows)
+
+    def _rows(self, task: Sequence[str] | Tensor, x: Any) -> list[int]:
+        """The row of every sample."""
+        if not isinstance(x, Tensor):
+            raise TypeError(f"One task a sample needs the batch as a tensor, not {type(x).__name__}.")
+        if len(task) != len(x):
+            raise ValueError(f"{len(task)} tasks for a batch of {len(x)} samples: give one name a sample.")
+        if not isinstance(task, Tensor):
+            return [self.task_selector.row(name) for name in task]
+        rows: list[int] = task.tolist()
+        if any(not 0 <= row < len(self.task_selector.tasks) for row in rows):
+            raise ValueError(f"Rows {sorted(set(rows))} for the {len(self.task_selector.tasks)} tasks {self.tasks}.")
+        return rows
+
+    def _split_by_task(self, outputs: Any) -> dict[str, Any]:
+        """The outputs of one pass for all tasks, by task."""
+        return dict.fromkeys(self.task_selector.tasks, outputs)
+
+    def _output_of_rows(self, outputs: Any, rows: list[int]) -> Any:
+        """The outputs of samples of several tasks, as they are returned."""
+        return outputs
+
+    def no_weight_decay(self) -> set[str]:
+        """Names of the parameters to leave out of weight decay: those of single tasks, and what the plain class says."""
+        plain = getattr(super(), "no_weight_decay", set)
+        norms = [(name, norm) for name, norm in self.named_modules() if isinstance(norm, TaskNorm)]
+        return set(plain()) | {
+            f"{name}.{stacked}"
+            for name, norm in norms
+            for stacked in norm.stacked_names()
+            if stacked in norm._parameters
+        }
+
+    # --- the plain network ---
+
+    def fold(self, task: str | None = None) -> nn.Module:
+        """The plain network that computes what this one does for a task: its own class, its own state-dict keys.
+
+        Args:
+            task: The task; it may be left out where there is one, or one is set.
+
+        Returns:
+            A copy, with memory of its own. It needs nothing of this package.
+
+        Raises:
+            ValueError: if there is no such task.
+            RuntimeError: if it is not said which task.
+
+        Example:
+            >>> import torch, timm, tsbn_hub
+            >>> model = timm.create_model("test_resnet_tsbn", tasks=["left", "right"], num_classes=10).eval()
+            >>> plain, x = model.fold("right"), torch.rand(1, 3, 64, 64)
+            >>> type(plain).__name__, torch.equal(plain(x), model(x, task="right"))
+            ('ResNet', True)
+        """
+        return self._fold(self._row_to_fold(task))
+
+    def _row_to_fold(self, task: str | None) -> int:
+        selected = self.task if task is None else task
+        if selected is None:
+            raise RuntimeError(f"This model has the tasks {self.tasks}: say which one to fold, as in fold({self.tasks[0]!r}).")
+        return self.task_selector.row(selected)
+
+    def _fold(self, row: int) -> nn.Module:
+        plain = copy.deepcopy(self)
+        for parent in list(plain.modules()):
+            for method in _FUSING:
+                if vars(parent).get(method) is _fold_first:
+                    del vars(parent)[method]
+        for name, module in list(plain.named_modules(remove_duplicate=False)):
+            if isinstance(module, TaskNorm):
+                _replace(plain, name, module.fold(row))
+            elif isinstance(module, SharedBatchNorm):
+                _replace(plain, name, module.fold())
+        return as_plain(plain)
+
+    def __prepare_scriptable__(self) -> nn.Module:
+        # TorchScript knows one task: its plain network, which costs nothing.
+        if self.task is None:
+            raise RuntimeError(f"TorchScript takes one task, and this model has {self.tasks}: model.set_task(...) first.")
+        return self.fold()
+
+    # --- loading, copying ---
+
+    def _load_from_state_dict(self, state_dict: StateDict, prefix: str, *args: Any) -> None:
+        self._check_task_entries(state_dict, prefix)
+        super()._load_from_state_dict(state_dict, prefix, *args)
+
+    def _check_task_entries(self, state_dict: StateDict, prefix: str) -> None:
+        """Refuse, before anything is changed, a state dict with some gates but not all, or with other tasks."""
+        norms = [(prefix + name + ".", norm) for name, norm in self.named_modules() if isinstance(norm, TaskNorm)]
+        gates = [name + "gate_logits" for name, norm in norms if norm.gate_logits is not None]
+        missing = [key for key in gates if key not in state_dict]
+        if missing and len(missing) < len(gates):
+            raise RuntimeError(
+                f"The checkpoint has gates for {len(gates) - len(missing)} of the {len(gates)} task norms of this "
+                f"model; missing are {', '.join(missing[:3])}{', …' if len(missing) > 3 else ''}. It was saved with "
+                "another `gated=`, or is not whole. (A plain checkpoint, with no gates at all, would be adapted.)"
+            )
+        for name, norm in norms:
+            for key in norm.stacked_names():
+                entry, own = state_dict.get(name + key), getattr(norm, key)
+                if entry is not None and entry.ndim == own.ndim and len(entry) != len(own):
+                    raise RuntimeError(
+                        f"The checkpoint has {len(entry)} tasks ({name + key} is {tuple(entry.shape)}), this model has "
+                        f"{len(own)}: {self.tasks}. Build the model with the checkpoint's tasks, then use add_task "
+                        "and remove_task."
+                    )
+
+    def __reduce_ex__(self, protocol: Any) -> Any:
+        # The class is made at run time: rebuild it from the plain one.
+        return _new_task_module, (self._task_class, self.plain_class), self.__getstate__()
+
+    def __getstate__(self) -> dict[str, Any]:
+        return dict(vars(self))
+
+    _task_class: type["TaskModule"]
+
+    @classmethod
+    def members_for(cls, plain_class: type[nn.Module]) -> dict[str, Any]:
+        """Further members of the class made for `plain_class`: wrappers of methods that not every class has."""
+        return {}
+
+
+def _new_task_module(task_class: type[TaskModule], plain_class: type[nn.Module]) -> TaskModule:
+    module_class = task_module_class(task_class, plain_class)
+    return module_class.__new__(module_class)
+
+
+@functools.cache
+def task_module_class(task_class: type[TaskModule], plain_class: type[nn.Module]) -> type[TaskModule]:
+    """The class of a network of class `plain_class` that can do what `task_class` says."""
+    plain_forward = plain_class.forward
+
+    # Tracers read a forward's arguments from what it wraps, callers from its signature.
+    @functools.wraps(plain_forward)
+    def forward(self: TaskModule, *args: Any, task: Tasks | None = None, **kwargs: Any) -> Any:
+        return self._forward(plain_forward, *args, task=task, **kwargs)
+
+    signature = inspect.signature(plain_forward)
+    keyword = inspect.Parameter("task", inspect.Parameter.KEYWORD_ONLY, default=None, annotation=Tasks | None)
+    parameters = list(signature.parameters.values())
+    at = next((at for at, each in enumerate(parameters) if each.kind is each.VAR_KEYWORD), len(parameters))
+    if "task" not in signature.parameters:
+        forward.__signature__ = signature.replace(parameters=[*parameters[:at], keyword, *parameters[at:]])  # type: ignore[attr-defined]
+    members = {
+        "forward": forward,
+        "plain_class": plain_class,
+        "_task_class": task_class,
+        "__module__": plain_class.__module__,
+        "__doc__": plain_class.__doc__,
+    }
+    members.update(task_class.members_for(plain_class))
+    return type(f"Tsbn{plain_class.__name__}", (task_class, plain_class), members)
+
+
+def as_task_module(module: nn.Module, selector: TaskSelector, task_class: type[TaskModule] = TaskModule) -> TaskModule:
+    """Let a network, in place, do what `task_class` says, and block what fuses norms by reading their weights."""
+    module.__class__ = task_module_class(task_class, type(module))
+    module.task_selector = selector  # type: ignore[assignment]
+    selector.shares_trunk = not any(isinstance(child, TaskNorm) for child in module.modules())
+    for parent in module.modules():
+        for method in _FUSING:
+            if hasattr(parent, method) and any(isinstance(child, TaskParameters) for child in parent.modules()):
+                vars(parent)[method] = _fold_first
+    return module  # type: ignore[return-value]
+
+
+def as_plain(module: nn.Module) -> nn.Module:
+    """Give a network its own class back, in place."""
+    assert isinstance(module, TaskModule)
+    module.__class__ = module.plain_class
+    del module.task_selector
+    return module
+
+
+_FUSING = ("fuse", "reparameterize", "switch_to_deploy")
+
+
+def _fold_first(*args: Any, **kwargs: Any) -> NoReturn:
+    raise RuntimeError(
+        "This module has task norms, whose gates and statistics a fusion would lose. Fold a task first, and fuse the "
+        "plain model: timm.utils.reparameterize_model(model.fold(task))."
+    )
+
+
+def _copied_rows(module: TaskParameters, row: int) -> dict[str, Tensor]:
+    return {name: getattr(module, name).detach()[module.rows(row)].clone() for name in module.stacked_names()}
+
+
+def _replace(root: nn.Module, name: str, new: nn.Module) -> None:
+    parent, _, child = name.rpartition(".")
+    root.get_submodule(parent)._modules[child] = new

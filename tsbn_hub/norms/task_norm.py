@@ -1,0 +1,253 @@
+"""Task norms: norm layers with a gate per task and channel."""
+
+import math
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import torch
+from torch import Tensor, nn
+
+from .kernels import kernel_of
+from .selection import TaskSelector
+from .task_parameters import StateDict, TaskParameters, copy_members, parameter
+
+Style = Literal["sigmoid", "affine", "shared"]
+
+
+@dataclass(frozen=True)
+class NormOptions:
+    """What a task norm keeps per task.
+
+    Args:
+        style: "sigmoid": a gate per channel, sigma(a_t) (TSσBN). "affine": a weight and bias per channel (TSBN).
+            "shared": nothing (hard sharing).
+        keep_affine: Whether the shared weight and bias stay beside the gates.
+        gate_init: A gate's value at the start, in (0, 1).
+        affine_dropped_on_request: The user asked for `keep_affine=False`: loading a plain checkpoint may drop its
+            affine without an error.
+
+    Raises:
+        ValueError: if an option is none of these.
+    """
+
+    style: Style = "sigmoid"
+    keep_affine: bool = True
+    gate_init: float = 0.5
+    affine_dropped_on_request: bool = False
+
+    def __post_init__(self) -> None:
+        if self.style not in ("sigmoid", "affine", "shared"):
+            raise ValueError(f'norm={self.style!r} is unknown. Known: "sigmoid" (TSσBN), "affine" (TSBN), "shared".')
+        if not 0.0 < self.gate_init < 1.0:
+            raise ValueError(f"gate_init={self.gate_init} is not a gate's value: it must lie in (0, 1), both excluded.")
+
+    @property
+    def logit_init(self) -> float:
+        """The gate logit at the start."""
+        return math.log(self.gate_init / (1.0 - self.gate_init))
+
+
+class TaskNorm(TaskParameters):
+    r"""A norm layer with a gate per task and channel, in place of a plain one.
+
+    .. math:: y = \sigma(a_t) \odot (\gamma \odot \hat x + \beta)
+
+    It is computed as :math:`(\sigma(a_t)\gamma) \odot \hat x + \sigma(a_t)\beta`: the native kernel of the plain norm
+    gets the gated affine, so a gate costs nothing. Input and output are those of the plain norm.
+
+    Args:
+        norm: The plain norm. Its parameters move into this module, under the names that they have.
+        selector: Says which task a forward is for; shared by the whole model.
+        options: What is kept per task.
+
+    Attributes:
+        gate_logits: (T, C), one row a task, for style "sigmoid"; else None.
+        weight: (C,) if the affine is kept, (T, C) for style "affine"; ones that nothing reads if it is dropped, for
+            code that asks a norm's weight for its device; None if the plain norm has none.
+        bias: (C,) if the affine is kept, (T, C) for style "affine"; else None.
+
+    Source: arXiv 2512.20420, section 3.
+    """
+
+    gate_logits: nn.Parameter | None
+    weight: Tensor | None
+    bias: Tensor | None
+
+    def __init__(self, norm: nn.Module, selector: TaskSelector, options: NormOptions) -> None:
+        super().__init__()
+        copy_members(norm, self)
+        self.plain_class = type(norm)
+        self.plain_affine = (norm.weight is not None, norm.bias is not None if hasattr(norm, "bias") else False)
+        self.selector = selector
+        self.options = options
+        self._find_kernel()
+        like = norm.weight if norm.weight is not None else self._tensor_like_gates(norm)
+        tasks, gates = len(selector.tasks), torch.ones(_channels(norm), device=like.device, dtype=_floating(like))
+        trained = norm.weight is None or norm.weight.requires_grad
+        if not hasattr(self, "bias"):
+            self.register_parameter("bias", None)
+        if options.style == "affine":
+            self.register_parameter("gate_logits", None)
+            weight = gates if norm.weight is None else norm.weight
+            bias = None if self.bias is None else parameter(self.bias.expand(tasks, -1), trained)
+            del self.weight, self.bias
+            self.weight = parameter(weight.expand(tasks, -1), trained)
+            self.bias = bias
+        else:
+            self.gate_logits = parameter((gates * options.logit_init).expand(tasks, -1), trained)
+            if not options.keep_affine:
+                if norm.weight is not None:
+                    del self.weight
+                    self.register_buffer("weight", gates, persistent=False)
+                self.bias = None
+            else:
+                with torch.no_grad():
+                    # New parameters: the plain norm keeps its own.
+                    for name in ("weight", "bias"):
+                        plain = getattr(self, name)
+                        if plain is not None:
+                            setattr(self, name, parameter(plain / self._gate_at_start(plain), plain.requires_grad))
+
+    def _tensor_like_gates(self, norm: nn.Module) -> Tensor:
+        return next((tensor for tensor in (*norm.parameters(), *norm.buffers())), torch.zeros(()))
+
+    def _gate_at_start(self, like: Tensor) -> Tensor:
+        return torch.sigmoid(torch.tensor(self.options.logit_init, dtype=like.dtype, device=like.device))
+
+    def _find_kernel(self) -> None:
+        self.kernel = kernel_of(self.plain_class)
+
+    def __getstate__(self) -> dict[str, Any]:
+        # A kernel is found again by the class: some are closures, which do not pickle.
+        return {key: value for key, value in vars(self).items() if key not in ("kernel", "after")}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        super().__setstate__(state)
+        self._find_kernel()
+
+    @property
+    def keeps_affine(self) -> bool:
+        """Whether the shared weight and bias stay beside the gates."""
+        return self.options.style == "sigmoid" and self.options.keep_affine
+
+    @property
+    def gates(self) -> Tensor:
+        """The gates sigma(a), (T, C), in (0, 1).
+
+        Raises:
+            RuntimeError: if this norm has a weight and bias per task instead (style "affine").
+        """
+        if self.gate_logits is None:
+            raise RuntimeError('A norm of style "affine" (TSBN) has no gates, but a weight and bias per task.')
+        return torch.sigmoid(self.gate_logits)
+
+    def gated_affine(self, index: int | Tensor) -> tuple[Tensor | None, Tensor | None]:
+        """The weight and bias, both (C,) or None, that the native kernel gets for a task."""
+        if self.gate_logits is None:
+            return self.weight[index], None if self.bias is None else self.bias[index]  # type: ignore[index]
+        gate = torch.sigmoid(self.gate_logits[index])
+        if not self.options.keep_affine:
+            return gate, None
+        weight = gate if self.weight is None else gate * self.weight
+        return weight, None if self.bias is None else gate * self.bias
+
+    def normalize(self, x: Tensor, index: int | Tensor) -> Tensor:
+        """The norm of samples that are all for one task."""
+        return self.kernel(self, x, *self.gated_affine(index))
+
+    def forward(self, x: Tensor) -> Tensor:
+        selection = self.selector.current()
+        if not selection.forked:
+            selection.forked = True
+        if selection.chunks:
+            return torch.cat([self.normalize(part, row) for row, part in selection.split(x)])
+        return self.normalize(x, selection.index)  # type: ignore[arg-type]
+
+    def stacked_names(self) -> list[str]:
+        """The parameters of all tasks: the gate logits, or the weight and bias of style "affine"."""
+        names = ["gate_logits"] if self.gate_logits is not None else ["weight", "bias"]
+        return [name for name in names if getattr(self, name) is not None]
+
+    def new_rows(self) -> dict[str, Tensor]:
+        """The rows of a task that has learned nothing yet."""
+        if self.gate_logits is not None:
+            return {"gate_logits": torch.full_like(self.gate_logits[:1], self.options.logit_init)}
+        rows = {"weight": torch.ones_like(self.weight[:1])}  # type: ignore[index,arg-type]
+        return rows if self.bias is None else {**rows, "bias": torch.zeros_like(self.bias[:1])}
+
+    @torch.no_grad()
+    def fold(self, row: int) -> nn.Module:
+        """The plain norm that computes what this one does for one task."""
+        plain = self.plain_class.__new__(self.plain_class)
+        copy_members(self, plain)
+        for name in ("selector", "options", "plain_class", "plain_affine", "kernel", "after"):
+            vars(plain).pop(name, None)
+        for name in ("gate_logits", "weight", "bias"):
+            plain._parameters.pop(name, None)
+            plain._buffers.pop(name, None)
+        plain._non_persistent_buffers_set.discard("weight")
+        weight, bias = self.gated_affine(row)
+        had_weight, had_bias = self.plain_affine
+        if not had_weight:
+            # The gate is an affine that the plain class is built without.
+            plain.affine = plain.elementwise_affine = True  # type: ignore[assignment]
+        if had_bias and bias is None:
+            bias = torch.zeros_like(weight)  # type: ignore[arg-type]
+        plain.register_parameter("weight", None if weight is None else parameter(weight))
+        plain.register_parameter("bias", None if bias is None else parameter(bias))
+        return plain
+
+    def _load_from_state_dict(self, state_dict: StateDict, prefix: str, *args: Any) -> None:
+        self._adapt_plain(state_dict, prefix, error_messages=args[-1])
+        super()._load_from_state_dict(state_dict, prefix, *args)
+
+    def _adapt_plain(self, state_dict: StateDict, prefix: str, error_messages: list[str]) -> None:
+        """Turn the entries of a plain norm, where these are, into those of this one that keep its function."""
+        tasks = len(self.selector.tasks)
+        weight, bias = state_dict.get(prefix + "weight"), state_dict.get(prefix + "bias")
+        if self.options.style == "affine":
+            for key, value in ((prefix + "weight", weight), (prefix + "bias", bias)):
+                if value is not None and value.ndim == 1:
+                    state_dict[key] = value.expand(tasks, -1).clone()
+            if weight is None and not self.plain_affine[0] and self._is_plain(state_dict, prefix):
+                state_dict[prefix + "weight"] = self.weight.detach()  # type: ignore[union-attr]
+            return
+        if prefix + "gate_logits" in state_dict or not self._is_plain(state_dict, prefix):
+            return
+        assert self.gate_logits is not None
+        state_dict[prefix + "gate_logits"] = torch.full_like(self.gate_logits, self.options.logit_init)
+        if self.options.keep_affine:
+            for key, value in ((prefix + "weight", weight), (prefix + "bias", bias)):
+                if value is not None:
+                    state_dict[key] = value / self._gate_at_start(value)
+        elif self.options.affine_dropped_on_request:
+            state_dict.pop(prefix + "weight", None)
+            state_dict.pop(prefix + "bias", None)
+        elif weight is not None:
+            error_messages.append(
+                f"{prefix[:-1]} has no shared affine to hold the plain checkpoint's weight and bias. Build the model "
+                "with keep_affine=True to keep the checkpoint's function, or with keep_affine=False to drop its affine."
+            )
+
+    def _is_plain(self, state_dict: StateDict, prefix: str) -> bool:
+        """Whether the state dict has entries of a plain norm here. A norm without any has nothing to tell by."""
+        return not any(self.plain_affine) or prefix + "weight" in state_dict
+
+    def extra_repr(self) -> str:
+        kept = ", affine dropped" if self.options.style == "sigmoid" and not self.options.keep_affine else ""
+        return f"{self.plain_class.__name__}({_channels(self)}), tasks={len(self.selector.tasks)}{kept}"
+
+
+def _channels(norm: nn.Module) -> int:
+    """The number of channels C of a norm."""
+    if getattr(norm, "weight", None) is not None:
+        return norm.weight.shape[-1]  # type: ignore[union-attr,return-value,index]
+    for name in ("num_features", "num_channels", "normalized_shape"):
+        size = getattr(norm, name, None)
+        if size is not None:
+            return size if isinstance(size, int) else math.prod(size)
+    raise TypeError(f"{type(norm).__name__} says nowhere how many channels it has: no weight, no num_features.")
+
+
+def _floating(tensor: Tensor) -> torch.dtype:
+    return tensor.dtype if tensor.is_floating_point() else torch.get_default_dtype()
