@@ -84,13 +84,13 @@ class TaskNorm(TaskParameters):
         like = norm.weight if norm.weight is not None else self._tensor_like_gates(norm)
         tasks, gates = len(selector.tasks), torch.ones(_channels(norm), device=like.device, dtype=_floating(like))
         trained = norm.weight is None or norm.weight.requires_grad
-        if not hasattr(self, "bias"):
+        if "bias" not in self._parameters:
+            vars(self).pop("bias", None)
             self.register_parameter("bias", None)
         if options.style == "affine":
             self.register_parameter("gate_logits", None)
             weight = gates if norm.weight is None else norm.weight
             bias = None if self.bias is None else parameter(self.bias.expand(tasks, -1), trained)
-            del self.weight, self.bias
             self.weight = parameter(weight.expand(tasks, -1), trained)
             self.bias = bias
         else:

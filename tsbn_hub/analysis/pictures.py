@@ -1,0 +1,48 @@
+"""Pictures of what the gates say."""
+
+from pathlib import Path
+
+from .importance import Importance
+
+
+def draw_importance(importance: Importance, path: str | Path) -> None:
+    """Draw the gates of every layer: each task's, sorted, and how far apart two tasks are.
+
+    Args:
+        importance: What `importance_matrix` returns.
+        path: The picture to write (.png, .pdf, .svg).
+
+    Raises:
+        ImportError: if matplotlib is not installed.
+    """
+    try:
+        from matplotlib.figure import Figure
+    except ImportError as error:
+        raise ImportError("Pictures need matplotlib: pip install 'tsbn_hub[pictures]'.") from error
+    names = list(importance.layers)
+    figure = Figure(figsize=(max(6.0, 1.0 + 0.45 * len(names)), 5.5), layout="constrained")
+    above, below = figure.subplots(2, 1, sharex=True, height_ratios=[3, 2])
+    offsets = [(row + 0.5) / len(importance.tasks) - 0.5 for row in range(len(importance.tasks))]
+    for row, task in enumerate(importance.tasks):
+        boxes = above.boxplot(
+            [importance.matrix[row, columns].numpy() for columns in importance.layers.values()],
+            positions=[at + 0.8 * offsets[row] for at in range(len(names))],
+            widths=0.7 / len(importance.tasks),
+            patch_artist=True,
+            flierprops={"markersize": 2},
+            medianprops={"color": "black"},
+        )
+        for box in boxes["boxes"]:
+            box.set_facecolor(f"C{row}")
+        above.plot([], [], "s", color=f"C{row}", label=task)
+    above.axhline(0.5, color="grey", linewidth=0.8, linestyle=":")
+    above.set_ylabel("gate σ(a)")
+    above.set_ylim(0, 1)
+    above.legend(loc="lower left", ncols=len(importance.tasks), fontsize="small")
+    above.set_title("What each task lets through")
+    spread = importance.matrix.amax(0) - importance.matrix.amin(0)
+    below.bar(range(len(names)), [spread[columns].mean().item() for columns in importance.layers.values()], color="grey")
+    below.set_ylabel("largest − smallest gate,\nmean over filters")
+    below.set_xticks(range(len(names)), names, rotation=60, ha="right", fontsize="small")
+    below.set_title("How differently the tasks use a layer's filters", fontsize="medium")
+    figure.savefig(str(path), dpi=120)

@@ -1,0 +1,36 @@
+"""Classification: one class an image."""
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+
+class Classification:
+    """One of K classes for each image.
+
+    Target: int64 (B,), from 0 to K - 1. Output: logits (B, K). Loss: cross-entropy. Metric: accuracy over the data
+    set, in [0, 1], higher is better.
+
+    Example:
+        >>> import torch
+        >>> from tsbn_hub.tasks import Classification
+        >>> task, logits, target = Classification(), torch.tensor([[2.0, 0.0], [0.0, 2.0]]), torch.tensor([0, 0])
+        >>> task.value(task.totals(logits, target))
+        0.5
+    """
+
+    metric = "accuracy"
+    higher_is_better = True
+
+    def loss(self, logits: Tensor, target: Tensor) -> Tensor:
+        """The mean cross-entropy of a batch, a scalar."""
+        return F.cross_entropy(logits.float(), target)
+
+    def totals(self, logits: Tensor, target: Tensor) -> Tensor:
+        """What the metric needs of a batch, (2,), float64: right answers and samples. Add them up over the data set."""
+        right = (logits.argmax(dim=1) == target).sum()
+        return torch.stack([right, right.new_tensor(len(target))]).double()
+
+    def value(self, totals: Tensor) -> float:
+        """The metric, from the totals of the data set; NaN if it has no sample."""
+        return (totals[0] / totals[1]).item()
