@@ -1,6 +1,6 @@
 """Load a trained model with timm alone (and our names), and look at what it predicts for held-out images.
 
-    python examples/predict.py runs/multi_digits
+python examples/predict.py runs/multi_digits
 """
 
 import argparse
@@ -23,7 +23,7 @@ def main() -> None:
 
     model = timm.create_model(f"local-dir:{folder}", pretrained=True).eval()
     data = MultiDigits("test")
-    samples = [data[at] for at in range(0, len(data), len(data) // 12)][:12]
+    samples = [data[at] for at in torch.randperm(len(data), generator=torch.Generator().manual_seed(0))[:12].tolist()]
     images = torch.stack([sample["image"] for sample in samples])
     with torch.inference_mode():
         predictions = {task: logits.argmax(1) for task, logits in model(images).items()}

@@ -9,10 +9,12 @@ from typing import TYPE_CHECKING, Any
 from .models import register_timm_architectures
 
 if TYPE_CHECKING:
-    from .analysis import importance_matrix
-    from .models import from_pretrained, register, save_pretrained
-    from .norms import convert
-    from .training import param_groups
+    from .analysis import importance_matrix as importance_matrix
+    from .models import from_pretrained as from_pretrained
+    from .models import register as register
+    from .models import save_pretrained as save_pretrained
+    from .norms import convert as convert
+    from .training import param_groups as param_groups
 
 __version__ = "0.1.0"
 

@@ -33,9 +33,20 @@ def run(architectures: list[str] | None, tasks: int = 1, workers: int = 2) -> in
         "TSBN_TASKS": str(tasks),
         "PYTHONPATH": str(Path(__file__).parent),
         "OMP_NUM_THREADS": "1",
+        "HF_HUB_OFFLINE": "1",
     }
     command = [sys.executable, "-m", "pytest", str(suite), "-p", "timm_plugin", "-q", "-n", str(workers)]
-    options = ["-p", "no:cacheprovider", "--rootdir", str(suite.parent), "-c", os.devnull, "--import-mode=importlib", "-W", "ignore"]
+    options = [
+        "-p",
+        "no:cacheprovider",
+        "--rootdir",
+        str(suite.parent),
+        "-c",
+        os.devnull,
+        "--import-mode=importlib",
+        "-W",
+        "ignore",
+    ]
     return subprocess.run([*command, *options], cwd=source.parent, env=environment).returncode
 
 

@@ -20,9 +20,7 @@ def source_of(package: str) -> Path:
     if not folder.is_dir():
         CACHE.mkdir(parents=True, exist_ok=True)
         command = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--no-binary", ":all:"]
-        done = subprocess.run(
-            [*command, "--dest", str(CACHE), f"{package}=={version}"], capture_output=True, text=True
-        )
+        done = subprocess.run([*command, "--dest", str(CACHE), f"{package}=={version}"], capture_output=True, text=True)
         archives = list(CACHE.glob(f"{package}-{version}.tar.gz"))
         if not archives:
             raise FileNotFoundError(f"pip could not download the source of {package} {version}: {done.stderr[-500:]}")

@@ -45,7 +45,17 @@ def pytest_configure(config):
     import torch
 
     torch.set_num_threads(1)
-    for marker in ("base", "forward", "backward", "cfg", "cfg_nonstd", "torchscript", "features", "fxforward", "fxbackward"):
+    for marker in (
+        "base",
+        "forward",
+        "backward",
+        "cfg",
+        "cfg_nonstd",
+        "torchscript",
+        "features",
+        "fxforward",
+        "fxbackward",
+    ):
         config.addinivalue_line("markers", f"{marker}: timm's own")
 
 
@@ -57,5 +67,5 @@ def pytest_collection_modifyitems(config, items):
 
 def _is_ours(item: pytest.Item) -> bool:
     name = getattr(item, "callspec", None) and item.callspec.params.get("model_name", "")
-    # Tests that download weights need the network.
-    return bool(name) and str(name).partition(".")[0] in _names and "pretrained" not in item.name.partition("[")[0]
+    downloads = ("test_model_inference", "test_model_load_pretrained", "test_model_features_pretrained")
+    return bool(name) and str(name).partition(".")[0] in _names and item.name.partition("[")[0] not in downloads

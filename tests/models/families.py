@@ -97,7 +97,9 @@ FAMILIES: dict[str, Small] = {
     "shvit": Small("shvit_s1", 32),
     "starnet": Small("starnet_s050", 32),
     "swiftformer": Small("swiftformer_xs", 224),
-    "swin_transformer": Small("swin_tiny_patch4_window7_224", 64, dict(img_size=64, window_size=4, depths=(1, 1, 2, 1))),
+    "swin_transformer": Small(
+        "swin_tiny_patch4_window7_224", 64, dict(img_size=64, window_size=4, depths=(1, 1, 2, 1))
+    ),
     "swin_transformer_v2": Small("swinv2_tiny_window8_256", 64, dict(img_size=64, window_size=4, depths=(1, 1, 2, 1))),
     "swin_transformer_v2_cr": Small("swinv2_cr_tiny_224", 64, dict(img_size=64, window_size=4, depths=(1, 1, 2, 1))),
     "tiny_vit": Small("tiny_vit_5m_224", 32),

@@ -71,7 +71,10 @@ def build_plain(small: Small) -> nn.Module:
 def load(small: Small, plain: nn.Module, **style: object) -> nn.Module:
     """The converted model with the plain one's weights, through timm's own loading."""
     return small.converted(
-        tasks=TASKS, pretrained=True, pretrained_cfg_overlay={"state_dict": dict(plain.state_dict()), "custom_load": False}, **style
+        tasks=TASKS,
+        pretrained=True,
+        pretrained_cfg_overlay={"state_dict": dict(plain.state_dict()), "custom_load": False},
+        **style,
     )
 
 
@@ -111,8 +114,7 @@ def test_a_task_is_its_folded_plain_model(family, style):
             assert_same(outputs[task], reloaded.eval()(x), f"fold of {task}, reloaded")
             assert_same(model(x, task=task), outputs[task], f"one call for {task}")
         assert any(
-            (one != other).any()
-            for one, other in zip(leaves(outputs["first"]), leaves(outputs["third"]), strict=True)
+            (one != other).any() for one, other in zip(leaves(outputs["first"]), leaves(outputs["third"]), strict=True)
         ), "the tasks' outputs must differ, or this test shows nothing"
         # One task a sample. The order of sums in a kernel may depend on the size of the batch.
         mixed = model(x, task=["third", "first"])

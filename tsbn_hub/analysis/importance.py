@@ -43,7 +43,11 @@ def importance_matrix(model: nn.Module) -> Importance:
 
     Source: arXiv 2512.20420, section 4 (task-filter importance).
     """
-    norms = {name: norm for name, norm in model.named_modules() if isinstance(norm, TaskNorm) and norm.gate_logits is not None}
+    norms = {
+        name: norm
+        for name, norm in model.named_modules()
+        if isinstance(norm, TaskNorm) and norm.gate_logits is not None
+    }
     if not norms or not isinstance(model, TaskModule):
         raise ValueError(f"{type(model).__name__} has no gates: only norm='sigmoid' (TSσBN) has.")
     gates = {name: norm.gates.detach().float().cpu() for name, norm in norms.items()}

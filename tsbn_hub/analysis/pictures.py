@@ -41,7 +41,9 @@ def draw_importance(importance: Importance, path: str | Path) -> None:
     above.legend(loc="lower left", ncols=len(importance.tasks), fontsize="small")
     above.set_title("What each task lets through")
     spread = importance.matrix.amax(0) - importance.matrix.amin(0)
-    below.bar(range(len(names)), [spread[columns].mean().item() for columns in importance.layers.values()], color="grey")
+    below.bar(
+        range(len(names)), [spread[columns].mean().item() for columns in importance.layers.values()], color="grey"
+    )
     below.set_ylabel("largest − smallest gate,\nmean over filters")
     below.set_xticks(range(len(names)), names, rotation=60, ha="right", fontsize="small")
     below.set_title("How differently the tasks use a layer's filters", fontsize="medium")

@@ -1,6 +1,6 @@
 """Two handwritten digits in one image."""
 
-from typing import Literal
+from typing import ClassVar, Literal
 
 import torch
 
@@ -30,7 +30,7 @@ class MultiDigits(OverlaidPairs):
     Source: E. Alpaydin and C. Kaynak, Optical Recognition of Handwritten Digits, UCI (CC BY 4.0).
     """
 
-    num_classes = {"left": 10, "right": 10}
+    num_classes: ClassVar = {"left": 10, "right": 10}
 
     def __init__(self, split: Literal["train", "test"] = "train", seed: int = 0) -> None:
         if split not in ("train", "test"):
@@ -38,10 +38,14 @@ class MultiDigits(OverlaidPairs):
         try:
             from sklearn.datasets import load_digits
         except ImportError as error:
-            raise ImportError("MultiDigits takes its digits from scikit-learn: pip install 'tsbn_hub[digits]'.") from error
+            raise ImportError(
+                "MultiDigits takes its digits from scikit-learn: pip install 'tsbn_hub[digits]'."
+            ) from error
         digits = load_digits()
         images = torch.from_numpy(digits.images).float() / 16 * 255
-        images = torch.nn.functional.interpolate(images[:, None], size=24, mode="bilinear")[:, 0].round().to(torch.uint8)
+        images = (
+            torch.nn.functional.interpolate(images[:, None], size=24, mode="bilinear")[:, 0].round().to(torch.uint8)
+        )
         classes = torch.from_numpy(digits.target).long()
         # The digits come in the order of their writers: a fixed shuffle gives both splits digits of all of them.
         order = torch.randperm(len(images), generator=torch.Generator().manual_seed(0))

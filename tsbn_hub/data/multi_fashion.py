@@ -4,7 +4,7 @@ import gzip
 import os
 import struct
 from pathlib import Path
-from typing import Literal
+from typing import ClassVar, Literal
 
 import numpy as np
 import torch
@@ -35,7 +35,7 @@ class MultiFashion(OverlaidPairs):
     learning, arXiv 1912.12854: 36x36 images, the second shifted by 8 pixels.
     """
 
-    num_classes = {"left": 10, "right": 10}
+    num_classes: ClassVar = {"left": 10, "right": 10}
     labels = (
         "T-shirt", "trouser", "pullover", "dress", "coat", "sandal", "shirt", "sneaker", "bag", "ankle boot",
     )  # fmt: skip

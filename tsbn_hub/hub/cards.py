@@ -58,7 +58,7 @@ def write_card(
         raise TypeError(f"{type(model).__name__} has no tasks to write a card about.")
     folder = Path(folder)
     name = folder.name
-    size = model.pretrained_cfg["input_size"]  # type: ignore[index]
+    size = model.pretrained_cfg["input_size"]
     results = [
         EvalResult(
             task_type="image-classification",
@@ -82,15 +82,18 @@ def write_card(
     )
     body = _BODY.format(
         name=name,
-        architecture=model.pretrained_cfg["architecture"],  # type: ignore[index]
+        architecture=model.pretrained_cfg["architecture"],
         tasks=" and ".join(f"`{task}`" for task in model.tasks),
         data=data,
         style=_STYLES[model.recipe.options.style],
         metric=metric,
         rows="\n".join(
-            f"| {task} | {classes} | {scores[task]:.2%} |" for task, classes in zip(model.tasks, model.task_classes, strict=True)
+            f"| {task} | {classes} | {scores[task]:.2%} |"
+            for task, classes in zip(model.tasks, model.task_classes, strict=True)
         ),
-        outputs=", ".join(f'"{task}": (B, {classes})' for task, classes in zip(model.tasks, model.task_classes, strict=True)),
+        outputs=", ".join(
+            f'"{task}": (B, {classes})' for task, classes in zip(model.tasks, model.task_classes, strict=True)
+        ),
         first=model.tasks[0],
         channels=size[0],
         height=size[1],

@@ -102,28 +102,19 @@ class TaskClassifier(TaskParameters):
         """The outputs of each task, from those of all tasks."""
         return list(outputs.split(self.sizes, dim))
 
-    def plain_view(self, row: int) -> nn.Module:
-        """The plain classifier of a task, whose weight and bias are views of this one's."""
-        plain = self._new_plain(row)
-        for name in self.stacked_names():
-            del plain._parameters[name]
-            setattr(plain, name, getattr(self, name)[self.rows(row)])
-        return plain
-
     def fold(self, row: int) -> nn.Module:
         """The plain classifier of a task, with memory of its own."""
-        plain = self._new_plain(row)
-        for name in self.stacked_names():
-            plain.register_parameter(name, parameter(getattr(self, name)[self.rows(row)]))
-        return plain
-
-    def _new_plain(self, row: int) -> nn.Module:
         plain = self.plain_class.__new__(self.plain_class)
         copy_members(self, plain)
         for name in ("selector", "sizes", "plain_class"):
             del vars(plain)[name]
         setattr(plain, "out_features" if isinstance(plain, nn.Linear) else "out_channels", self.sizes[row])
+        for name in self.stacked_names():
+            plain.register_parameter(name, parameter(getattr(self, name)[self.rows(row)]))
         return plain
+
+    def __prepare_scriptable__(self) -> nn.Module:
+        return self.fold(int(self.selector.current().index))  # type: ignore[arg-type]
 
     def _load_from_state_dict(self, state_dict: StateDict, prefix: str, *args: Any) -> None:
         for name in self.stacked_names():
@@ -131,7 +122,10 @@ class TaskClassifier(TaskParameters):
             if entry is not None and len(entry) != len(own) and len(entry) in self.sizes:
                 # A plain classifier: every task that has as many classes starts from it.
                 rows = [self.rows(row) for row in range(len(self.sizes))]
-                parts = [entry if len(entry) == size else own.detach()[part] for size, part in zip(self.sizes, rows, strict=True)]
+                parts = [
+                    entry if len(entry) == size else own.detach()[part]
+                    for size, part in zip(self.sizes, rows, strict=True)
+                ]
                 state_dict[prefix + name] = torch.cat([part.to(entry.device) for part in parts])
         super()._load_from_state_dict(state_dict, prefix, *args)
 

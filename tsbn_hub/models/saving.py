@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 import timm
-import torch
 from safetensors.torch import save_file
 from timm.models._hub import save_config_for_hf
 from torch import nn
@@ -99,7 +98,9 @@ def from_pretrained(folder_or_repo: str | Path, **kwargs: Any) -> nn.Module:
     if not architecture or not timm.is_model(architecture):
         known = architecture and timm.is_model(architecture.removesuffix(SUFFIX))
         way_out = f" Call tsbn_hub.register({architecture.removesuffix(SUFFIX)!r}) first." if known else ""
-        raise ValueError(f"{folder / CONFIG} names the architecture {architecture!r}, which timm does not know.{way_out}")
+        raise ValueError(
+            f"{folder / CONFIG} names the architecture {architecture!r}, which timm does not know.{way_out}"
+        )
     check_safetensors(folder / WEIGHTS)
     return timm.create_model(f"local-dir:{folder}", pretrained=True, **kwargs)
 

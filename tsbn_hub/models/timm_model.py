@@ -4,9 +4,8 @@ import functools
 from collections.abc import Callable, Mapping, Sequence
 from copy import deepcopy
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, ClassVar
 
-import torch
 from timm.models._input import update_model_args
 from torch import Tensor, nn
 from torch.utils import _pytree as pytree
@@ -14,6 +13,7 @@ from torch.utils import _pytree as pytree
 from ..norms import NormOptions, TaskModule, TaskSelector
 from ..norms.convert import convert_norms
 from ..norms.gating import Patterns, gated_norms
+from ..norms.kernels import is_norm
 from ..norms.task_module import as_task_module
 from .classifiers import TaskClassifier
 
@@ -62,16 +62,21 @@ class TimmTaskModel(TaskModule):
     """A timm model with task norms and one classifier a task. It stays an instance of timm's class.
 
     Whole-model calls give every task's output (see `TaskModule`). The parts, `forward_features`, `forward_head`,
-    `forward_intermediates` and `get_classifier`, are those of one task: the one that is set, or `using_task`'s.
+    `forward_intermediates` and `get_classifier`, are those of one task: the one that is set, or `using_task`'s. (What
+    `get_classifier` returns computes that task's logits; its parameters are those of all tasks.)
     """
 
+    members_of_task_modules: ClassVar[tuple[str, ...]] = ("task_selector", "recipe")
     recipe: Recipe
     num_classes: int
+    pretrained_cfg: dict[str, Any]
 
     @classmethod
     def members_for(cls, plain_class: type[nn.Module]) -> dict[str, Any]:
         """Wrappers of the methods of timm's class that speak of one task, or change the classifier."""
-        members = {name: _of_one_task(getattr(plain_class, name)) for name in _OF_ONE_TASK if hasattr(plain_class, name)}
+        members = {
+            name: _of_one_task(getattr(plain_class, name)) for name in _OF_ONE_TASK if hasattr(plain_class, name)
+        }
         if hasattr(plain_class, "reset_classifier"):
             members["reset_classifier"] = _resetting_classifiers(plain_class.reset_classifier)
         if hasattr(plain_class, "load_pretrained"):
@@ -130,20 +135,19 @@ class TimmTaskModel(TaskModule):
 
     def _fold(self, row: int) -> nn.Module:
         classes = self.task_classes[row]
-        plain = super()._fold(row)
+        plain: Any = super()._fold(row)
         for name, module in list(plain.named_modules()):
             if isinstance(module, TaskClassifier):
                 parent, _, child = name.rpartition(".")
                 plain.get_submodule(parent)._modules[child] = module.fold(row)
-        del plain.recipe
         if hasattr(plain, "num_classes"):
-            plain.num_classes = classes  # type: ignore[assignment]
+            plain.num_classes = classes
         plain._model_args = {
             key: value
             for key, value in getattr(plain, "_model_args", {}).items()
             if key not in (*self.recipe.model_args(), "num_classes", "task_classes", "gated")
         }
-        plain.pretrained_cfg = {**deepcopy(self.pretrained_cfg), "architecture": self.recipe.architecture}  # type: ignore[dict-item]
+        plain.pretrained_cfg = {**deepcopy(self.pretrained_cfg), "architecture": self.recipe.architecture}
         plain.default_cfg = plain.pretrained_cfg
         return plain
 
@@ -195,7 +199,7 @@ def convert_timm_model(model: nn.Module, selector: TaskSelector, recipe: Recipe,
 
 def split_classifiers(model: TimmTaskModel, sizes: Sequence[int]) -> None:
     """Replace the plain classifiers that the pretrained config names by ones with rows for every task."""
-    names = model.pretrained_cfg.get("classifier") or ()  # type: ignore[union-attr,operator]
+    names = model.pretrained_cfg.get("classifier") or ()
     modules = dict(model.named_modules())
     for name in [names] if isinstance(names, str) else names:
         if getattr(modules.get(name), "weight", None) is not None:
@@ -215,29 +219,17 @@ def _of_one_task(method: Callable[..., Any]) -> Callable[..., Any]:
                 f"`with model.using_task({self.tasks[0]!r}): model.{name}(…)`, or model.set_task({self.tasks[0]!r})."
             )
         if len(selector.tasks) == 1 or selector.running() is not None:
-            result = method(self, *args, **kwargs)
-        else:
-            with selector.run(selector.selected()):
-                result = method(self, *args, **kwargs)
-        return _plain_classifiers(result, selector) if name == "get_classifier" else result
+            return method(self, *args, **kwargs)
+        with selector.run(selector.selected()):
+            return method(self, *args, **kwargs)
 
     return of_one_task
-
-
-def _plain_classifiers(result: Any, selector: TaskSelector) -> Any:
-    """The selected task's part of what get_classifier returns: a module, or several in a tuple."""
-    if isinstance(result, tuple | list):
-        return type(result)(_plain_classifiers(each, selector) for each in result)
-    if not isinstance(result, TaskClassifier):
-        return result
-    index = (selector.running() or selector.selected()).index if len(selector.tasks) > 1 else 0
-    return result.plain_view(int(index))  # type: ignore[arg-type]
 
 
 def _resetting_classifiers(method: Callable[..., Any]) -> Callable[..., Any]:
     @functools.wraps(method)
     def reset_classifier(self: TimmTaskModel, num_classes: Classes, *args: Any, **kwargs: Any) -> None:
-        """timm's reset_classifier, for all tasks: one number for each, or a dict by task for some."""
+        """Timm's reset_classifier, for all tasks: one number for each, or a dict by task for some."""
         sizes = self.task_classes
         if isinstance(num_classes, Mapping):
             for task, size in num_classes.items():
@@ -246,8 +238,9 @@ def _resetting_classifiers(method: Callable[..., Any]) -> Callable[..., Any]:
             sizes = [num_classes] * len(self.tasks)
         method(self, max(sizes), *args, **kwargs)
         # Some architectures build norms anew with their head.
-        names = {name for name, _ in self.named_modules()}
-        convert_norms(self, self.task_selector, self.recipe.options, [name for name in self.recipe.names if name in names])
+        modules = dict(self.named_modules())
+        rebuilt = [name for name in self.recipe.names if is_norm(type(modules.get(name)))]
+        convert_norms(self, self.task_selector, self.recipe.options, rebuilt)
         if len(sizes) > 1:
             split_classifiers(self, sizes)
         self._record_tasks()
@@ -291,7 +284,9 @@ def task_classes_of(
     names = ["default"] if tasks is None else list(tasks) if not isinstance(tasks, str) else tasks  # type: ignore[assignment]
     if task_classes is not None:
         if len(task_classes) != len(names):
-            raise ValueError(f"{len(task_classes)} task_classes, {list(task_classes)}, for the {len(names)} tasks {names}.")
+            raise ValueError(
+                f"{len(task_classes)} task_classes, {list(task_classes)}, for the {len(names)} tasks {names}."
+            )
         if num_classes is None or num_classes == max(task_classes):
             return names, list(task_classes)
     return names, None if num_classes is None else [num_classes] * len(names)

@@ -219,4 +219,6 @@ def check_safetensors(path: Path) -> None:
         with safe_open(path, framework="pt"):
             pass
     except SafetensorError as error:
-        raise ValueError(f"{path} is truncated, or no safetensors file ({path.stat().st_size} bytes): {error}") from error
+        raise ValueError(
+            f"{path} is truncated, or no safetensors file ({path.stat().st_size} bytes): {error}"
+        ) from error

@@ -31,8 +31,8 @@ from timm.layers.norm import (
     SimpleNorm2d,
     SimpleNorm2dFp32,
     SimpleNormFp32,
+    rms_norm,
 )
-from timm.layers.norm import rms_norm
 from timm.layers.norm_act import (
     BatchNormAct2d,
     GroupNorm1Act,
@@ -134,6 +134,10 @@ def _filter_response_norm_tlu(norm, x, weight, bias):  # type: ignore[no-untyped
     return y if norm.tau is None else torch.maximum(y, norm.tau.view(1, -1, 1, 1).to(x.dtype))
 
 
+def _filter_response_norm_act(norm, x, weight, bias):  # type: ignore[no-untyped-def]
+    return norm.act(_filter_response_norm(norm, x, weight, bias))
+
+
 _fast_rms_norm = _without_bias(rms_norm, fast_rms_norm)
 _fast_rms_norm2d = _without_bias(rms_norm2d, fast_rms_norm2d)
 _fast_simple_norm = _without_bias(simple_norm, fast_simple_norm)
@@ -166,7 +170,7 @@ _KERNELS: dict[type[nn.Module], Kernel] = {
     EvoNorm2dS0: _evo_norm_s0,
     EvoNorm2dS0a: _evo_norm_s0a,
     FilterResponseNormTlu2d: _filter_response_norm_tlu,
-    FilterResponseNormAct2d: lambda norm, x, weight, bias: norm.act(_filter_response_norm(norm, x, weight, bias)),
+    FilterResponseNormAct2d: _filter_response_norm_act,
 }
 
 for _norm_class, _kernel in _KERNELS.items():

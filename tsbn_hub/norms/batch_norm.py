@@ -23,6 +23,8 @@ class _BatchNorm(nn.Module):
         synchronized: In training, take the statistics of the joined batch of all processes of `process_group`.
     """
 
+    weight: Tensor | None
+    bias: Tensor | None
     running_mean: Tensor | None
     running_var: Tensor | None
     num_batches_tracked: Tensor | None
@@ -57,7 +59,7 @@ class _BatchNorm(nn.Module):
             y = F.batch_norm(x, mean, var, weight, bias, training, momentum, self.eps)
         if update and isinstance(index, Tensor):
             # Picked by a tensor, the row is a copy.
-            self.running_mean[index], self.running_var[index] = mean, var  # type: ignore[index]
+            self.running_mean[index], self.running_var[index] = mean, var  # type: ignore[index,assignment]
         return y if self.after is None else self.after(self, y)
 
     def _count_batch(self, index: int | Tensor | None) -> float:
@@ -170,6 +172,9 @@ class SharedBatchNorm(_BatchNorm):
         for name in ("selector", "plain_class", "after", "frozen", "synchronized"):
             vars(plain).pop(name, None)
         return plain
+
+    def __prepare_scriptable__(self) -> nn.Module:
+        return self.fold()
 
     def __getstate__(self) -> dict[str, Any]:
         return {key: value for key, value in vars(self).items() if key != "after"}

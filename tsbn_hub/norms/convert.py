@@ -69,7 +69,9 @@ def convert_norms(module: nn.Module, selector: TaskSelector, options: NormOption
     if options.style == "shared":
         return
     if "" in names:
-        raise ValueError("A norm cannot be replaced in place by itself: put it into an nn.Sequential, and convert that.")
+        raise ValueError(
+            "A norm cannot be replaced in place by itself: put it into an nn.Sequential, and convert that."
+        )
     new: dict[int, nn.Module] = {}
     for name, plain in list(module.named_modules(remove_duplicate=False)):
         if id(plain) not in new:

@@ -30,9 +30,9 @@ def register_norm(norm_class: type[nn.Module], kernel: Kernel) -> None:
         >>> class ScaledNorm(torch.nn.LayerNorm):
         ...     def forward(self, x):
         ...         return 2 * super().forward(x)
-        >>> register_norm(
-        ...     ScaledNorm, lambda norm, x, weight, bias: 2 * F.layer_norm(x, norm.normalized_shape, weight, bias, norm.eps)
-        ... )
+        >>> def kernel(norm, x, weight, bias):
+        ...     return 2 * F.layer_norm(x, norm.normalized_shape, weight, bias, norm.eps)
+        >>> register_norm(ScaledNorm, kernel)
         >>> convert(torch.nn.Sequential(ScaledNorm(4)), tasks=["a", "b"], gated="*")(torch.ones(1, 4)).keys()
         dict_keys(['a', 'b'])
     """

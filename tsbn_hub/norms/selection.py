@@ -113,12 +113,11 @@ class TaskSelector:
         """
         row = 0 if task is None else self.row(task)
         thread = threading.get_ident()
-        if self.is_set and self._setter != thread and (task is None or row != self._row):
-            if any(other.ident == self._setter for other in threading.enumerate()):
-                raise RuntimeError(
-                    f"Another thread has set this model's task to {self.task!r}, and would get the outputs of "
-                    f"{task!r}. With several threads, name the task in the call: model(x, task={task!r})."
-                )
+        if self.is_set and self._setter != thread and (task is None or row != self._row) and _is_alive(self._setter):
+            raise RuntimeError(
+                f"Another thread has set this model's task to {self.task!r}, and would get the outputs of {task!r}. "
+                "With several threads, name the task in the call, model(x, task=…), or use using_task."
+            )
         if device is not None and self.index.device != device:
             self.index = self.index.to(device)
         self.index.fill_(row)
@@ -175,6 +174,10 @@ class TaskSelector:
         else:
             with run_under({**running_selections(), self: selection}):
                 yield
+
+
+def _is_alive(thread: int | None) -> bool:
+    return any(other.ident == thread for other in threading.enumerate())
 
 
 def check_task_names(tasks: Sequence[str]) -> list[str]:

@@ -90,4 +90,3 @@ def convert_sync_batchnorm(module: nn.Module, process_group: Any = None) -> nn.M
                 shared.synchronized, shared.process_group = True, process_group
                 parent._modules[name] = shared
     return module
-

@@ -3,11 +3,11 @@
 import copy
 import functools
 import inspect
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any, NoReturn, TypeVar
+from types import FunctionType
+from typing import Any, ClassVar, NoReturn
 
-import torch
 from torch import Tensor, fx, nn
 from torch.utils import _pytree as pytree
 
@@ -17,7 +17,6 @@ from .task_norm import TaskNorm
 from .task_parameters import StateDict, TaskParameters
 
 Tasks = str | Sequence[str] | Tensor
-Module = TypeVar("Module", bound=nn.Module)
 
 
 class TaskModule(nn.Module):
@@ -29,6 +28,7 @@ class TaskModule(nn.Module):
     """
 
     task_selector: TaskSelector
+    members_of_task_modules: ClassVar[tuple[str, ...]] = ("task_selector",)
     plain_class: type[nn.Module]
 
     # --- the tasks ---
@@ -179,7 +179,7 @@ class TaskModule(nn.Module):
         return outputs
 
     def no_weight_decay(self) -> set[str]:
-        """Names of the parameters to leave out of weight decay: those of single tasks, and what the plain class says."""
+        """Names of the parameters not to decay: those of single tasks, and what the plain class says."""
         plain = getattr(super(), "no_weight_decay", set)
         norms = [(name, norm) for name, norm in self.named_modules() if isinstance(norm, TaskNorm)]
         return set(plain()) | {
@@ -216,26 +216,28 @@ class TaskModule(nn.Module):
     def _row_to_fold(self, task: str | None) -> int:
         selected = self.task if task is None else task
         if selected is None:
-            raise RuntimeError(f"This model has the tasks {self.tasks}: say which one to fold, as in fold({self.tasks[0]!r}).")
+            raise RuntimeError(
+                f"This model has the tasks {self.tasks}: say which one to fold, as in fold({self.tasks[0]!r})."
+            )
         return self.task_selector.row(selected)
 
     def _fold(self, row: int) -> nn.Module:
         plain = copy.deepcopy(self)
-        for parent in list(plain.modules()):
-            for method in _FUSING:
-                if vars(parent).get(method) is _fold_first:
-                    del vars(parent)[method]
         for name, module in list(plain.named_modules(remove_duplicate=False)):
             if isinstance(module, TaskNorm):
                 _replace(plain, name, module.fold(row))
             elif isinstance(module, SharedBatchNorm):
                 _replace(plain, name, module.fold())
-        return as_plain(plain)
+        for module in list(plain.modules()):
+            _become_plain(module)
+        return plain
 
     def __prepare_scriptable__(self) -> nn.Module:
         # TorchScript knows one task: its plain network, which costs nothing.
         if self.task is None:
-            raise RuntimeError(f"TorchScript takes one task, and this model has {self.tasks}: model.set_task(...) first.")
+            raise RuntimeError(
+                f"TorchScript takes one task, and this model has {self.tasks}: model.set_task(...) first."
+            )
         return self.fold()
 
     # --- loading, copying ---
@@ -281,28 +283,15 @@ class TaskModule(nn.Module):
 
 
 def _new_task_module(task_class: type[TaskModule], plain_class: type[nn.Module]) -> TaskModule:
-    module_class = task_module_class(task_class, plain_class)
+    module_class = task_module_class(task_class, plain_class)  # type: ignore[arg-type]
     return module_class.__new__(module_class)
 
 
-@functools.cache
+@functools.cache  # pickle and deepcopy find the same class again
 def task_module_class(task_class: type[TaskModule], plain_class: type[nn.Module]) -> type[TaskModule]:
     """The class of a network of class `plain_class` that can do what `task_class` says."""
-    plain_forward = plain_class.forward
-
-    # Tracers read a forward's arguments from what it wraps, callers from its signature.
-    @functools.wraps(plain_forward)
-    def forward(self: TaskModule, *args: Any, task: Tasks | None = None, **kwargs: Any) -> Any:
-        return self._forward(plain_forward, *args, task=task, **kwargs)
-
-    signature = inspect.signature(plain_forward)
-    keyword = inspect.Parameter("task", inspect.Parameter.KEYWORD_ONLY, default=None, annotation=Tasks | None)
-    parameters = list(signature.parameters.values())
-    at = next((at for at, each in enumerate(parameters) if each.kind is each.VAR_KEYWORD), len(parameters))
-    if "task" not in signature.parameters:
-        forward.__signature__ = signature.replace(parameters=[*parameters[:at], keyword, *parameters[at:]])  # type: ignore[attr-defined]
     members = {
-        "forward": forward,
+        "forward": _forward_of(plain_class.forward),
         "plain_class": plain_class,
         "_task_class": task_class,
         "__module__": plain_class.__module__,
@@ -312,33 +301,71 @@ def task_module_class(task_class: type[TaskModule], plain_class: type[nn.Module]
     return type(f"Tsbn{plain_class.__name__}", (task_class, plain_class), members)
 
 
+def _forward_of(plain_forward: Callable[..., Any]) -> Callable[..., Any]:
+    """The forward of a class with tasks: the plain one's signature and a keyword `task`."""
+
+    def forward(self: TaskModule, *args: Any, task: Tasks | None = None, **kwargs: Any) -> Any:
+        return self._forward(plain_forward, *args, task=task, **kwargs)
+
+    # torch.fx reads a forward's arguments from what it wraps, and in its globals the functions to leave untraced.
+    forward = FunctionType(
+        forward.__code__,
+        plain_forward.__globals__,
+        "forward",
+        closure=forward.__closure__,
+    )
+    forward.__kwdefaults__ = {"task": None}
+    functools.update_wrapper(forward, plain_forward)
+    signature = inspect.signature(plain_forward)
+    keyword = inspect.Parameter("task", inspect.Parameter.KEYWORD_ONLY, default=None, annotation=Tasks | None)
+    parameters = list(signature.parameters.values())
+    at = next((at for at, each in enumerate(parameters) if each.kind is each.VAR_KEYWORD), len(parameters))
+    forward.__signature__ = signature.replace(parameters=[*parameters[:at], keyword, *parameters[at:]])  # type: ignore[attr-defined]
+    return forward
+
+
 def as_task_module(module: nn.Module, selector: TaskSelector, task_class: type[TaskModule] = TaskModule) -> TaskModule:
     """Let a network, in place, do what `task_class` says, and block what fuses norms by reading their weights."""
-    module.__class__ = task_module_class(task_class, type(module))
+    module.__class__ = task_module_class(task_class, type(module))  # type: ignore[arg-type]
     module.task_selector = selector  # type: ignore[assignment]
     selector.shares_trunk = not any(isinstance(child, TaskNorm) for child in module.modules())
-    for parent in module.modules():
-        for method in _FUSING:
-            if hasattr(parent, method) and any(isinstance(child, TaskParameters) for child in parent.modules()):
-                vars(parent)[method] = _fold_first
+    _block_what_loses_gates(module)
     return module  # type: ignore[return-value]
 
 
-def as_plain(module: nn.Module) -> nn.Module:
-    """Give a network its own class back, in place."""
-    assert isinstance(module, TaskModule)
-    module.__class__ = module.plain_class
-    del module.task_selector
-    return module
+def _block_what_loses_gates(module: nn.Module) -> None:
+    for parent in module.modules():
+        if isinstance(parent, TaskParameters) or not any(isinstance(each, TaskParameters) for each in parent.modules()):
+            continue
+        for method in ("fuse", "reparameterize", "switch_to_deploy"):
+            if hasattr(parent, method):
+                vars(parent)[method] = _fold_first
+        if not isinstance(parent, TaskModule):
+            vars(parent)["__prepare_scriptable__"] = _script_the_whole
 
 
-_FUSING = ("fuse", "reparameterize", "switch_to_deploy")
+def _become_plain(module: nn.Module) -> None:
+    """Take away, in place, what `as_task_module` gave a network and its parts."""
+    if isinstance(module, TaskModule):
+        for name in module.members_of_task_modules:
+            vars(module).pop(name, None)
+        module.__class__ = module.plain_class  # type: ignore[assignment]
+    for name, value in list(vars(module).items()):
+        if value is _fold_first or value is _script_the_whole:
+            del vars(module)[name]
 
 
 def _fold_first(*args: Any, **kwargs: Any) -> NoReturn:
     raise RuntimeError(
         "This module has task norms, whose gates and statistics a fusion would lose. Fold a task first, and fuse the "
         "plain model: timm.utils.reparameterize_model(model.fold(task))."
+    )
+
+
+def _script_the_whole() -> NoReturn:
+    raise RuntimeError(
+        "TorchScript would replace the task norms of this part, in place, by those of one task. Script the whole model "
+        "after model.set_task(…), or a part of model.fold(task)."
     )
 
 

@@ -76,46 +76,46 @@ class TaskNorm(TaskParameters):
     def __init__(self, norm: nn.Module, selector: TaskSelector, options: NormOptions) -> None:
         super().__init__()
         copy_members(norm, self)
+        vars(self).pop("bias", None)  # a norm without one may have None in its place
+        weight: Tensor | None = norm._parameters.get("weight")
+        bias: Tensor | None = norm._parameters.get("bias")
         self.plain_class = type(norm)
-        self.plain_affine = (norm.weight is not None, norm.bias is not None if hasattr(norm, "bias") else False)
+        self.plain_affine = (weight is not None, bias is not None)
         self.selector = selector
         self.options = options
         self._find_kernel()
-        like = norm.weight if norm.weight is not None else self._tensor_like_gates(norm)
-        tasks, gates = len(selector.tasks), torch.ones(_channels(norm), device=like.device, dtype=_floating(like))
-        trained = norm.weight is None or norm.weight.requires_grad
-        if "bias" not in self._parameters:
-            vars(self).pop("bias", None)
-            self.register_parameter("bias", None)
-        if options.style == "affine":
-            self.register_parameter("gate_logits", None)
-            weight = gates if norm.weight is None else norm.weight
-            bias = None if self.bias is None else parameter(self.bias.expand(tasks, -1), trained)
-            self.weight = parameter(weight.expand(tasks, -1), trained)
-            self.bias = bias
-        else:
-            self.gate_logits = parameter((gates * options.logit_init).expand(tasks, -1), trained)
-            if not options.keep_affine:
-                if norm.weight is not None:
-                    del self.weight
-                    self.register_buffer("weight", gates, persistent=False)
-                self.bias = None
-            else:
-                with torch.no_grad():
-                    # New parameters: the plain norm keeps its own.
-                    for name in ("weight", "bias"):
-                        plain = getattr(self, name)
-                        if plain is not None:
-                            setattr(self, name, parameter(plain / self._gate_at_start(plain), plain.requires_grad))
+        like = next(iter([*norm.parameters(recurse=False), *norm.buffers(recurse=False)]), torch.zeros(()))
+        ones = torch.ones(_channels(norm), device=like.device, dtype=_floating(like))
+        trained = weight is None or weight.requires_grad
 
-    def _tensor_like_gates(self, norm: nn.Module) -> Tensor:
-        return next((tensor for tensor in (*norm.parameters(), *norm.buffers())), torch.zeros(()))
+        def of_every_task(row: Tensor) -> nn.Parameter:
+            return parameter(row.expand(len(selector.tasks), -1), trained)
+
+        # New parameters throughout: the plain norm keeps its own.
+        for name in ("weight", "bias", "gate_logits"):
+            self.register_parameter(name, None)
+        if options.style == "affine":
+            self.weight = of_every_task(ones if weight is None else weight)
+            self.bias = None if bias is None else of_every_task(bias)
+            return
+        self.gate_logits = of_every_task(ones * options.logit_init)
+        if options.keep_affine:
+            self.weight = None if weight is None else parameter(weight / self._gate_at_start(weight), trained)
+            self.bias = None if bias is None else parameter(bias / self._gate_at_start(bias), trained)
+        elif weight is not None:
+            del self.weight
+            self.register_buffer("weight", ones, persistent=False)
 
     def _gate_at_start(self, like: Tensor) -> Tensor:
         return torch.sigmoid(torch.tensor(self.options.logit_init, dtype=like.dtype, device=like.device))
 
     def _find_kernel(self) -> None:
         self.kernel = kernel_of(self.plain_class)
+
+    def __prepare_scriptable__(self) -> nn.Module:
+        # In a feature graph, where a task norm is one node. Models and their parts see to this themselves.
+        index = self.selector.current().index
+        return self.fold(int(index))  # type: ignore[arg-type]
 
     def __getstate__(self) -> dict[str, Any]:
         # A kernel is found again by the class: some are closures, which do not pickle.
@@ -172,7 +172,7 @@ class TaskNorm(TaskParameters):
         """The rows of a task that has learned nothing yet."""
         if self.gate_logits is not None:
             return {"gate_logits": torch.full_like(self.gate_logits[:1], self.options.logit_init)}
-        rows = {"weight": torch.ones_like(self.weight[:1])}  # type: ignore[index,arg-type]
+        rows = {"weight": torch.ones_like(self.weight[:1])}  # type: ignore[index]
         return rows if self.bias is None else {**rows, "bias": torch.zeros_like(self.bias[:1])}
 
     @torch.no_grad()
@@ -241,7 +241,7 @@ class TaskNorm(TaskParameters):
 def _channels(norm: nn.Module) -> int:
     """The number of channels C of a norm."""
     if getattr(norm, "weight", None) is not None:
-        return norm.weight.shape[-1]  # type: ignore[union-attr,return-value,index]
+        return int(norm.weight.shape[-1])  # type: ignore[index]
     for name in ("num_features", "num_channels", "normalized_shape"):
         size = getattr(norm, name, None)
         if size is not None:

@@ -30,7 +30,7 @@ _logger = logging.getLogger(__name__)
 
 
 def train(config: TrainingConfig) -> dict[str, float]:
-    """Train one model on all tasks, keep the epoch that is best on held-out training data, and score it on the test set.
+    """Train one model on all tasks, keep the epoch that is best on held-out training data, and score it on the test.
 
     The folder `config.output` gets the best model (config.json, model.safetensors) and `log.jsonl`, a line an epoch
     and one for the test.
@@ -212,7 +212,8 @@ def _progress(console: Console, tasks: dict[str, Any]) -> Progress:
 def _epoch_line(line: dict[str, Any], is_best: bool) -> str:
     losses = "  ".join(f"{name} {loss:.3f}" for name, loss in line["loss"].items())
     scores = "  ".join(f"{name} {score:.1%}" for name, score in line["validation"].items())
-    return f"epoch {line['epoch']:3}  loss: {losses}  validation: {scores}  {line['seconds']:.0f} s{' *' if is_best else ''}"
+    seconds = f"{line['seconds']:.0f} s"
+    return f"epoch {line['epoch']:3}  loss: {losses}  validation: {scores}  {seconds}{' *' if is_best else ''}"
 
 
 def _table(config: TrainingConfig, tasks: dict[str, Classification], scores: dict[str, float]) -> Table:

@@ -43,25 +43,24 @@ def param_groups(
     for name, value in (("lr", lr), ("weight_decay", weight_decay), ("gate_lr_scale", gate_lr_scale)):
         if value is not None and value < 0:
             raise ValueError(f"{name}={value} is negative.")
-    of_gates: dict[int, float] = {}
+    of_gates: dict[int, str] = {}
     for module in model.modules():
         if isinstance(module, TaskNorm):
-            scale = GATE_LR_SCALE_BATCH_NORM if isinstance(module, TaskBatchNorm) else GATE_LR_SCALE_OTHERS
-            for name in module.stacked_names():
-                of_gates[id(getattr(module, name))] = scale
+            group = "gates of BatchNorms" if isinstance(module, TaskBatchNorm) else "gates of other norms"
+            of_gates.update({id(getattr(module, name)): group for name in module.stacked_names()})
+    scales = (GATE_LR_SCALE_BATCH_NORM, GATE_LR_SCALE_OTHERS) if gate_lr_scale is None else (gate_lr_scale,) * 2
     undecayed = model.no_weight_decay() if hasattr(model, "no_weight_decay") else set()  # type: ignore[operator]
     groups: dict[str, dict[str, Any]] = {
         "weights": {"lr": lr, "weight_decay": weight_decay},
         "biases and norms": {"lr": lr, "weight_decay": 0.0},
-        "gates of BatchNorms": {"lr": lr * (gate_lr_scale or GATE_LR_SCALE_BATCH_NORM), "weight_decay": 0.0},
-        "gates of other norms": {"lr": lr * (gate_lr_scale or GATE_LR_SCALE_OTHERS), "weight_decay": 0.0},
+        "gates of BatchNorms": {"lr": lr * scales[0], "weight_decay": 0.0},
+        "gates of other norms": {"lr": lr * scales[1], "weight_decay": 0.0},
     }
     for name, parameter in model.named_parameters():
         if not parameter.requires_grad:
             continue
-        scale = of_gates.get(id(parameter))
-        if scale is not None:
-            group = "gates of BatchNorms" if scale == GATE_LR_SCALE_BATCH_NORM else "gates of other norms"
+        if id(parameter) in of_gates:
+            group = of_gates[id(parameter)]
         elif parameter.ndim <= 1 or name in undecayed:
             group = "biases and norms"
         else:

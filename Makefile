@@ -1,0 +1,37 @@
+# make demo: train a two-task model on real images in about three minutes, and look at what it learned.
+# make test: everything that a change must pass.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+LAUNCH := $(BIN)/accelerate launch --num_processes 1 --num_machines 1 --mixed_precision no --dynamo_backend no
+
+.PHONY: demo test lint conformance clean
+
+demo: $(VENV)/ready
+	$(LAUNCH) examples/finetune.py --config examples/configs/multi_digits.yaml
+	$(BIN)/python examples/predict.py runs/multi_digits
+
+test: lint
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2
+
+lint: $(VENV)/ready
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+# timm's own tests on our names: 40 architectures here, 12 in `make test`; `make conformance WHICH=all` for all 1327.
+WHICH ?= many
+conformance: $(VENV)/ready
+	$(BIN)/python -m tests.conformance $(WHICH)
+	$(BIN)/python -m tests.conformance $(WHICH) --tasks 3
+
+$(VENV)/ready: pyproject.toml
+	@$(PYTHON) -c "import sys; sys.exit(sys.version_info < (3, 11) and 'tsbn_hub needs Python 3.11 or newer: make PYTHON=python3.12 …')"
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --upgrade pip
+	$(BIN)/python -m pip install --quiet --editable ".[all]" --group dev
+	touch $@
+
+clean:
+	rm -rf $(VENV) build runs
