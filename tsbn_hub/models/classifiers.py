@@ -8,7 +8,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ..norms import TaskParameters, TaskSelector
-from ..norms.task_parameters import StateDict, copy_members, parameter
+from ..norms.task_parameters import StateDict, copy_members, parameter, pick
 
 
 class TaskClassifier(TaskParameters):
@@ -95,8 +95,8 @@ class TaskClassifier(TaskParameters):
                 "the task in the call, model(x, task='…'), or set it before compiling."
             )
         by_task = (len(self.sizes), self.sizes[0])
-        bias = None if self.bias is None else self.bias.view(by_task)[index]
-        return self._apply_plain(x, self.weight.view(*by_task, *self.weight.shape[1:])[index], bias)
+        bias = None if self.bias is None else pick(self.bias.view(by_task), index)
+        return self._apply_plain(x, pick(self.weight.view(*by_task, *self.weight.shape[1:]), index), bias)
 
     def split(self, outputs: Tensor, dim: int) -> list[Tensor]:
         """The outputs of each task, from those of all tasks."""

@@ -10,7 +10,7 @@ from .kernels import after_batch_norm
 from .selection import TaskSelector
 from .synchronization import should_synchronize, synchronized_batch_norm
 from .task_norm import NormOptions, TaskNorm
-from .task_parameters import StateDict, copy_members
+from .task_parameters import StateDict, copy_members, pick
 
 _STATISTICS = ("running_mean", "running_var", "num_batches_tracked")
 
@@ -49,7 +49,7 @@ class _BatchNorm(nn.Module):
         training = (self.training and not self.frozen) or mean is None
         update = update and training and mean is not None
         if mean is not None and var is not None and index is not None:
-            mean, var = mean[index], var[index]
+            mean, var = pick(mean, index), pick(var, index)
         if training and not update:
             mean = var = None
         momentum = self._count_batch(index) if update else 0.0
@@ -59,7 +59,8 @@ class _BatchNorm(nn.Module):
             y = F.batch_norm(x, mean, var, weight, bias, training, momentum, self.eps)
         if update and isinstance(index, Tensor):
             # Picked by a tensor, the row is a copy.
-            self.running_mean[index], self.running_var[index] = mean, var  # type: ignore[index,assignment]
+            for stacked, row in ((self.running_mean, mean), (self.running_var, var)):
+                stacked.index_copy_(0, index.view(1), row[None])  # type: ignore[union-attr,index]
         return y if self.after is None else self.after(self, y)
 
     def _count_batch(self, index: int | Tensor | None) -> float:
@@ -68,12 +69,13 @@ class _BatchNorm(nn.Module):
         if count is not None:
             if index is None:
                 count += 1
-            else:
+            elif isinstance(index, int):
                 count[index] += 1
-                count = count[index]
+            else:
+                count.index_add_(0, index.view(1), torch.ones_like(count[:1]))
         if self.momentum is not None:
             return self.momentum
-        return 0.0 if count is None else 1.0 / float(count)
+        return 0.0 if count is None else 1.0 / float(count if index is None else pick(count, index))
 
 
 class TaskBatchNorm(TaskNorm, _BatchNorm):

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from .kernels import kernel_of
 from .selection import TaskSelector
-from .task_parameters import StateDict, TaskParameters, copy_members, parameter
+from .task_parameters import StateDict, TaskParameters, copy_members, parameter, pick
 
 Style = Literal["sigmoid", "affine", "shared"]
 
@@ -144,8 +144,8 @@ class TaskNorm(TaskParameters):
     def gated_affine(self, index: int | Tensor) -> tuple[Tensor | None, Tensor | None]:
         """The weight and bias, both (C,) or None, that the native kernel gets for a task."""
         if self.gate_logits is None:
-            return self.weight[index], None if self.bias is None else self.bias[index]  # type: ignore[index]
-        gate = torch.sigmoid(self.gate_logits[index])
+            return pick(self.weight, index), None if self.bias is None else pick(self.bias, index)  # type: ignore[arg-type]
+        gate = torch.sigmoid(pick(self.gate_logits, index))
         if not self.options.keep_affine:
             return gate, None
         weight = gate if self.weight is None else gate * self.weight

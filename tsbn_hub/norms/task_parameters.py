@@ -38,6 +38,11 @@ class TaskParameters(nn.Module):
                 setattr(self, name, new)
 
 
+def pick(stacked: Tensor, index: int | Tensor) -> Tensor:
+    """A row of a stacked tensor: a view for an int, a copy (and no wait) for a tensor without dimensions."""
+    return stacked[index] if isinstance(index, int) else stacked.index_select(0, index.view(1)).squeeze(0)
+
+
 def copy_members(source: nn.Module, target: nn.Module) -> None:
     """Give `target` everything that `source` holds (shallow: the same tensors, children and hooks)."""
     for key, value in vars(source).items():
