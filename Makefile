@@ -23,6 +23,7 @@ lint: $(VENV)/ready
 # timm's own tests on our names: 40 architectures here, 12 in `make test`; `make conformance WHICH=all` for all 1327.
 WHICH ?= many
 conformance: $(VENV)/ready
+	$(BIN)/python -m tests.conformance.names
 	$(BIN)/python -m tests.conformance $(WHICH)
 	$(BIN)/python -m tests.conformance $(WHICH) --tasks 3
 

@@ -39,7 +39,7 @@ def importance_matrix(model: nn.Module) -> Importance:
         >>> import timm, tsbn_hub
         >>> importance = tsbn_hub.importance_matrix(timm.create_model("test_resnet_tsbn", tasks=["left", "right"]))
         >>> importance.matrix.shape[0], list(importance.layers)[0], importance.matrix.unique()
-        (2, 'bn1', tensor([0.5000]))
+        (2, 'conv1.1', tensor([0.5000]))
 
     Source: arXiv 2512.20420, section 4 (task-filter importance).
     """

@@ -65,7 +65,7 @@ class TaskModule(nn.Module):
             >>> model = timm.create_model("test_resnet_tsbn", tasks=["left", "right"])
             >>> with model.using_task("left"):
             ...     model.forward_features(torch.rand(1, 3, 64, 64)).shape[:2]
-            torch.Size([1, 384])
+            torch.Size([1, 96])
         """
         row = self.task_selector.row(task)
         with self.task_selector.run(Selection(row)):

@@ -49,13 +49,13 @@ def train(config: TrainingConfig) -> dict[str, float]:
     console = Console(quiet=not accelerator.is_main_process, width=None if sys.stdout.isatty() else 100)
     output = Path(config.output)
 
-    train_data = config.dataset("train")
-    tasks = {name: Classification() for name in _task_names(config, train_data)}
-    train_data, validation_data = _split_off_validation(train_data, config)
+    data = config.dataset("train")
+    tasks = {name: Classification() for name in _task_names(config, data)}
+    train_data, validation_data = _split_off_validation(data, config)
     loader = _loader(train_data, config, shuffle=True)
     validation_loader = _loader(validation_data, config)
 
-    model = _build_model(config, list(tasks), sample=train_data[0]["image"])
+    model = _build_model(config, list(tasks), data)
     print_size(model, console)
     optimizer = torch.optim.AdamW(param_groups(model, config.lr, config.weight_decay, config.gate_lr_scale))
     model, optimizer, loader, validation_loader = accelerator.prepare(model, optimizer, loader, validation_loader)
@@ -101,7 +101,7 @@ def train(config: TrainingConfig) -> dict[str, float]:
             if mean > best:
                 best = mean
                 if accelerator.is_main_process:
-                    save_pretrained(accelerator.unwrap_model(model), output, data_config=_data_config(train_data))
+                    save_pretrained(accelerator.unwrap_model(model), output, data_config=_data_config(data))
     accelerator.wait_for_everyone()
 
     best_model, test_loader = accelerator.prepare(from_pretrained(output), _loader(config.dataset("test"), config))
@@ -136,8 +136,8 @@ def _loader(data: Dataset[Any], config: TrainingConfig, shuffle: bool = False) -
     return DataLoader(data, size, shuffle=shuffle, drop_last=shuffle, num_workers=config.workers)
 
 
-def _build_model(config: TrainingConfig, tasks: list[str], sample: torch.Tensor) -> nn.Module:
-    classes = getattr(_dataset_of(config), "num_classes", None)
+def _build_model(config: TrainingConfig, tasks: list[str], data: Dataset[Any]) -> nn.Module:
+    classes = getattr(data, "num_classes", None)
     if not isinstance(classes, dict):
         raise ValueError(f"{config.data} must say its numbers of classes: num_classes = {{task: number}}.")
     return timm.create_model(
@@ -145,14 +145,8 @@ def _build_model(config: TrainingConfig, tasks: list[str], sample: torch.Tensor)
         pretrained=config.pretrained,
         num_classes={task: classes[task] for task in tasks},
         norm=config.norm,
-        **{"in_chans": len(sample), **config.model_args},
+        **{"in_chans": len(data[0]["image"]), **config.model_args},
     )
-
-
-def _dataset_of(config: TrainingConfig) -> Any:
-    from .config import _dataset_class
-
-    return _dataset_class(config.data)
 
 
 def _data_config(data: Dataset[Any]) -> dict[str, Any]:

@@ -1,0 +1,173 @@
+"""The main job, small: the same script gives TSσBN, TSBN, hard sharing and single-task."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import timm
+import torch
+import yaml
+from accelerate.state import AcceleratorState
+from sklearn.metrics import accuracy_score
+
+import tsbn_hub
+from tsbn_hub.data import MultiDigits
+from tsbn_hub.norms import TaskNorm
+from tsbn_hub.training import TrainingConfig, train
+
+ROOT = Path(__file__).parents[2]
+
+TINY = '''
+"""A small own data set."""
+import torch
+from torch.utils.data import Dataset
+
+
+class Tiny(Dataset):
+    num_classes = {"bright": 2, "corner": 4}
+
+    def __init__(self, split, size=64):
+        generator = torch.Generator().manual_seed(int(split == "test"))
+        self.corner = torch.randint(4, (size,), generator=generator)
+        self.bright = torch.randint(2, (size,), generator=generator)
+        self.noise = torch.rand(size, 1, 32, 32, generator=generator) * 0.2
+
+    def __len__(self):
+        return len(self.corner)
+
+    def __getitem__(self, at):
+        image = self.noise[at].clone()
+        row, column = divmod(int(self.corner[at]), 2)
+        image[:, 16 * row : 16 * row + 16, 16 * column : 16 * column + 16] += 0.3 + 0.5 * self.bright[at]
+        return {"image": image, "targets": {"bright": self.bright[at], "corner": self.corner[at]}}
+'''
+
+
+@pytest.fixture(autouse=True)
+def _fresh_accelerate():
+    yield
+    AcceleratorState._reset_state(reset_partial_state=True)
+
+
+@pytest.fixture
+def config(tmp_path):
+    (tmp_path / "tiny.py").write_text(TINY)
+    values = {
+        "model": "test_resnet_tsbn",
+        "data": f"{tmp_path}/tiny.py:Tiny",
+        "output": str(tmp_path / "run"),
+        "epochs": 2,
+        "batch_size": 16,
+        "validation": 0.25,
+    }
+    path = tmp_path / "config.yaml"
+    path.write_text(yaml.safe_dump(values))
+    return path
+
+
+def launch(*arguments):
+    command = [sys.executable, "-m", "accelerate.commands.launch", "--num_processes=1", "examples/finetune.py"]
+    return subprocess.run([*command, *map(str, arguments)], cwd=ROOT, capture_output=True, text=True, timeout=300)
+
+
+def test_the_script_leaves_a_checkpoint_that_timm_loads(config, tmp_path):
+    done = launch("--config", config)
+    assert done.returncode == 0, done.stderr[-3000:]
+    run = tmp_path / "run"
+    files = {path.name for path in run.iterdir()}
+    assert files == {"config.json", "model.safetensors", "README.md", "log.jsonl", "gates.png"}
+    lines = [json.loads(line) for line in (run / "log.jsonl").read_text().splitlines()]
+    assert [line.get("epoch") for line in lines] == [1, 2, None]
+    assert lines[0]["loss"].keys() == lines[0]["validation"].keys() == lines[-1]["test"].keys() == {"bright", "corner"}
+    model = timm.create_model(f"local-dir:{run}", pretrained=True)
+    assert model.tasks == ["bright", "corner"] and model.task_classes == [2, 4]
+    assert model.pretrained_cfg["input_size"] == (1, 32, 32)
+    assert "bright" in done.stdout and "accuracy" in done.stdout
+    assert all(len(line) <= 100 for line in done.stdout.splitlines() if str(tmp_path) not in line)
+
+
+@pytest.mark.parametrize("norm", ["sigmoid", "affine", "shared"])
+@pytest.mark.parametrize("tasks", [None, ["corner"]])
+def test_styles_and_single_task(config, norm, tasks):
+    scores = train(TrainingConfig.read(config, norm=norm, tasks=tasks, epochs=1))
+    assert list(scores) == (tasks or ["bright", "corner"])
+    model = tsbn_hub.from_pretrained(TrainingConfig.read(config).output)
+    assert model.tasks == (tasks or ["bright", "corner"])
+    gated = [module for module in model.modules() if isinstance(module, TaskNorm)]
+    assert bool(gated) == (norm != "shared")
+
+
+def test_it_learns_and_the_score_is_that_of_the_saved_model(config, tmp_path):
+    scores = train(TrainingConfig.read(config, epochs=10, lr=2e-3, data_args={"size": 512}))
+    assert min(scores.values()) > 0.9
+    model = tsbn_hub.from_pretrained(tmp_path / "run").eval()
+    data = TrainingConfig.read(config, data_args={"size": 512}).dataset("test")
+    with torch.no_grad():
+        outputs = model(torch.stack([sample["image"] for sample in map(data.__getitem__, range(len(data)))]))
+    for task, score in scores.items():
+        truth = [int(data[at]["targets"][task]) for at in range(len(data))]
+        assert score == pytest.approx(accuracy_score(truth, outputs[task].argmax(1)))
+
+
+def test_the_same_seed_gives_the_same_weights(config, tmp_path):
+    weights = []
+    for _ in range(2):
+        train(TrainingConfig.read(config, epochs=1))
+        weights.append((tmp_path / "run" / "model.safetensors").read_bytes())
+    assert weights[0] == weights[1]
+
+
+def test_mixed_precision(config):
+    assert train(TrainingConfig.read(config, epochs=1, mixed_precision="bf16")).keys() == {"bright", "corner"}
+
+
+def test_a_loss_that_is_not_finite_names_the_task(config):
+    with pytest.raises(ValueError, match=r"loss of 'bright' is (nan|inf)"):
+        train(TrainingConfig.read(config, lr=1e20))
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"epoch": 3}, r"unknown keys \['epoch'\].*Known.*'epochs'"),
+        ({"norm": "bn"}, "norm='bn' is unknown"),
+        ({"epochs": 0}, "epochs=0 must be positive"),
+        ({"validation": 0}, "validation=0 must lie in"),
+        ({"mixed_precision": "fp8"}, "mixed_precision='fp8'"),
+        ({"tasks": ["smile"]}, r"has no \['smile'\]. It has \['bright', 'corner'\]"),
+        ({"data": "MNIST"}, "data='MNIST' is unknown.*MultiDigits"),
+        ({"data": "nowhere.py:Tiny"}, "there is no file nowhere.py"),
+    ],
+)
+def test_errors_of_a_config(config, change, message):
+    config.write_text(yaml.safe_dump({**yaml.safe_load(config.read_text()), **change}))
+    with pytest.raises(ValueError, match=message):
+        train(TrainingConfig.read(config))
+
+
+def test_config_files(tmp_path):
+    with pytest.raises(FileNotFoundError, match="There is no file"):
+        TrainingConfig.read(tmp_path / "none.yaml")
+    (tmp_path / "list.yaml").write_text("- 1")
+    with pytest.raises(ValueError, match="must map names to values"):
+        TrainingConfig.read(tmp_path / "list.yaml")
+    (tmp_path / "less.yaml").write_text("model: test_resnet_tsbn")
+    with pytest.raises(ValueError, match=r"lacks \['data', 'output'\]"):
+        TrainingConfig.read(tmp_path / "less.yaml")
+    done = launch("--config", tmp_path / "none.yaml")
+    assert done.returncode == 1 and "There is no file" in done.stderr
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "examples" / "configs").glob("*.yaml")), ids=lambda path: path.stem)
+def test_the_examples_configs_are_right(path):
+    assert TrainingConfig.read(path).model.endswith("_tsbn")
+
+
+def test_the_validation_split_is_cut_from_the_training_digits(monkeypatch):
+    from tsbn_hub.training.loop import _split_off_validation
+
+    config = TrainingConfig(model="test_resnet_tsbn", data="MultiDigits", output="unused")
+    kept, held_out = _split_off_validation(MultiDigits("train"), config)
+    assert len(kept) == 9 * len(held_out)
