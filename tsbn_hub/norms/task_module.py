@@ -222,7 +222,7 @@ class TaskModule(nn.Module):
         return self.task_selector.row(selected)
 
     def _fold(self, row: int) -> nn.Module:
-        plain = copy.deepcopy(self)
+        plain = copy.deepcopy(self, _detached_caches(self))
         for name, module in list(plain.named_modules(remove_duplicate=False)):
             if isinstance(module, TaskNorm):
                 _replace(plain, name, module.fold(row))
@@ -367,6 +367,13 @@ def _script_the_whole() -> NoReturn:
         "TorchScript would replace the task norms of this part, in place, by those of one task. Script the whole model "
         "after model.set_task(…), or a part of model.fold(task)."
     )
+
+
+def _detached_caches(module: nn.Module) -> dict[int, Any]:
+    """A memo for deepcopy, which refuses tensors of a graph: some architectures cache these from forward to forward."""
+    values = [value for each in module.modules() for key, value in vars(each).items() if not key.startswith("_")]
+    tensors = [leaf for leaf in pytree.tree_leaves(values) if isinstance(leaf, Tensor) and not leaf.is_leaf]
+    return {id(tensor): tensor.detach().clone() for tensor in tensors}
 
 
 def _copied_rows(module: TaskParameters, row: int) -> dict[str, Tensor]:
