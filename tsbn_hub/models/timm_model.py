@@ -136,10 +136,6 @@ class TimmTaskModel(TaskModule):
     def _fold(self, row: int) -> nn.Module:
         classes = self.task_classes[row]
         plain: Any = super()._fold(row)
-        for name, module in list(plain.named_modules()):
-            if isinstance(module, TaskClassifier):
-                parent, _, child = name.rpartition(".")
-                plain.get_submodule(parent)._modules[child] = module.fold(row)
         if hasattr(plain, "num_classes"):
             plain.num_classes = classes
         plain._model_args = {

@@ -6,7 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from .kernels import after_batch_norm
+from .kernels import after_batch_norm, is_batch_norm
 from .selection import TaskSelector
 from .synchronization import should_synchronize, synchronized_batch_norm
 from .task_norm import NormOptions, TaskNorm
@@ -23,11 +23,10 @@ class _BatchNorm(nn.Module):
         synchronized: In training, take the statistics of the joined batch of all processes of `process_group`.
     """
 
-    weight: Tensor | None
-    bias: Tensor | None
     running_mean: Tensor | None
     running_var: Tensor | None
     num_batches_tracked: Tensor | None
+    track_running_stats: bool
     momentum: float | None
     eps: float
     frozen: bool
@@ -47,13 +46,13 @@ class _BatchNorm(nn.Module):
         """Normalise by the statistics of a row (None: the only ones) and, in training, update them."""
         mean, var = self.running_mean, self.running_var
         training = (self.training and not self.frozen) or mean is None
-        update = update and training and mean is not None
+        update = update and training and mean is not None and self.track_running_stats
         if mean is not None and var is not None and index is not None:
             mean, var = pick(mean, index), pick(var, index)
         if training and not update:
             mean = var = None
         momentum = self._count_batch(index) if update else 0.0
-        if training and self.synchronized and should_synchronize(self.process_group):
+        if training and self.training and self.synchronized and should_synchronize(self.process_group):
             y = synchronized_batch_norm(x, mean, var, weight, bias, momentum, self.eps, self.process_group)
         else:
             y = F.batch_norm(x, mean, var, weight, bias, training, momentum, self.eps)
@@ -89,8 +88,10 @@ class TaskBatchNorm(TaskNorm, _BatchNorm):
     Source: arXiv 2512.20420, section 3.
     """
 
-    def __init__(self, norm: nn.Module, selector: TaskSelector, options: NormOptions) -> None:
-        super().__init__(norm, selector, options)
+    def __init__(
+        self, norm: nn.Module, selector: TaskSelector, options: NormOptions, like: Tensor | None = None
+    ) -> None:
+        super().__init__(norm, selector, options, like)
         self._adopt(norm)
         tasks = len(selector.tasks)
         for name in _STATISTICS:
@@ -153,6 +154,9 @@ class SharedBatchNorm(_BatchNorm):
     statistics once a task. Before the fork, the batch counts once a step, however many tasks pass it.
     """
 
+    weight: Tensor | None
+    bias: Tensor | None
+
     def __init__(self, norm: nn.Module, selector: TaskSelector) -> None:
         super().__init__()
         copy_members(norm, self)
@@ -167,8 +171,8 @@ class SharedBatchNorm(_BatchNorm):
         counted = selection.repeated and not selection.forked
         return self._batch_norm(x, weight, bias, None, update=not counted)
 
-    def fold(self) -> nn.Module:
-        """The plain norm that it replaced."""
+    def fold(self, row: int = 0) -> nn.Module:
+        """The plain norm that it replaced, whatever the task."""
         plain = self.plain_class.__new__(self.plain_class)
         copy_members(self, plain)
         for name in ("selector", "plain_class", "after", "frozen", "synchronized"):
@@ -192,3 +196,15 @@ class SharedBatchNorm(_BatchNorm):
 
     def extra_repr(self) -> str:
         return f"{self.plain_class.__name__}({getattr(self, 'num_features', '')})"
+
+
+def own_batch_norms(module: nn.Module) -> list[TaskBatchNorm | SharedBatchNorm]:
+    """The BatchNorms of a network, all of this package's: plain ones, as hard sharing has, are replaced in place."""
+    selector = TaskSelector(["all"])
+    new: dict[int, nn.Module] = {}
+    for name, plain in list(module.named_modules(remove_duplicate=False)):
+        if name and is_batch_norm(type(plain)):
+            parent, _, child = name.rpartition(".")
+            shared = new.setdefault(id(plain), SharedBatchNorm(plain, selector))
+            module.get_submodule(parent)._modules[child] = shared
+    return [norm for norm in module.modules() if isinstance(norm, TaskBatchNorm | SharedBatchNorm)]

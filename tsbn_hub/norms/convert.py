@@ -3,6 +3,7 @@
 import logging
 from collections.abc import Sequence
 
+import torch
 from torch import nn
 
 from .batch_norm import SharedBatchNorm, TaskBatchNorm
@@ -72,17 +73,21 @@ def convert_norms(module: nn.Module, selector: TaskSelector, options: NormOption
         raise ValueError(
             "A norm cannot be replaced in place by itself: put it into an nn.Sequential, and convert that."
         )
+    places = list(module.named_modules(remove_duplicate=False))
+    # A norm that stands at two places is gated at both, and stays one.
+    gated = {id(plain) for name, plain in places if name in names}
+    like = next((tensor for tensor in module.parameters() if tensor.is_floating_point()), torch.zeros(()))
     new: dict[int, nn.Module] = {}
-    for name, plain in list(module.named_modules(remove_duplicate=False)):
+    for name, plain in places:
         if id(plain) not in new:
-            if name in names:
+            if id(plain) in gated:
                 norm_class = TaskBatchNorm if is_batch_norm(type(plain)) else TaskNorm
-                new[id(plain)] = norm_class(plain, selector, options)
+                new[id(plain)] = norm_class(plain, selector, options, like)
             elif is_batch_norm(type(plain)):
                 new[id(plain)] = SharedBatchNorm(plain, selector)
             else:
                 continue
         parent, _, child = name.rpartition(".")
         module.get_submodule(parent)._modules[child] = new[id(plain)]
-    _logger.debug("%d of the norms of %s are gated.", len(set(names)), type(module).__name__)
+    _logger.debug("%d norms of %s are gated.", len(gated), type(module).__name__)
     remember_task_in_checkpoints()

@@ -51,8 +51,10 @@ def gated_norms(module: nn.Module, gated: Patterns = None) -> list[str]:
 
 
 def _can_be_gated(norm: nn.Module) -> bool:
-    weight = getattr(norm, "weight", None)
-    return is_norm(type(norm)) and (weight is None or weight.ndim == 1)
+    if not is_norm(type(norm)):
+        return False
+    weight, shape = getattr(norm, "weight", None), getattr(norm, "normalized_shape", (1,))
+    return weight.ndim == 1 if weight is not None else isinstance(shape, int) or len(shape) == 1
 
 
 def _of_queries_or_keys(name: str) -> bool:

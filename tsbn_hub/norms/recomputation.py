@@ -7,6 +7,7 @@ what it always did.
 
 import functools
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -27,10 +28,16 @@ def _remembering_task(checkpoint: Callable[..., Any]) -> Callable[..., Any]:
     def checkpoint_under_task(function: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
         if torch.compiler.is_compiling() or not running_selections():
             return checkpoint(function, *args, **kwargs)
-        selections = running_selections()
+        # As they are now: whether the fork lies behind differs from block to block.
+        outer = {selector: replace(selection) for selector, selection in running_selections().items()}
+        recomputing = False
 
         def under_task(*args: Any, **kwargs: Any) -> Any:
-            with run_under(selections):
+            nonlocal recomputing
+            if not recomputing:  # the forward itself
+                recomputing = True
+                return function(*args, **kwargs)
+            with run_under({selector: replace(selection) for selector, selection in outer.items()}):
                 return function(*args, **kwargs)
 
         return checkpoint(under_task, *args, **kwargs)

@@ -47,6 +47,7 @@ class Selection:
         return [(row, part) for (row, _), part in zip(self.chunks, x.split(sizes), strict=True)]
 
 
+_setting = threading.Lock()
 _running: ContextVar[dict["TaskSelector", Selection]] = ContextVar("tsbn_hub_running")
 
 
@@ -111,6 +112,10 @@ class TaskSelector:
             ValueError: if there is no such task.
             RuntimeError: if another living thread has set another task.
         """
+        with _setting:
+            self._set(task, device)
+
+    def _set(self, task: str | None, device: torch.device | None) -> None:
         row = 0 if task is None else self.row(task)
         thread = threading.get_ident()
         if self.is_set and self._setter != thread and (task is None or row != self._row) and _is_alive(self._setter):

@@ -5,7 +5,7 @@ from collections.abc import Iterable
 import torch
 from torch import Tensor, nn
 
-from .batch_norm import SharedBatchNorm, TaskBatchNorm
+from .batch_norm import TaskBatchNorm, own_batch_norms
 from .task_module import TaskModule
 
 
@@ -21,12 +21,12 @@ def freeze_batch_norm(module: nn.Module, frozen: bool = True) -> nn.Module:
     Returns:
         The network.
     """
-    for norm in module.modules():
-        if isinstance(norm, TaskBatchNorm | SharedBatchNorm):
-            norm.frozen = frozen
-            for parameter in norm.parameters(recurse=False):
-                parameter.requires_grad_(not frozen)
-    return module
+    holder = nn.Sequential(module)  # a BatchNorm by itself has a place to be replaced in, too
+    for norm in own_batch_norms(holder):
+        norm.frozen = frozen
+        for parameter in norm.parameters(recurse=False):
+            parameter.requires_grad_(not frozen)
+    return holder[0]
 
 
 @torch.no_grad()
@@ -56,23 +56,24 @@ def reestimate_statistics(model: TaskModule, task: str, batches: Iterable[Tensor
     norms = [norm for norm in model.modules() if isinstance(norm, TaskBatchNorm) and norm.running_mean is not None]
     training = {module: module.training for module in model.modules()}
     before = {norm: (norm.momentum, norm.frozen, _row_of_statistics(norm, row)) for norm in norms}
-    seen = False
+    batch = None
+    done = False
     try:
         model.eval()
         for norm in norms:
             norm.training, norm.momentum, norm.frozen = True, None, False
             _set_row_of_statistics(norm, row, norm.new_rows())
-        for x in batches:
-            model(x, task=task)
-            seen = True
+        for batch in batches:
+            model(batch, task=task)
+        done = batch is not None
     finally:
         for norm, (momentum, frozen, statistics) in before.items():
             norm.momentum, norm.frozen = momentum, frozen
-            if not seen:
+            if not done:
                 _set_row_of_statistics(norm, row, statistics)
         for module, mode in training.items():
             module.training = mode
-    if not seen:
+    if not done:
         raise ValueError("There was no batch to take statistics from; the statistics are unchanged.")
 
 

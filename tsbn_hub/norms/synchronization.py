@@ -78,15 +78,9 @@ def convert_sync_batchnorm(module: nn.Module, process_group: Any = None) -> nn.M
     Returns:
         The module. Call it before the model is wrapped for distributed training.
     """
-    from .batch_norm import SharedBatchNorm, TaskBatchNorm
-    from .selection import TaskSelector
+    from .batch_norm import own_batch_norms
 
-    for parent in list(module.modules()):
-        for name, child in parent.named_children():
-            if isinstance(child, TaskBatchNorm | SharedBatchNorm):
-                child.synchronized, child.process_group = True, process_group
-            elif isinstance(child, nn.modules.batchnorm._BatchNorm):
-                shared = SharedBatchNorm(child, TaskSelector(["default"]))
-                shared.synchronized, shared.process_group = True, process_group
-                parent._modules[name] = shared
-    return module
+    holder = nn.Sequential(module)  # a BatchNorm by itself has a place to be replaced in, too
+    for norm in own_batch_norms(holder):
+        norm.synchronized, norm.process_group = True, process_group
+    return holder[0]

@@ -223,11 +223,13 @@ class TaskModule(nn.Module):
 
     def _fold(self, row: int) -> nn.Module:
         plain = copy.deepcopy(self, _detached_caches(self))
+        folded: dict[int, nn.Module] = {}
         for name, module in list(plain.named_modules(remove_duplicate=False)):
-            if isinstance(module, TaskNorm):
-                _replace(plain, name, module.fold(row))
-            elif isinstance(module, SharedBatchNorm):
-                _replace(plain, name, module.fold())
+            if isinstance(module, TaskParameters | SharedBatchNorm):
+                if id(module) not in folded:
+                    folded[id(module)] = module.fold(row)
+                parent, _, child = name.rpartition(".")
+                plain.get_submodule(parent)._modules[child] = folded[id(module)]
         for module in list(plain.modules()):
             _become_plain(module)
         return plain
@@ -378,8 +380,3 @@ def _detached_caches(module: nn.Module) -> dict[int, Any]:
 
 def _copied_rows(module: TaskParameters, row: int) -> dict[str, Tensor]:
     return {name: getattr(module, name).detach()[module.rows(row)].clone() for name in module.stacked_names()}
-
-
-def _replace(root: nn.Module, name: str, new: nn.Module) -> None:
-    parent, _, child = name.rpartition(".")
-    root.get_submodule(parent)._modules[child] = new

@@ -59,21 +59,24 @@ class TaskNorm(TaskParameters):
         norm: The plain norm. Its parameters move into this module, under the names that they have.
         selector: Says which task a forward is for; shared by the whole model.
         options: What is kept per task.
+        like: Gives the gates of a norm without tensors of its own their device and dtype.
 
     Attributes:
         gate_logits: (T, C), one row a task, for style "sigmoid"; else None.
         weight: (C,) if the affine is kept, (T, C) for style "affine"; ones that nothing reads if it is dropped, for
-            code that asks a norm's weight for its device; None if the plain norm has none.
+                code that asks a norm's weight for its device.
         bias: (C,) if the affine is kept, (T, C) for style "affine"; else None.
 
     Source: arXiv 2512.20420, section 3.
     """
 
     gate_logits: nn.Parameter | None
-    weight: Tensor | None
+    weight: Tensor
     bias: Tensor | None
 
-    def __init__(self, norm: nn.Module, selector: TaskSelector, options: NormOptions) -> None:
+    def __init__(
+        self, norm: nn.Module, selector: TaskSelector, options: NormOptions, like: Tensor | None = None
+    ) -> None:
         super().__init__()
         copy_members(norm, self)
         vars(self).pop("bias", None)  # a norm without one may have None in its place
@@ -84,7 +87,8 @@ class TaskNorm(TaskParameters):
         self.selector = selector
         self.options = options
         self._find_kernel()
-        like = next(iter([*norm.parameters(recurse=False), *norm.buffers(recurse=False)]), torch.zeros(()))
+        own = [*norm.parameters(recurse=False), *norm.buffers(recurse=False)]
+        like = own[0] if own else torch.zeros(()) if like is None else like
         ones = torch.ones(_channels(norm), device=like.device, dtype=_floating(like))
         trained = weight is None or weight.requires_grad
 
@@ -100,7 +104,9 @@ class TaskNorm(TaskParameters):
             return
         self.gate_logits = of_every_task(ones * options.logit_init)
         if options.keep_affine:
-            self.weight = None if weight is None else parameter(weight / self._gate_at_start(weight), trained)
+            # A norm without an affine gets a weight: else its function would not stay.
+            weight = ones if weight is None else weight
+            self.weight = parameter(weight / self._gate_at_start(weight), trained)
             self.bias = None if bias is None else parameter(bias / self._gate_at_start(bias), trained)
         elif weight is not None:
             del self.weight
@@ -144,12 +150,11 @@ class TaskNorm(TaskParameters):
     def gated_affine(self, index: int | Tensor) -> tuple[Tensor | None, Tensor | None]:
         """The weight and bias, both (C,) or None, that the native kernel gets for a task."""
         if self.gate_logits is None:
-            return pick(self.weight, index), None if self.bias is None else pick(self.bias, index)  # type: ignore[arg-type]
+            return pick(self.weight, index), None if self.bias is None else pick(self.bias, index)
         gate = torch.sigmoid(pick(self.gate_logits, index))
         if not self.options.keep_affine:
             return gate, None
-        weight = gate if self.weight is None else gate * self.weight
-        return weight, None if self.bias is None else gate * self.bias
+        return gate * self.weight, None if self.bias is None else gate * self.bias
 
     def normalize(self, x: Tensor, index: int | Tensor) -> Tensor:
         """The norm of samples that are all for one task."""
@@ -172,7 +177,7 @@ class TaskNorm(TaskParameters):
         """The rows of a task that has learned nothing yet."""
         if self.gate_logits is not None:
             return {"gate_logits": torch.full_like(self.gate_logits[:1], self.options.logit_init)}
-        rows = {"weight": torch.ones_like(self.weight[:1])}  # type: ignore[index]
+        rows = {"weight": torch.ones_like(self.weight[:1])}
         return rows if self.bias is None else {**rows, "bias": torch.zeros_like(self.bias[:1])}
 
     @torch.no_grad()
@@ -210,13 +215,15 @@ class TaskNorm(TaskParameters):
                 if value is not None and value.ndim == 1:
                     state_dict[key] = value.expand(tasks, -1).clone()
             if weight is None and not self.plain_affine[0] and self._is_plain(state_dict, prefix):
-                state_dict[prefix + "weight"] = self.weight.detach()  # type: ignore[union-attr]
+                state_dict[prefix + "weight"] = self.weight.detach()
             return
         if prefix + "gate_logits" in state_dict or not self._is_plain(state_dict, prefix):
             return
         assert self.gate_logits is not None
         state_dict[prefix + "gate_logits"] = torch.full_like(self.gate_logits, self.options.logit_init)
         if self.options.keep_affine:
+            if not self.plain_affine[0]:
+                state_dict[prefix + "weight"] = torch.ones_like(self.weight) / self._gate_at_start(self.weight)
             for key, value in ((prefix + "weight", weight), (prefix + "bias", bias)):
                 if value is not None:
                     state_dict[key] = value / self._gate_at_start(value)

@@ -18,6 +18,10 @@ class TaskParameters(nn.Module):
         """The names of the parameters and buffers that are stacked."""
         raise NotImplementedError
 
+    def fold(self, row: int) -> nn.Module:
+        """The plain module that computes what this one does for one task."""
+        raise NotImplementedError
+
     def rows(self, row: int) -> slice:
         """The part of the first dimension that belongs to the task of a row."""
         return slice(row, row + 1)
