@@ -1,6 +1,6 @@
 """What task norms cost in time: ratios to plain timm models, side by side in one process.
 
-    python benchmarks/speed.py --model resnet50 --tasks 3 --batch 8
+python benchmarks/speed.py --model resnet50 --tasks 3 --batch 8
 """
 
 import argparse

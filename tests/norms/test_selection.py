@@ -172,13 +172,6 @@ def test_two_models_do_not_see_each_other(x):
             assert torch.equal(one(x), expected[0]) and torch.equal(other(x), expected[1])
 
 
-def test_a_model_in_a_model_goes_by_its_own_task(x):
-    inner = build(["b", "a"])
-    inner.set_task("a")
-    outer = convert(nn.Sequential(inner, nn.LayerNorm(8)), tasks=TASKS, gated="1").eval()
-    assert torch.equal(outer(x, task="third"), outer[1].fold(2)(inner(x)))
-
-
 def test_no_task_selected(net, x):
     message = r"'second', 'first', 'third'.*none is selected.*using_task\('second'\)"
     for part in (net[1], net[4]):

@@ -99,4 +99,5 @@ def write_card(
         height=size[1],
         width=size[2],
     )
-    write_atomically(folder / "README.md", lambda path: path.write_text(f"---\n{front_matter}\n---\n\n{body}"))
+    text = f"---\n{front_matter}\n---\n\n{body}"
+    write_atomically({folder / "README.md": lambda path: path.write_text(text)})

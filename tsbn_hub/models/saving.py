@@ -21,7 +21,7 @@ CONFIG, WEIGHTS = "config.json", "model.safetensors"
 def save_pretrained(model: nn.Module, folder: str | Path, data_config: dict[str, Any] | None = None) -> None:
     """Save a timm model, with task norms or folded, as config.json and model.safetensors.
 
-    Each file is written whole or not at all. Other files of the folder stay.
+    Both are written, whole, or none. Other files of the folder stay.
 
     Args:
         model: A model made by `timm.create_model`, or by `fold`.
@@ -55,8 +55,12 @@ def save_pretrained(model: nn.Module, folder: str | Path, data_config: dict[str,
         shared = tensor.untyped_storage().data_ptr() in seen and tensor.numel()
         seen.add(tensor.untyped_storage().data_ptr())
         tensors[name] = tensor.detach().contiguous().clone() if shared else tensor.detach().contiguous()
-    write_atomically(folder / WEIGHTS, lambda path: save_file(tensors, path, metadata={"format": "pt"}))
-    write_atomically(folder / CONFIG, lambda path: _save_config(model, path, data_config))
+    write_atomically(
+        {
+            folder / CONFIG: lambda path: _save_config(model, path, data_config),
+            folder / WEIGHTS: lambda path: save_file(tensors, path, metadata={"format": "pt"}),
+        }
+    )
 
 
 def _save_config(model: nn.Module, path: Path, data_config: dict[str, Any] | None) -> None:
@@ -92,12 +96,15 @@ def from_pretrained(folder_or_repo: str | Path, **kwargs: Any) -> nn.Module:
         found = sorted(path.name for path in folder.iterdir())
         raise FileNotFoundError(f"{folder} has no {CONFIG} (it has {found}): it is no folder of save_pretrained.")
     try:
-        architecture = json.loads((folder / CONFIG).read_text()).get("architecture")
-    except json.JSONDecodeError as error:
+        config = json.loads((folder / CONFIG).read_text())
+    except (json.JSONDecodeError, UnicodeDecodeError) as error:
         raise ValueError(f"{folder / CONFIG} is no JSON: {error}") from error
-    if not architecture or not timm.is_model(architecture):
-        known = architecture and timm.is_model(architecture.removesuffix(SUFFIX))
-        way_out = f" Call tsbn_hub.register({architecture.removesuffix(SUFFIX)!r}) first." if known else ""
+    if not isinstance(config, dict):
+        raise ValueError(f"{folder / CONFIG} holds no object, but {config!r}.")
+    architecture = config.get("architecture")
+    if not isinstance(architecture, str) or not timm.is_model(architecture):
+        base = str(architecture).removesuffix(SUFFIX)
+        way_out = f" Call tsbn_hub.register({base!r}) first." if timm.is_model(base) else ""
         raise ValueError(
             f"{folder / CONFIG} names the architecture {architecture!r}, which timm does not know.{way_out}"
         )
@@ -105,19 +112,23 @@ def from_pretrained(folder_or_repo: str | Path, **kwargs: Any) -> nn.Module:
     return timm.create_model(f"local-dir:{folder}", pretrained=True, **kwargs)
 
 
-def write_atomically(path: Path, write: Callable[[Path], Any]) -> None:
-    """Let `write` fill a file beside `path`, then put it in its place: a reader finds the old one or the new one."""
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    os.close(handle)
-    temporary = Path(name)
+def write_atomically(files: dict[Path, Callable[[Path], Any]]) -> None:
+    """Write files whole, and all or none: each is filled beside its place first, and moved there when all are."""
+    written: dict[Path, Path] = {}
     try:
-        write(temporary)
-        with temporary.open("rb") as file:
-            os.fsync(file.fileno())
-        temporary.chmod(0o666 & ~_umask())
-        temporary.replace(path)
+        for path, write in files.items():
+            handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+            os.close(handle)
+            written[path] = Path(name)
+            write(written[path])
+            with written[path].open("rb") as file:
+                os.fsync(file.fileno())
+            written[path].chmod(0o666 & ~_umask())
+        for path, temporary in written.items():
+            temporary.replace(path)
     finally:
-        temporary.unlink(missing_ok=True)
+        for temporary in written.values():
+            temporary.unlink(missing_ok=True)
 
 
 def _umask() -> int:

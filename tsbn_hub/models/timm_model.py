@@ -4,6 +4,7 @@ import functools
 from collections.abc import Callable, Mapping, Sequence
 from copy import deepcopy
 from dataclasses import dataclass, field
+from fnmatch import fnmatchcase
 from typing import Any, ClassVar
 
 from timm.models._input import update_model_args
@@ -13,8 +14,10 @@ from torch.utils import _pytree as pytree
 from ..norms import NormOptions, TaskModule, TaskSelector
 from ..norms.convert import convert_norms
 from ..norms.gating import Patterns, gated_norms
-from ..norms.kernels import is_norm
-from ..norms.task_module import as_task_module
+from ..norms.kernels import is_batch_norm, is_norm
+from ..norms.selection import check_task_names
+from ..norms.task_module import as_task_module, block_what_loses_gates
+from ..norms.task_parameters import StateDict
 from .classifiers import TaskClassifier
 
 Classes = int | Mapping[str, int]
@@ -106,8 +109,8 @@ class TimmTaskModel(TaskModule):
         size = num_classes if num_classes is not None else max(sizes) if like_row is None else sizes[like_row]
         if max(sizes) == 0 and size:
             raise ValueError("This model has no classifier: reset_classifier(…) gives it one.")
-        if len(self.tasks) == 1:
-            split_classifiers(self, sizes)
+        check_task_names([*self.tasks, task])  # before anything changes
+        split_classifiers(self, sizes)
         super().add_task(task, like)
         for classifier in self._classifiers():
             if size != classifier.sizes[-1]:
@@ -129,6 +132,34 @@ class TimmTaskModel(TaskModule):
         if hasattr(self, "num_classes"):
             self.num_classes = max(self.task_classes)
         update_model_args(self, **self.recipe.model_args())
+
+    def _rebuilt_norms(self) -> list[str]:
+        """Names of the plain norms that are to be gated, as if they had been there from the start."""
+        gated = self.recipe.gated
+        patterns = [] if gated is None else gated.split(",") if isinstance(gated, str) else gated
+        return [
+            name
+            for name, norm in self.named_modules()
+            if is_norm(type(norm))
+            and (
+                name in self.recipe.names
+                or (gated is None and is_batch_norm(type(norm)))
+                or any(fnmatchcase(name, pattern.strip()) for pattern in patterns)
+            )
+        ]
+
+    def _check_task_entries(self, state_dict: StateDict, prefix: str) -> None:
+        super()._check_task_entries(state_dict, prefix)
+        gates = [name for name in self.state_dict() if name.endswith(".gate_logits")]
+        if not gates or prefix + gates[0] in state_dict or len(self.tasks) == 1:
+            return
+        for name, module in self.named_modules():
+            key = f"{prefix}{name}.weight"
+            if isinstance(module, TaskClassifier) and len(state_dict.get(key, ())) == sum(module.sizes):
+                raise RuntimeError(
+                    f"The plain checkpoint's {key} is for {len(state_dict[key])} classes, the tasks of this model have "
+                    f"{module.sizes}. Leave it out of the state dict, or build a task with as many classes."
+                )
 
     def _classifiers(self) -> list[TaskClassifier]:
         return [module for module in self.modules() if isinstance(module, TaskClassifier)]
@@ -198,9 +229,10 @@ def split_classifiers(model: TimmTaskModel, sizes: Sequence[int]) -> None:
     names = model.pretrained_cfg.get("classifier") or ()
     modules = dict(model.named_modules())
     for name in [names] if isinstance(names, str) else names:
-        if getattr(modules.get(name), "weight", None) is not None:
+        plain = modules.get(name)
+        if plain is not None and hasattr(plain, "weight") and not isinstance(plain, TaskClassifier):
             parent, _, child = name.rpartition(".")
-            modules[parent]._modules[child] = TaskClassifier(modules[name], model.task_selector, sizes)
+            modules[parent]._modules[child] = TaskClassifier(plain, model.task_selector, sizes)
 
 
 def _of_one_task(method: Callable[..., Any]) -> Callable[..., Any]:
@@ -234,11 +266,10 @@ def _resetting_classifiers(method: Callable[..., Any]) -> Callable[..., Any]:
             sizes = [num_classes] * len(self.tasks)
         method(self, max(sizes), *args, **kwargs)
         # Some architectures build norms anew with their head.
-        modules = dict(self.named_modules())
-        rebuilt = [name for name in self.recipe.names if is_norm(type(modules.get(name)))]
-        convert_norms(self, self.task_selector, self.recipe.options, rebuilt)
+        convert_norms(self, self.task_selector, self.recipe.options, self._rebuilt_norms())
         if len(sizes) > 1:
             split_classifiers(self, sizes)
+        block_what_loses_gates(self)
         self._record_tasks()
 
     return reset_classifier

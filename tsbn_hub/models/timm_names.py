@@ -64,6 +64,8 @@ def register(architecture: str) -> None:
         >>> timm.create_model("tiny_resnet_tsbn", tasks=["a", "b"]).tasks
         ['a', 'b']
     """
+    if architecture.endswith(SUFFIX):
+        raise ValueError(f"{architecture!r} is a name of ours already: register the plain architecture.")
     if not timm.is_model(architecture):
         raise ValueError(
             f"timm knows no architecture {architecture!r}. Register it with timm.models.register_model first."
@@ -181,9 +183,10 @@ def _before_loading(name: str, convert: Callable[[nn.Module], None]) -> Iterator
 
 def _refuse_pickles(pretrained_cfg: Any, overlay: dict[str, Any]) -> None:
     """Allow safetensors alone from a user's folder, file or repo; and a whole file, so that the error is clear."""
-    config = pretrained_cfg if isinstance(pretrained_cfg, dict) else {}
+    config = pretrained_cfg.to_dict() if isinstance(pretrained_cfg, PretrainedCfg) else pretrained_cfg
+    config = config if isinstance(config, dict) else {}
     source, file = config.get("source"), overlay.get("file") or config.get("file")
-    if source == "hf-hub":
+    if source == "hf-hub" or overlay.get("hf_hub_id"):
         overlay.setdefault("hf_hub_filename", "model.safetensors")
     elif source == "local-dir" and not overlay.get("file"):
         folder = Path(str(file))

@@ -6,7 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from .kernels import after_batch_norm, is_batch_norm
+from .kernels import after_batch_norm
 from .selection import TaskSelector
 from .synchronization import should_synchronize, synchronized_batch_norm
 from .task_norm import NormOptions, TaskNorm
@@ -203,7 +203,8 @@ def own_batch_norms(module: nn.Module) -> list[TaskBatchNorm | SharedBatchNorm]:
     selector = TaskSelector(["all"])
     new: dict[int, nn.Module] = {}
     for name, plain in list(module.named_modules(remove_duplicate=False)):
-        if name and is_batch_norm(type(plain)):
+        if isinstance(plain, nn.modules.batchnorm._BatchNorm):
+            after_batch_norm(type(plain))  # raises for a class that is not registered
             parent, _, child = name.rpartition(".")
             shared = new.setdefault(id(plain), SharedBatchNorm(plain, selector))
             module.get_submodule(parent)._modules[child] = shared

@@ -57,8 +57,9 @@ def convert(
         >>> net[1].gate_logits.shape
         torch.Size([2, 8])
     """
-    if isinstance(module, TaskModule):
-        raise ValueError(f"This {type(module).__name__} has task norms already, for {module.tasks}: use add_task.")
+    for part in module.modules():
+        if isinstance(part, TaskModule):
+            raise ValueError(f"This {type(part).__name__} has task norms already, for {part.tasks}: use add_task.")
     options = NormOptions(norm, keep_affine is not False, gate_init, affine_dropped_on_request=keep_affine is False)
     selector = TaskSelector(tasks)
     convert_norms(module, selector, options, gated_norms(module, gated))

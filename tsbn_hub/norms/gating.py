@@ -63,6 +63,8 @@ def _of_queries_or_keys(name: str) -> bool:
 
 def _matching(norms: dict[str, nn.Module], gated: str | Sequence[str]) -> list[str]:
     patterns = [pattern.strip() for pattern in gated.split(",")] if isinstance(gated, str) else list(gated)
+    if not patterns:
+        raise ValueError('gated is empty: no norm would be task-specific. For hard sharing say norm="shared".')
     for pattern in patterns:
         if not any(fnmatchcase(name, pattern) for name in norms):
             some = ", ".join(list(norms)[:3])

@@ -92,7 +92,10 @@ class TaskSelector:
 
     @property
     def task(self) -> str | None:
-        """The task that is set; the only task, where there is one; else None."""
+        """The task that is selected here, set, or the only one; else None."""
+        running = self.running()
+        if running is not None and isinstance(running.index, int) and not running.chunks:
+            return self.tasks[running.index]
         return self.tasks[self._row] if self.is_set or len(self.tasks) == 1 else None
 
     def row(self, task: str) -> int:

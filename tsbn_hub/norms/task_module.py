@@ -40,7 +40,7 @@ class TaskModule(nn.Module):
 
     @property
     def task(self) -> str | None:
-        """The task that is set; the only task, where there is one; else None."""
+        """The task that is set, `using_task`'s within its block, or the only one; else None."""
         return self.task_selector.task
 
     def set_task(self, task: str | None) -> None:
@@ -138,6 +138,11 @@ class TaskModule(nn.Module):
 
     def _forward_selected(self, plain_forward: Any, task: Tasks, *args: Any, **kwargs: Any) -> Any:
         selector = self.task_selector
+        if not isinstance(task, str | Tensor | list | tuple):
+            raise TypeError(
+                f"task={task!r} is no task: give a name, a list with one name a sample, or a tensor of rows. The tasks "
+                f"of this model are {self.tasks}."
+            )
         if isinstance(task, str):
             with selector.run(Selection(selector.row(task))):
                 return plain_forward(self, *args, **kwargs)
@@ -250,6 +255,20 @@ class TaskModule(nn.Module):
 
     def _check_task_entries(self, state_dict: StateDict, prefix: str) -> None:
         """Refuse, before anything is changed, a state dict with some gates but not all, or with other tasks."""
+        own = {prefix + name for name in self.state_dict()}
+        given = [key for key in state_dict if key.startswith(prefix)]
+        modules = {prefix + name for name, _ in self.named_modules()}
+        if given and all(key.rpartition(".")[0] not in modules for key in given):
+            raise RuntimeError(
+                f"The checkpoint has no entry of this {type(self).__name__}: it has {', '.join(given[:3])}, …; this "
+                f"model has {', '.join(sorted(own)[:3])}, …."
+            )
+        foreign = [key for key in given if key.endswith(".gate_logits") and key not in own]
+        if foreign:
+            raise RuntimeError(
+                f"The checkpoint has gates that this model has no place for: {', '.join(foreign[:3])}"
+                f"{', …' if len(foreign) > 3 else ''}. It was saved with another `norm=` or `gated=`."
+            )
         norms = [(prefix + name + ".", norm) for name, norm in self.named_modules() if isinstance(norm, TaskNorm)]
         gates = [name + "gate_logits" for name, norm in norms if norm.gate_logits is not None]
         missing = [key for key in gates if key not in state_dict]
@@ -331,13 +350,15 @@ def as_task_module(module: nn.Module, selector: TaskSelector, task_class: type[T
     module.__class__ = task_module_class(task_class, type(module))  # type: ignore[arg-type]
     module.task_selector = selector  # type: ignore[assignment]
     selector.shares_trunk = not any(isinstance(child, TaskNorm) for child in module.modules())
-    _block_what_loses_gates(module)
+    block_what_loses_gates(module)
     return module  # type: ignore[return-value]
 
 
-def _block_what_loses_gates(module: nn.Module) -> None:
+def block_what_loses_gates(module: nn.Module) -> None:
+    """Let the parts of a network that would fuse, or script, norms without regard to gates raise instead."""
+    ours = TaskParameters | SharedBatchNorm
     for parent in module.modules():
-        if isinstance(parent, TaskParameters) or not any(isinstance(each, TaskParameters) for each in parent.modules()):
+        if isinstance(parent, ours) or not any(isinstance(each, ours) for each in parent.modules()):
             continue
         for method in ("fuse", "reparameterize", "switch_to_deploy"):
             if hasattr(parent, method):

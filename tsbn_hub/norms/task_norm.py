@@ -226,6 +226,8 @@ class TaskNorm(TaskParameters):
                 state_dict[prefix + "weight"] = torch.ones_like(self.weight) / self._gate_at_start(self.weight)
             for key, value in ((prefix + "weight", weight), (prefix + "bias", bias)):
                 if value is not None:
+                    # In the model's precision: a checkpoint in half precision would be rounded once more.
+                    value = value.to(self.gate_logits.dtype)
                     state_dict[key] = value / self._gate_at_start(value)
         elif self.options.affine_dropped_on_request:
             state_dict.pop(prefix + "weight", None)
