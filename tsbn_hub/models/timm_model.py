@@ -233,6 +233,7 @@ def split_classifiers(model: TimmTaskModel, sizes: Sequence[int]) -> None:
         if plain is not None and hasattr(plain, "weight") and not isinstance(plain, TaskClassifier):
             parent, _, child = name.rpartition(".")
             modules[parent]._modules[child] = TaskClassifier(plain, model.task_selector, sizes)
+    block_what_loses_gates(model)
 
 
 def _of_one_task(method: Callable[..., Any]) -> Callable[..., Any]:
