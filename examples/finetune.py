@@ -33,13 +33,14 @@ def main() -> None:
     parser.add_argument("--mixed-precision", choices=["no", "fp16", "bf16"])
     parser.add_argument("--seed", type=int)
     arguments = vars(parser.parse_args())
+    logging.basicConfig(level=logging.WARNING)
     try:
         config = TrainingConfig.read(arguments.pop("config"), **arguments)
-    except (FileNotFoundError, ValueError) as error:
+        scores = train(config)
+    except (FileNotFoundError, ImportError, ValueError) as error:
         sys.exit(f"finetune.py: {error}")
-
-    logging.basicConfig(level=logging.WARNING)
-    scores = train(config)
+    except KeyboardInterrupt:
+        sys.exit("finetune.py: stopped. The best validated epoch so far, if there was one, is in the output folder.")
 
     model = from_pretrained(config.output)
     write_card(config.output, model, data=config.data, scores=scores, metric="accuracy")

@@ -12,11 +12,12 @@ from torch import Tensor, nn
 from torch.utils import _pytree as pytree
 
 from ..norms import NormOptions, TaskModule, TaskSelector
+from ..norms.blocking import block_what_loses_gates
 from ..norms.convert import convert_norms
 from ..norms.gating import Patterns, gated_norms
 from ..norms.kernels import is_batch_norm, is_norm
 from ..norms.selection import check_task_names
-from ..norms.task_module import as_task_module, block_what_loses_gates
+from ..norms.task_module import as_task_module
 from ..norms.task_parameters import StateDict
 from .classifiers import TaskClassifier
 

@@ -6,12 +6,14 @@ import inspect
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from types import FunctionType
-from typing import Any, ClassVar, NoReturn
+from typing import Any, ClassVar
 
 from torch import Tensor, fx, nn
 from torch.utils import _pytree as pytree
 
 from .batch_norm import SharedBatchNorm
+from .blocking import block_what_loses_gates, unblock
+from .checkpoints import check_task_entries
 from .selection import Selection, TaskSelector
 from .task_norm import TaskNorm
 from .task_parameters import StateDict, TaskParameters
@@ -146,6 +148,10 @@ class TaskModule(nn.Module):
         if isinstance(task, str):
             with selector.run(Selection(selector.row(task))):
                 return plain_forward(self, *args, **kwargs)
+        if not args:
+            raise TypeError(
+                "With a task for each sample, or a tensor, give the images as the first positional argument."
+            )
         x, *others = args
         if isinstance(task, Tensor) and task.ndim == 0:
             with selector.run(Selection(task.to(x.device))):
@@ -254,39 +260,8 @@ class TaskModule(nn.Module):
         super()._load_from_state_dict(state_dict, prefix, *args)
 
     def _check_task_entries(self, state_dict: StateDict, prefix: str) -> None:
-        """Refuse, before anything is changed, a state dict with some gates but not all, or with other tasks."""
-        own = {prefix + name for name in self.state_dict()}
-        given = [key for key in state_dict if key.startswith(prefix)]
-        modules = {prefix + name for name, _ in self.named_modules()}
-        if given and all(key.rpartition(".")[0] not in modules for key in given):
-            raise RuntimeError(
-                f"The checkpoint has no entry of this {type(self).__name__}: it has {', '.join(given[:3])}, …; this "
-                f"model has {', '.join(sorted(own)[:3])}, …."
-            )
-        foreign = [key for key in given if key.endswith(".gate_logits") and key not in own]
-        if foreign:
-            raise RuntimeError(
-                f"The checkpoint has gates that this model has no place for: {', '.join(foreign[:3])}"
-                f"{', …' if len(foreign) > 3 else ''}. It was saved with another `norm=` or `gated=`."
-            )
-        norms = [(prefix + name + ".", norm) for name, norm in self.named_modules() if isinstance(norm, TaskNorm)]
-        gates = [name + "gate_logits" for name, norm in norms if norm.gate_logits is not None]
-        missing = [key for key in gates if key not in state_dict]
-        if missing and len(missing) < len(gates):
-            raise RuntimeError(
-                f"The checkpoint has gates for {len(gates) - len(missing)} of the {len(gates)} task norms of this "
-                f"model; missing are {', '.join(missing[:3])}{', …' if len(missing) > 3 else ''}. It was saved with "
-                "another `gated=`, or is not whole. (A plain checkpoint, with no gates at all, would be adapted.)"
-            )
-        for name, norm in norms:
-            for key in norm.stacked_names():
-                entry, own = state_dict.get(name + key), getattr(norm, key)
-                if entry is not None and entry.ndim == own.ndim and len(entry) != len(own):
-                    raise RuntimeError(
-                        f"The checkpoint has {len(entry)} tasks ({name + key} is {tuple(entry.shape)}), this model has "
-                        f"{len(own)}: {self.tasks}. Build the model with the checkpoint's tasks, then use add_task "
-                        "and remove_task."
-                    )
+        """Refuse, before anything is changed, a state dict that is of another model, or of other tasks."""
+        check_task_entries(self, self.tasks, state_dict, prefix)
 
     def __reduce_ex__(self, protocol: Any) -> Any:
         # The class is made at run time: rebuild it from the plain one.
@@ -354,42 +329,13 @@ def as_task_module(module: nn.Module, selector: TaskSelector, task_class: type[T
     return module  # type: ignore[return-value]
 
 
-def block_what_loses_gates(module: nn.Module) -> None:
-    """Let the parts of a network that would fuse, or script, norms without regard to gates raise instead."""
-    ours = TaskParameters | SharedBatchNorm
-    for parent in module.modules():
-        if isinstance(parent, ours) or not any(isinstance(each, ours) for each in parent.modules()):
-            continue
-        for method in ("fuse", "reparameterize", "switch_to_deploy"):
-            if hasattr(parent, method):
-                vars(parent)[method] = _fold_first
-        if not isinstance(parent, TaskModule):
-            vars(parent)["__prepare_scriptable__"] = _script_the_whole
-
-
 def _become_plain(module: nn.Module) -> None:
     """Take away, in place, what `as_task_module` gave a network and its parts."""
     if isinstance(module, TaskModule):
         for name in module.members_of_task_modules:
             vars(module).pop(name, None)
         module.__class__ = module.plain_class  # type: ignore[assignment]
-    for name, value in list(vars(module).items()):
-        if value is _fold_first or value is _script_the_whole:
-            del vars(module)[name]
-
-
-def _fold_first(*args: Any, **kwargs: Any) -> NoReturn:
-    raise RuntimeError(
-        "This module has task norms, whose gates and statistics a fusion would lose. Fold a task first, and fuse the "
-        "plain model: timm.utils.reparameterize_model(model.fold(task))."
-    )
-
-
-def _script_the_whole() -> NoReturn:
-    raise RuntimeError(
-        "TorchScript would replace the task norms of this part, in place, by those of one task. Script the whole model "
-        "after model.set_task(…), or a part of model.fold(task)."
-    )
+    unblock(module)
 
 
 def _detached_caches(module: nn.Module) -> dict[int, Any]:
