@@ -8,8 +8,8 @@ from torch import Tensor
 class Classification:
     """One of K classes for each image.
 
-    Target: int64 (B,), from 0 to K - 1. Output: logits (B, K). Loss: cross-entropy. Metric: accuracy over the data
-    set, in [0, 1], higher is better.
+    Target: int64 (B,), from 0 to K - 1, or -100 for an image without a target, which counts nowhere. Output: logits
+    (B, K). Loss: cross-entropy. Metric: accuracy over the data set, in [0, 1], higher is better.
 
     Example:
         >>> import torch
@@ -19,17 +19,19 @@ class Classification:
         0.5
     """
 
+    missing = -100
     metric = "accuracy"
     higher_is_better = True
 
     def loss(self, logits: Tensor, target: Tensor) -> Tensor:
-        """The mean cross-entropy of a batch, a scalar."""
-        return F.cross_entropy(logits.float(), target)
+        """The mean cross-entropy of the images that have a target, a scalar; 0 if there is none."""
+        total = F.cross_entropy(logits.float(), target, ignore_index=self.missing, reduction="sum")
+        return total / (target != self.missing).sum().clamp(min=1)
 
     def totals(self, logits: Tensor, target: Tensor) -> Tensor:
         """What the metric needs of a batch, (2,), float64: right answers and samples. Add them up over the data set."""
         right = (logits.argmax(dim=1) == target).sum()
-        return torch.stack([right, right.new_tensor(len(target))]).double()
+        return torch.stack([right, (target != self.missing).sum()]).double()
 
     def value(self, totals: Tensor) -> float:
         """The metric, from the totals of the data set; NaN if it has no sample."""

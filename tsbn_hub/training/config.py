@@ -115,8 +115,9 @@ def _dataset_class(name: str) -> Any:
 
     file, colon, class_name = name.rpartition(":")
     if not colon:
-        if name not in data.__all__:
-            raise ValueError(f"data={name!r} is unknown. Known: {data.__all__}; your own: path/to/file.py:Class.")
+        known = [each for each in data.__all__ if hasattr(getattr(data, each), "num_classes")]
+        if name not in known:
+            raise ValueError(f"data={name!r} is unknown. Known: {known}; your own: path/to/file.py:Class.")
         return getattr(data, name)
     path = Path(file)
     if not path.is_file():

@@ -5,6 +5,7 @@ import logging
 import math
 import sys
 import time
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -19,11 +20,13 @@ from torch import nn
 from torch.optim.lr_scheduler import LambdaLR
 from torch.utils.data import DataLoader, Dataset, random_split
 
+from ..data import Collate
 from ..models import from_pretrained, save_pretrained
 from ..norms import TaskModule, TaskNorm
 from ..tasks import Classification
 from .config import TrainingConfig
 from .evaluation import evaluate, outputs_by_task
+from .idle_tasks import idle_tasks_at_rest
 from .param_groups import param_groups
 
 _logger = logging.getLogger(__name__)
@@ -52,8 +55,9 @@ def train(config: TrainingConfig) -> dict[str, float]:
     data = config.dataset("train")
     tasks = {name: Classification() for name in _task_names(config, data)}
     train_data, validation_data = _split_off_validation(data, config)
-    loader = _loader(train_data, config, shuffle=True)
-    validation_loader = _loader(validation_data, config)
+    collate = Collate({name: task.missing for name, task in tasks.items()})
+    loader = _loader(train_data, config, collate, shuffle=True)
+    validation_loader = _loader(validation_data, config, collate)
 
     model = _build_model(config, list(tasks), data)
     print_size(model, console)
@@ -74,19 +78,26 @@ def train(config: TrainingConfig) -> dict[str, float]:
             model.train()
             running = _RunningMean()
             for batch in loader:
+                active = _active_tasks(batch, tasks, accelerator)
+                if not active:
+                    continue
                 with accelerator.autocast():
-                    outputs = outputs_by_task(model, batch["image"], tasks)
-                    losses = {name: task.loss(outputs[name], batch["targets"][name]) for name, task in tasks.items()}
+                    outputs = outputs_by_task(model, batch["image"], tasks, active)
+                    losses = {name: _loss(tasks[name], outputs[name], batch["targets"].get(name)) for name in active}
                 optimizer.zero_grad()
                 accelerator.backward(sum(losses.values()))
-                optimizer.step()
+                with idle_tasks_at_rest(accelerator.unwrap_model(model), optimizer.optimizer, active):
+                    optimizer.step()
                 schedule.step()
                 running.add({name: loss.detach() for name, loss in losses.items()})
                 progress.update(bar, advance=1, epoch=epoch, losses=running)
             _check_finite(running.means(), epoch)
 
             scores = evaluate(model, validation_loader, tasks, accelerator)
-            mean = sum(scores.values()) / len(scores)
+            known = [score for score in scores.values() if not math.isnan(score)]
+            if not known:
+                raise ValueError("No sample of the validation split has a target: there is nothing to choose by.")
+            mean = sum(known) / len(known)
             line = {
                 "epoch": epoch,
                 "lr": schedule.get_last_lr()[0],
@@ -104,21 +115,35 @@ def train(config: TrainingConfig) -> dict[str, float]:
                     save_pretrained(accelerator.unwrap_model(model), output, data_config=_data_config(data))
     accelerator.wait_for_everyone()
 
-    best_model, test_loader = accelerator.prepare(from_pretrained(output), _loader(config.dataset("test"), config))
+    test_loader = _loader(config.dataset("test"), config, collate)
+    best_model, test_loader = accelerator.prepare(from_pretrained(output), test_loader)
     scores = evaluate(best_model, test_loader, tasks, accelerator)
     if accelerator.is_main_process:
         with log.open("a") as file:
             file.write(json.dumps({"test": scores}) + "\n")
-    console.print(_table(config, tasks, scores))
+    console.print(f"{config.model}, norm={config.norm}: test set, epoch chosen on validation")
+    console.print(_table(tasks, scores))
     return scores
 
 
 def _task_names(config: TrainingConfig, data: Dataset[Any]) -> list[str]:
-    known = list(data[0]["targets"])
+    known = list(_num_classes(config, data))
     unknown = [name for name in config.tasks or [] if name not in known]
     if unknown:
         raise ValueError(f"tasks={config.tasks}: {config.data} has no {unknown}. It has {known}.")
     return config.tasks or known
+
+
+def _active_tasks(batch: dict[str, Any], tasks: dict[str, Any], accelerator: Accelerator) -> list[str]:
+    """The tasks that a sample of this step, on any process, has a target for. The others cost and move nothing."""
+    here = torch.tensor([name in batch["targets"] for name in tasks], device=accelerator.device)
+    anywhere = accelerator.reduce(here.float()) if accelerator.num_processes > 1 else here
+    return [name for name, active in zip(tasks, anywhere.tolist(), strict=True) if active]
+
+
+def _loss(task: Classification, output: torch.Tensor, target: torch.Tensor | None) -> torch.Tensor:
+    # Without a target on this process, a zero that depends on the output: every process has the same gradients to sum.
+    return output.sum() * 0.0 if target is None else task.loss(output, target)
 
 
 def _split_off_validation(data: Any, config: TrainingConfig) -> tuple[Dataset[Any], Dataset[Any]]:
@@ -131,15 +156,13 @@ def _split_off_validation(data: Any, config: TrainingConfig) -> tuple[Dataset[An
     return train_part, validation_part
 
 
-def _loader(data: Dataset[Any], config: TrainingConfig, shuffle: bool = False) -> DataLoader[Any]:
+def _loader(data: Dataset[Any], config: TrainingConfig, collate: Collate, shuffle: bool = False) -> DataLoader[Any]:
     size = config.batch_size if shuffle else 4 * config.batch_size
-    return DataLoader(data, size, shuffle=shuffle, drop_last=shuffle, num_workers=config.workers)
+    return DataLoader(data, size, shuffle=shuffle, drop_last=shuffle, num_workers=config.workers, collate_fn=collate)
 
 
 def _build_model(config: TrainingConfig, tasks: list[str], data: Dataset[Any]) -> nn.Module:
-    classes = getattr(data, "num_classes", None)
-    if not isinstance(classes, dict):
-        raise ValueError(f"{config.data} must say its numbers of classes: num_classes = {{task: number}}.")
+    classes = _num_classes(config, data)
     return timm.create_model(
         config.model,
         pretrained=config.pretrained,
@@ -147,6 +170,13 @@ def _build_model(config: TrainingConfig, tasks: list[str], data: Dataset[Any]) -
         norm=config.norm,
         **{"in_chans": len(data[0]["image"]), **config.model_args},
     )
+
+
+def _num_classes(config: TrainingConfig, data: Dataset[Any]) -> dict[str, int]:
+    classes = getattr(data, "num_classes", None)
+    if not isinstance(classes, dict):
+        raise ValueError(f"{config.data} must say its tasks and numbers of classes: num_classes = {{task: number}}.")
+    return classes
 
 
 def _data_config(data: Dataset[Any]) -> dict[str, Any]:
@@ -169,15 +199,15 @@ class _RunningMean:
 
     def __init__(self) -> None:
         self._sums: dict[str, torch.Tensor] = {}
-        self._count = 0
+        self._counts: Counter[str] = Counter()
 
     def add(self, values: dict[str, torch.Tensor]) -> None:
-        self._count += 1
+        self._counts.update(values.keys())
         for name, value in values.items():
             self._sums[name] = self._sums[name] + value if name in self._sums else value
 
     def means(self) -> dict[str, float]:
-        return {name: round(total.item() / self._count, 5) for name, total in self._sums.items()}
+        return {name: round(total.item() / self._counts[name], 5) for name, total in self._sums.items()}
 
     def __str__(self) -> str:  # called when the progress bar is drawn, a few times a second
         return "  ".join(f"{name} {mean:.3f}" for name, mean in self.means().items())
@@ -210,8 +240,8 @@ def _epoch_line(line: dict[str, Any], is_best: bool) -> str:
     return f"epoch {line['epoch']:3}  loss: {losses}  validation: {scores}  {seconds}{' *' if is_best else ''}"
 
 
-def _table(config: TrainingConfig, tasks: dict[str, Classification], scores: dict[str, float]) -> Table:
-    table = Table(title=f"{config.model}, norm={config.norm}\ntest set, epoch chosen on validation")
+def _table(tasks: dict[str, Classification], scores: dict[str, float]) -> Table:
+    table = Table()
     for column in ("task", "metric", "value"):
         table.add_column(column, justify="right" if column == "value" else "left")
     for name, score in scores.items():
