@@ -59,6 +59,29 @@ def test_one_compiled_graph_for_a_tensor_of_the_task():
     assert graphs.frame_count == 1
 
 
+@pytest.mark.parametrize("architecture", ARCHITECTURES)
+def test_one_compiled_graph_for_a_tensor_of_rows(architecture):
+    model, x = small(architecture), images(architecture, batch=4)
+    graphs = CompileCounter()
+    compiled = torch.compile(model, backend=graphs, fullgraph=True)
+    for rows in ([0, 1, 2, 0], [2, 2, 1, 1], [0, 0, 0, 0]):
+        expected = model(x, task=[model.tasks[row] for row in rows])
+        torch.testing.assert_close(compiled(x, task=torch.tensor(rows)), expected, rtol=1e-4, atol=1e-4)
+        torch.testing.assert_close(model(x, task=torch.tensor(rows)), expected, rtol=0, atol=0)
+    assert graphs.frame_count == 1
+
+
+def test_rows_of_samples_are_exported_and_refused_in_training():
+    model, x = small(), images(batch=3)
+    program = torch.export.export(model, (x,), {"task": torch.tensor([0, 1, 2])})
+    rows = torch.tensor([2, 0, 0])
+    torch.testing.assert_close(program.module()(x, task=rows), model(x, task=rows), rtol=1e-4, atol=1e-4)
+    compiled = torch.compile(model.train(), backend="eager", fullgraph=True)
+    with pytest.raises(Exception, match="normalises each task's samples by themselves"):
+        compiled(x, task=rows)
+    assert model(x, task=rows).shape == (3, 5)
+
+
 def test_compiled_gradients():
     model, x = small(tasks=TWELVE).train(), images()
     compiled = torch.compile(model, backend="aot_eager", fullgraph=True)

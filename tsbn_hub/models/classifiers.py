@@ -94,6 +94,8 @@ class TaskClassifier(TaskParameters):
                 f"The tasks have {self.sizes} classes: outputs of several shapes cannot be selected by a tensor. Name "
                 "the task in the call, model(x, task='…'), or set it before compiling."
             )
+        if selection.differs_by_sample:
+            return selection.choose([self._classify(x, self.rows(row)) for row in range(len(self.sizes))])
         by_task = (len(self.sizes), self.sizes[0])
         bias = None if self.bias is None else pick(self.bias.view(by_task), index)
         return self._apply_plain(x, pick(self.weight.view(*by_task, *self.weight.shape[1:]), index), bias)

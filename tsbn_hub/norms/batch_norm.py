@@ -102,6 +102,11 @@ class TaskBatchNorm(TaskNorm, _BatchNorm):
     def _find_kernel(self) -> None:
         self.after = after_batch_norm(self.plain_class)
 
+    def forward(self, x: Tensor) -> Tensor:
+        if self.training and not self.frozen:
+            _refuse_rows_of_samples(self.selector)
+        return super().forward(x)
+
     def normalize(self, x: Tensor, index: int | Tensor) -> Tensor:
         """The norm of samples that are all for one task."""
         return self._batch_norm(x, *self.gated_affine(index), index)
@@ -165,6 +170,8 @@ class SharedBatchNorm(_BatchNorm):
 
     def forward(self, x: Tensor) -> Tensor:
         weight, bias = self.weight, self.bias
+        if self.training and not self.frozen:
+            _refuse_rows_of_samples(self.selector)
         selection = self.selector.current()
         if self.training and selection.forked and selection.chunks:
             return torch.cat([self._batch_norm(part, weight, bias, None) for _, part in selection.split(x)])
@@ -196,6 +203,14 @@ class SharedBatchNorm(_BatchNorm):
 
     def extra_repr(self) -> str:
         return f"{self.plain_class.__name__}({getattr(self, 'num_features', '')})"
+
+
+def _refuse_rows_of_samples(selector: TaskSelector) -> None:
+    if selector.current().differs_by_sample:
+        raise RuntimeError(
+            "In training, a BatchNorm normalises each task's samples by themselves: a compiled graph cannot take these "
+            "apart by a tensor of rows. Train with one task a call, or with one task a sample uncompiled."
+        )
 
 
 def own_batch_norms(module: nn.Module) -> list[TaskBatchNorm | SharedBatchNorm]:

@@ -21,8 +21,8 @@ class Selection:
     """The tasks of one pass through the network: one for all samples, one a chunk of consecutive samples, or all.
 
     Args:
-        index: Row of the task, as an int or as an integer tensor without dimensions. None, in a network without gated
-            norms: the one pass is for all tasks.
+        index: Row of the task, as an int or as an integer tensor without dimensions; in compiled graphs also (B,), the
+            row of each sample. None, in a network without gated norms: the one pass is for all tasks.
         chunks: (row, number of samples) of consecutive samples, in place of `index`.
         repeated: This batch has already passed in this step, for another task: a norm before the fork has already
             taken it into its running statistics.
@@ -33,6 +33,20 @@ class Selection:
     chunks: tuple[tuple[int, int], ...] = ()
     repeated: bool = False
     forked: bool = False
+
+    @property
+    def differs_by_sample(self) -> bool:
+        """Whether a tensor says the row of each sample."""
+        return isinstance(self.index, Tensor) and self.index.ndim == 1
+
+    def choose(self, by_row: list[Tensor]) -> Tensor:
+        """Of the outputs of every row for the whole batch, those of each sample's own row. For compiled graphs."""
+        assert isinstance(self.index, Tensor)
+        chosen = by_row[0]
+        rows = self.index.repeat_interleave(len(chosen) // len(self.index))
+        for row, output in enumerate(by_row[1:], start=1):
+            chosen = torch.where((rows == row).view(-1, *[1] * (output.ndim - 1)), output, chosen)
+        return chosen
 
     def split(self, x: Tensor) -> list[tuple[int, Tensor]]:
         """The chunks of a tensor whose first dimension is the batch, or the batch times something."""

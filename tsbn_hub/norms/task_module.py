@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from types import FunctionType
 from typing import Any, ClassVar
 
+import torch
 from torch import Tensor, fx, nn
 from torch.utils import _pytree as pytree
 
@@ -24,9 +25,8 @@ Tasks = str | Sequence[str] | Tensor
 class TaskModule(nn.Module):
     """A network with task norms. `convert` adds this to the network's own class.
 
-    Its forward takes a further keyword, `task`: a name, for that task's output; one name a sample, or an integer
-    tensor (B,) of rows, for one output a sample; an integer tensor without dimensions, for compiled and exported
-    graphs. Without it, and with no task set, a network of several tasks returns a dict with every task's output.
+    Its forward takes a further keyword, `task`: a name, for that task's output; one name a sample, for one output a
+    sample; an integer tensor of a row, or (B,) of a row a sample, for compiled and exported graphs. Without it, and with no task set, a network of several tasks returns a dict with every task's output.
     """
 
     task_selector: TaskSelector
@@ -153,7 +153,8 @@ class TaskModule(nn.Module):
                 "With a task for each sample, or a tensor, give the images as the first positional argument."
             )
         x, *others = args
-        if isinstance(task, Tensor) and task.ndim == 0:
+        # A compiled graph cannot sort by the values of a tensor.
+        if isinstance(task, Tensor) and (task.ndim == 0 or torch.compiler.is_compiling()):
             with selector.run(Selection(task.to(x.device))):
                 return plain_forward(self, *args, **kwargs)
         rows = self._rows(task, x)

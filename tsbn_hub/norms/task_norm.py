@@ -166,6 +166,8 @@ class TaskNorm(TaskParameters):
             selection.forked = True
         if selection.chunks:
             return torch.cat([self.normalize(part, row) for row, part in selection.split(x)])
+        if selection.differs_by_sample:
+            return selection.choose([self.normalize(x, row) for row in range(len(self.selector.tasks))])
         return self.normalize(x, selection.index)  # type: ignore[arg-type]
 
     def stacked_names(self) -> list[str]:
