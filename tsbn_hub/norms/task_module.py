@@ -26,8 +26,8 @@ class TaskModule(nn.Module):
     """A network with task norms. `convert` adds this to the network's own class.
 
     Its forward takes a further keyword, `task`: a name, for that task's output; one name a sample, for one output a
-    sample; an integer tensor of a row, or (B,) of a row a sample, for compiled and exported graphs. Without it, and with
-    no task set, a network of several tasks returns a dict with every task's output.
+    sample; an integer tensor of a row, or (B,) of a row a sample, for compiled and exported graphs. Without it, and
+    with no task set, a network of several tasks returns a dict with every task's output.
     """
 
     task_selector: TaskSelector
