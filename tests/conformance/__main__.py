@@ -2,12 +2,11 @@
 
 import argparse
 import os
-import shutil
 import subprocess
 import sys
 from pathlib import Path
 
-from .sources import source_of
+from .sources import file_of_source
 
 FEW = [
     "test_resnet", "test_efficientnet", "test_vit", "test_convnext", "test_byobnet", "test_mambaout", "resnetv2_18",
@@ -24,9 +23,7 @@ MANY = [
 
 def run(architectures: list[str] | None, tasks: int = 1, workers: int = 2) -> int:
     """Run the suite; None: every architecture. Returns pytest's exit code."""
-    source = source_of("timm")
-    # On its own: the folder that it lies in is a package named like ours.
-    suite = Path(shutil.copy(source / "tests" / "test_models.py", source / "test_models.py"))
+    suite = file_of_source("timm", "tests/test_models.py")
     environment = {
         **os.environ,
         "TSBN_ARCHITECTURES": "all" if architectures is None else ",".join(architectures),
@@ -47,7 +44,7 @@ def run(architectures: list[str] | None, tasks: int = 1, workers: int = 2) -> in
         "-W",
         "ignore",
     ]
-    return subprocess.run([*command, *options], cwd=source.parent, env=environment).returncode
+    return subprocess.run([*command, *options], cwd=suite.parent, env=environment).returncode
 
 
 if __name__ == "__main__":

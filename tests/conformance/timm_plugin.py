@@ -37,11 +37,10 @@ def _create_model(name, *args, **kwargs):
     return model
 
 
-timm.list_models = timm.models.list_models = _list_models
-timm.create_model = timm.models.create_model = _create_model
-
-
 def pytest_configure(config):
+    # Before the suite is imported, and only where this is loaded as a plugin.
+    timm.list_models = timm.models.list_models = _list_models
+    timm.create_model = timm.models.create_model = _create_model
     import torch
 
     torch.set_num_threads(1)
