@@ -4,7 +4,6 @@ An entry point lets timm build its plain model, and converts it at the one momen
 Everything that timm offers (tags, overlays, in_chans, features_only, pruned models, …) is timm's own code at work.
 """
 
-import logging
 import threading
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
@@ -24,8 +23,6 @@ from ..norms.gating import Patterns
 from ..norms.task_norm import Style
 from . import timm_norms  # noqa: F401 — registers timm's norm classes
 from .timm_model import Classes, Recipe, TimmTaskModel, as_timm_task_model, convert_timm_model, task_classes_of
-
-_logger = logging.getLogger(__name__)
 
 SUFFIX = "_tsbn"
 

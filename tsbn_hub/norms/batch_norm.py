@@ -12,7 +12,7 @@ from .synchronization import should_synchronize, synchronized_batch_norm
 from .task_norm import NormOptions, TaskNorm
 from .task_parameters import StateDict, copy_members, pick
 
-_STATISTICS = ("running_mean", "running_var", "num_batches_tracked")
+STATISTICS = ("running_mean", "running_var", "num_batches_tracked")
 
 
 class _BatchNorm(nn.Module):
@@ -94,7 +94,7 @@ class TaskBatchNorm(TaskNorm, _BatchNorm):
         super().__init__(norm, selector, options, like)
         self._adopt(norm)
         tasks = len(selector.tasks)
-        for name in _STATISTICS:
+        for name in STATISTICS:
             plain = getattr(self, name, None)
             if plain is not None:
                 self.register_buffer(name, plain.expand(tasks, *plain.shape).clone())
@@ -113,12 +113,12 @@ class TaskBatchNorm(TaskNorm, _BatchNorm):
 
     def stacked_names(self) -> list[str]:
         """The parameters of all tasks, and the statistics."""
-        return super().stacked_names() + [name for name in _STATISTICS if getattr(self, name, None) is not None]
+        return super().stacked_names() + [name for name in STATISTICS if getattr(self, name, None) is not None]
 
     def new_rows(self) -> dict[str, Tensor]:
         """The rows of a task that has learned nothing yet."""
         rows = super().new_rows()
-        for name in _STATISTICS:
+        for name in STATISTICS:
             if getattr(self, name, None) is not None:
                 rows[name] = torch.full_like(getattr(self, name)[:1], 1 if name == "running_var" else 0)
         return rows
@@ -128,7 +128,7 @@ class TaskBatchNorm(TaskNorm, _BatchNorm):
         plain = super().fold(row)
         for name in ("frozen", "synchronized"):
             vars(plain).pop(name, None)
-        for name in _STATISTICS:
+        for name in STATISTICS:
             if getattr(self, name, None) is not None:
                 plain.register_buffer(name, getattr(self, name)[row].clone())
         return plain
@@ -139,7 +139,7 @@ class TaskBatchNorm(TaskNorm, _BatchNorm):
 
     def _adapt_plain(self, state_dict: StateDict, prefix: str, error_messages: list[str]) -> None:
         super()._adapt_plain(state_dict, prefix, error_messages)
-        for name in _STATISTICS:
+        for name in STATISTICS:
             stacked = getattr(self, name, None)
             if stacked is None:
                 continue

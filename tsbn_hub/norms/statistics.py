@@ -5,7 +5,7 @@ from collections.abc import Iterable
 import torch
 from torch import Tensor, nn
 
-from .batch_norm import TaskBatchNorm, own_batch_norms
+from .batch_norm import STATISTICS, TaskBatchNorm, own_batch_norms
 from .task_module import TaskModule
 
 
@@ -77,13 +77,10 @@ def reestimate_statistics(model: TaskModule, task: str, batches: Iterable[Tensor
         raise ValueError("There was no batch to take statistics from; the statistics are unchanged.")
 
 
-_STATISTICS = ("running_mean", "running_var", "num_batches_tracked")
-
-
 def _row_of_statistics(norm: TaskBatchNorm, row: int) -> dict[str, Tensor]:
-    return {name: getattr(norm, name)[norm.rows(row)].clone() for name in _STATISTICS}
+    return {name: getattr(norm, name)[norm.rows(row)].clone() for name in STATISTICS}
 
 
 def _set_row_of_statistics(norm: TaskBatchNorm, row: int, values: dict[str, Tensor]) -> None:
-    for name in _STATISTICS:
+    for name in STATISTICS:
         getattr(norm, name)[norm.rows(row)] = values[name]

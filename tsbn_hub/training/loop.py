@@ -1,7 +1,6 @@
 """The training loop."""
 
 import json
-import logging
 import math
 import sys
 import time
@@ -28,8 +27,6 @@ from .config import TrainingConfig
 from .evaluation import evaluate, outputs_by_task
 from .idle_tasks import idle_tasks_at_rest
 from .param_groups import param_groups
-
-_logger = logging.getLogger(__name__)
 
 
 def train(config: TrainingConfig) -> dict[str, float]:
@@ -71,7 +68,7 @@ def train(config: TrainingConfig) -> dict[str, float]:
     if accelerator.is_main_process:
         log.write_text("")
     best = -math.inf
-    with _progress(console, tasks) as progress:
+    with _progress(console) as progress:
         bar = progress.add_task("", total=steps, epoch=0, epochs=config.epochs, losses="")
         for epoch in range(1, config.epochs + 1):
             start = time.monotonic()
@@ -136,9 +133,11 @@ def _task_names(config: TrainingConfig, data: Dataset[Any]) -> list[str]:
 
 def _active_tasks(batch: dict[str, Any], tasks: dict[str, Any], accelerator: Accelerator) -> list[str]:
     """The tasks that a sample of this step, on any process, has a target for. The others cost and move nothing."""
-    here = torch.tensor([name in batch["targets"] for name in tasks], device=accelerator.device)
-    anywhere = accelerator.reduce(here.float()) if accelerator.num_processes > 1 else here
-    return [name for name, active in zip(tasks, anywhere.tolist(), strict=True) if active]
+    here = [name for name in tasks if name in batch["targets"]]
+    if accelerator.num_processes == 1:
+        return here
+    counts = accelerator.reduce(torch.tensor([float(name in here) for name in tasks], device=accelerator.device))
+    return [name for name, count in zip(tasks, counts.tolist(), strict=True) if count]
 
 
 def _loss(task: Classification, output: torch.Tensor, target: torch.Tensor | None) -> torch.Tensor:
@@ -222,7 +221,7 @@ def _check_finite(losses: dict[str, float], epoch: int) -> None:
             )
 
 
-def _progress(console: Console, tasks: dict[str, Any]) -> Progress:
+def _progress(console: Console) -> Progress:
     return Progress(
         TextColumn("epoch {task.fields[epoch]}/{task.fields[epochs]}"),
         BarColumn(bar_width=20),
