@@ -2,6 +2,7 @@
 
 import copy
 import json
+from pathlib import Path
 
 import pytest
 import timm
@@ -16,7 +17,9 @@ import tsbn_hub
 from tsbn_hub.data import Collate
 from tsbn_hub.tasks import Classification
 from tsbn_hub.training import TrainingConfig, evaluate, train
-from tsbn_hub.training import loop as loop_module
+from tsbn_hub.training.loop import Training
+from tsbn_hub.training.signals import StopSignals
+from tsbn_hub.training.sources import DataSource
 
 MISSING = {"b": -100, "a": -100}
 
@@ -97,28 +100,22 @@ def config(tmp_path):
 
 
 def test_training_on_partly_labelled_data(config, monkeypatch):
-    monkeypatch.setattr(TrainingConfig, "dataset", lambda self, split: Partly(split))
-    seen = []
-    original = loop_module._active_tasks
-    monkeypatch.setattr(loop_module, "_active_tasks", lambda *args: seen.append(original(*args)) or seen[-1])
+    monkeypatch.setattr(DataSource, "dataset", lambda self, split: Partly(split))
     scores = train(config)
     assert scores.keys() == {"b", "a"}
-    assert ["b"] in seen and ["b", "a"] in seen
+    lines = [json.loads(line) for line in Path(config.output, "log.jsonl").read_text().splitlines()]
+    steps = lines[-2]["steps"]
+    assert 0 < steps["a"] < steps["b"] == 2 * lines[0]["steps"]["b"]
 
 
 def test_a_task_without_any_label_moves_nothing(config, monkeypatch, tmp_path):
-    monkeypatch.setattr(TrainingConfig, "dataset", lambda self, split: Never(split))
-    built = []
-    create = timm.create_model
-    monkeypatch.setattr(loop_module.timm, "create_model", lambda *a, **k: built.append(create(*a, **k)) or built[0])
-    monkeypatch.setattr(loop_module, "from_pretrained", lambda folder: built[0])
-    initial = {}
-    monkeypatch.setattr(
-        loop_module, "print_size", lambda model, console: initial.update(copy.deepcopy(model.state_dict()))
-    )
-    scores = train(config)
+    monkeypatch.setattr(DataSource, "dataset", lambda self, split: Never(split))
+    training = Training(config, Accelerator(), StopSignals())
+    initial = copy.deepcopy(training.model.state_dict())
+    training.go_on_or_start(restart=False)
+    scores = training.run()
     assert scores["a"] != scores["a"] and scores["b"] == scores["b"]
-    model, moved = built[0], 0
+    model, moved = training.model, 0
     row = model.tasks.index("a")
     for name, module in model.named_modules():
         if isinstance(module, tsbn_hub.norms.TaskParameters):
@@ -136,6 +133,6 @@ def test_no_target_at_all(config, monkeypatch):
         def __getitem__(self, at):
             return {"image": self.images[at], "targets": {}}
 
-    monkeypatch.setattr(TrainingConfig, "dataset", lambda self, split: Nothing(split))
+    monkeypatch.setattr(DataSource, "dataset", lambda self, split: Nothing(split))
     with pytest.raises(ValueError, match="nothing to choose by"):
         train(config)

@@ -1,5 +1,6 @@
 """Two images overlaid in one, with a target for each: the construction of MultiMNIST."""
 
+import copy
 from typing import TypedDict
 
 import torch
@@ -48,7 +49,11 @@ class OverlaidPairs(Dataset[Sample]):
         kept, held_out = order[round(fraction * len(order)) :], order[: round(fraction * len(order))]
 
         def pairs_of(which: Tensor) -> OverlaidPairs:
-            return OverlaidPairs(self._images[which], self._classes[which], self._shift, self._seed, self._copies)
+            part = copy.copy(self)  # a subclass keeps what it says of itself
+            OverlaidPairs.__init__(
+                part, self._images[which], self._classes[which], self._shift, self._seed, self._copies
+            )
+            return part
 
         return pairs_of(kept), pairs_of(held_out)
 

@@ -1,5 +1,7 @@
 """Classification: one class an image."""
 
+import math
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -26,13 +28,22 @@ class Classification:
     def loss(self, logits: Tensor, target: Tensor) -> Tensor:
         """The mean cross-entropy of the images that have a target, a scalar; 0 if there is none."""
         total = F.cross_entropy(logits.float(), target, ignore_index=self.missing, reduction="sum")
-        return total / (target != self.missing).sum().clamp(min=1)
+        return total / self.count(target).clamp(min=1)
+
+    def count(self, target: Tensor) -> Tensor:
+        """How many terms the mean of the loss has: images with a target, a scalar."""
+        return (target != self.missing).sum()
 
     def totals(self, logits: Tensor, target: Tensor) -> Tensor:
-        """What the metric needs of a batch, (2,), float64: right answers and samples. Add them up over the data set."""
+        """What the metric needs of a batch, (2,), int64: right answers and samples. Add them up over the data set."""
         right = (logits.argmax(dim=1) == target).sum()
-        return torch.stack([right, (target != self.missing).sum()]).double()
+        return torch.stack([right, self.count(target)])
+
+    def no_totals(self) -> Tensor:
+        """The totals of no batch, (2,), int64."""
+        return torch.zeros(2, dtype=torch.int64)
 
     def value(self, totals: Tensor) -> float:
         """The metric, from the totals of the data set; NaN if it has no sample."""
-        return (totals[0] / totals[1]).item()
+        right, samples = totals.tolist()
+        return right / samples if samples else math.nan

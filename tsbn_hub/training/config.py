@@ -1,17 +1,19 @@
 """What one training run is: read from YAML, overridden from the command line."""
 
 import dataclasses
-import importlib
-import importlib.util
-import sys
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from types import UnionType
+from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
 import yaml
-from torch.utils.data import Dataset
 
 from ..norms.task_norm import Style
+from .gradients import Backward
+from .optimization import ScheduleName
+from .sources import DataSource
+
+_FREE_TO_CHANGE = ("output", "workers", "checkpoint_steps", "trackers")
 
 
 @dataclass(frozen=True)
@@ -21,30 +23,48 @@ class TrainingConfig:
     Args:
         model: A timm name, with `_tsbn`.
         data: A data set of `tsbn_hub.data` by its name, or your own as `path/to/file.py:Class`. It is called with
-            `split="train"` and `split="test"`.
-        output: The folder of the run: checkpoint, log, card, picture.
-        tasks: The tasks to train; None for all of the data set. One gives single-task training.
+            `split="train"` and `split="test"`. Or a list of several, each a name or a mapping with `name`, `args` and
+            `rate`: how many batches are drawn from it, relative to the others; without rates, in proportion to size.
+        output: The folder of the run: checkpoints, log, card, picture.
+        tasks: The tasks to train; None for all of the data. One gives single-task training.
         norm: "sigmoid" (TSσBN), "affine" (TSBN), "shared" (hard sharing).
         model_args: Further keywords of `timm.create_model`.
-        data_args: Further keywords of the data set.
+        data_args: Further keywords of the data set, where it is one.
         pretrained: Start from timm's pretrained weights.
         epochs: Passes over the training data.
-        batch_size: Samples a step and process.
+        batch_size: Samples a process and forward.
+        gradient_accumulation_steps: Batches a process and optimizer step.
+        optimizer: One of timm's optimizers, by its name.
+        optimizer_args: Further keywords of it.
         lr: The trunk's learning rate at its highest.
         weight_decay: Of the trunk's and heads' weights.
         gate_lr_scale: How much faster gates learn; None: 100 times for BatchNorms, 10 times for other norms.
-        warmup_epochs: Epochs of linear warm-up, before the cosine.
+        layer_decay: How much slower each layer learns than the next one, in (0, 1]; None: all alike.
+        schedule: "cosine", "step" or "constant".
+        warmup_epochs: Epochs of linear warm-up, before the schedule.
+        decay_epochs: Of the step schedule: epochs between two decays.
+        decay_rate: Of the step schedule: the factor of a decay.
+        max_grad_norm: Longer gradients are cut to this norm; None: none is.
+        balancing: How the losses of the tasks are weighted: "fixed", "uncertainty", "dynamic" or "random".
+        balancing_args: Its options; of "fixed", `weights: {task: weight}`.
+        backward: "all": one backward for all tasks, fast. "task": one a task, with the memory of one.
+        tasks_per_step: How many tasks each step is for, drawn at random; None: all.
+        ema_decay: Evaluate and keep an exponential moving average of the weights, with this decay, in (0, 1).
+        sync_batch_norm: BatchNorms take the statistics of the joined batch of all processes.
         validation: The part of the training data that is held out to choose the best epoch, in (0, 1).
         mixed_precision: "no", "fp16" or "bf16"; None takes what `accelerate launch` was given.
         workers: Processes that load data.
-        seed: Of the weights, the order of the data and the validation split.
+        checkpoint_steps: Optimizer steps between two checkpoints; every epoch makes one, too.
+        trackers: Where to follow the run: "tensorboard", "trackio", "wandb" or another of Accelerate's trackers.
+        seed: Of the weights, the order of the data, its augmentation and the validation split.
+        deterministic: Only algorithms that give the same bits every time; on CUDA they are slower.
 
     Raises:
         ValueError: if a value is out of its range.
     """
 
     model: str
-    data: str
+    data: str | list[Any]
     output: str
     tasks: list[str] | None = None
     norm: Style = "sigmoid"
@@ -53,25 +73,49 @@ class TrainingConfig:
     pretrained: bool = False
     epochs: int = 10
     batch_size: int = 64
+    gradient_accumulation_steps: int = 1
+    optimizer: str = "adamw"
+    optimizer_args: dict[str, Any] = field(default_factory=dict)
     lr: float = 1e-3
     weight_decay: float = 1e-4
     gate_lr_scale: float | None = None
+    layer_decay: float | None = None
+    schedule: ScheduleName = "cosine"
     warmup_epochs: float = 1.0
+    decay_epochs: float = 30.0
+    decay_rate: float = 0.1
+    max_grad_norm: float | None = None
+    balancing: str = "fixed"
+    balancing_args: dict[str, Any] = field(default_factory=dict)
+    backward: Backward = "all"
+    tasks_per_step: int | None = None
+    ema_decay: float | None = None
+    sync_batch_norm: bool = False
     validation: float = 0.1
     mixed_precision: Literal["no", "fp16", "bf16"] | None = None
     workers: int = 0
+    checkpoint_steps: int = 1000
+    trackers: list[str] = field(default_factory=list)
     seed: int = 0
+    deterministic: bool = False
 
     def __post_init__(self) -> None:
-        for name in ("epochs", "batch_size", "lr"):
-            if getattr(self, name) <= 0:
+        for name, hint in get_type_hints(type(self)).items():
+            _check_type(name, getattr(self, name), hint)
+        for name in (
+            "epochs", "batch_size", "gradient_accumulation_steps", "lr", "decay_epochs", "decay_rate", "max_grad_norm",
+            "tasks_per_step", "checkpoint_steps",
+        ):  # fmt: skip
+            if getattr(self, name) is not None and not getattr(self, name) > 0:
                 raise ValueError(f"{name}={getattr(self, name)} must be positive.")
+        for name in ("weight_decay", "gate_lr_scale", "warmup_epochs", "workers"):
+            if getattr(self, name) is not None and not getattr(self, name) >= 0:
+                raise ValueError(f"{name}={getattr(self, name)} is negative.")
         if not 0 < self.validation < 1:
             raise ValueError(f"validation={self.validation} must lie in (0, 1): the best epoch is chosen on it.")
-        if self.norm not in ("sigmoid", "affine", "shared"):
-            raise ValueError(f"norm={self.norm!r} is unknown. Known: sigmoid, affine, shared.")
-        if self.mixed_precision not in (None, "no", "fp16", "bf16"):
-            raise ValueError(f"mixed_precision={self.mixed_precision!r} is unknown. Known: no, fp16, bf16.")
+        if self.ema_decay is not None and not 0 < self.ema_decay < 1:
+            raise ValueError(f"ema_decay={self.ema_decay} must lie in (0, 1).")
+        self.sources()
 
     @classmethod
     def read(cls, path: str | Path, **overrides: Any) -> "TrainingConfig":
@@ -101,32 +145,51 @@ class TrainingConfig:
             raise ValueError(f"{path} lacks {missing}.")
         return cls(**values)
 
-    def dataset(self, split: Literal["train", "test"]) -> Dataset[Any]:
-        """The data set of a split.
+    def sources(self) -> list[DataSource]:
+        """The data sets that `data` names.
 
         Raises:
-            ValueError: if there is no such data set.
+            ValueError: if it names none, or has rates for some alone.
         """
-        return _dataset_class(self.data)(split=split, **self.data_args)
+        if isinstance(self.data, str):
+            return [DataSource(self.data, self.data_args)]
+        if self.data_args:
+            raise ValueError("data_args go with a single data set. Of several, each has its `args`.")
+        sources = [DataSource.read(each) for each in self.data]
+        if not sources or len({source.rate is None for source in sources}) > 1:
+            raise ValueError(
+                f"data={self.data}: name one or more data sets, and give a rate to all of them or to none."
+            )
+        return sources
+
+    def differences(self, other: dict[str, Any]) -> list[str]:
+        """What makes another run of it, as "name: theirs, here ours"; where it is stored does not."""
+        ours = dataclasses.asdict(self)
+        names = [name for name in ours | other if name not in _FREE_TO_CHANGE]
+        return [
+            f"{name}: {other.get(name)!r}, here {ours.get(name)!r}"
+            for name in names
+            if ours.get(name) != other.get(name)
+        ]
 
 
-def _dataset_class(name: str) -> Any:
-    from .. import data
+def _check_type(name: str, value: Any, hint: Any) -> None:
+    if _fits(value, hint):
+        return
+    known = [each for part in (hint, *get_args(hint)) if get_origin(part) is Literal for each in get_args(part)]
+    if known:
+        way_out = " YAML reads no as False: write 'no'." if value is False else ""
+        raise ValueError(f"{name}={value!r} is unknown. Known: {', '.join(known)}.{way_out}")
+    way_out = " YAML reads 1e-3 as text: write 1.0e-3." if isinstance(value, str) and "e" in value else ""
+    raise ValueError(f"{name}={value!r} is no {getattr(hint, '__name__', hint)}.{way_out}")
 
-    file, colon, class_name = name.rpartition(":")
-    if not colon:
-        known = [each for each in data.__all__ if hasattr(getattr(data, each), "num_classes")]
-        if name not in known:
-            raise ValueError(f"data={name!r} is unknown. Known: {known}; your own: path/to/file.py:Class.")
-        return getattr(data, name)
-    path = Path(file)
-    if not path.is_file():
-        raise ValueError(f"data={name!r}: there is no file {path}.")
-    spec = importlib.util.spec_from_file_location(path.stem, path)
-    assert spec is not None and spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[path.stem] = module  # worker processes find it by its name
-    spec.loader.exec_module(module)
-    if not hasattr(module, class_name):
-        raise ValueError(f"data={name!r}: {path} has no {class_name}.")
-    return getattr(module, class_name)
+
+def _fits(value: Any, hint: Any) -> bool:
+    origin = get_origin(hint)
+    if origin in (Union, UnionType):
+        return any(_fits(value, each) for each in get_args(hint))
+    if origin is Literal:
+        return value in get_args(hint)
+    if isinstance(value, bool):
+        return hint is bool
+    return isinstance(value, (int, float) if hint is float else origin or hint)

@@ -1,55 +1,59 @@
 """Scoring a model on a data set."""
 
-from collections.abc import Collection, Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import torch
 from accelerate import Accelerator
+from accelerate.utils import send_to_device
 from torch import nn
 
 from ..tasks import Classification
+from .gradients import outputs_by_task
 
 
 @torch.no_grad()
 def evaluate(
-    model: nn.Module, batches: Iterable[Any], tasks: dict[str, Classification], accelerator: Accelerator
+    model: nn.Module,
+    batches: Iterable[Mapping[str, Any]],
+    kinds: Mapping[str, Classification],
+    accelerator: Accelerator | None = None,
 ) -> dict[str, float]:
-    """Every task's metric over a data set.
+    """Every task's metric over a data set, or several.
+
+    A batch is run for the tasks that it has targets for. What the processes saw is added up exactly, so each may have
+    any number of batches.
 
     Args:
-        model: Returns a dict by task, or, for one task, its output.
-        batches: Prepared by the accelerator: `{"image": (B, C, H, W), "targets": {task: (B,)}}`.
-        tasks: The kind of each task.
-        accelerator: Adds up what several processes saw.
+        model: Returns a dict by task, or, for one task, its output; it is left in evaluation mode.
+        batches: The batches of this process: `{"image": (B, C, H, W), "targets": {task: …}}`, on any device.
+        kinds: The kind of each task.
+        accelerator: Of this process; None: there is but one, and the model stays on its device.
 
     Returns:
         The metric by task; NaN for a task that no sample has a target for.
+
+    Example:
+        >>> import timm, torch, tsbn_hub
+        >>> from tsbn_hub.tasks import Classification
+        >>> from tsbn_hub.training import evaluate
+        >>> model = timm.create_model("test_resnet_tsbn", num_classes={"left": 10, "right": 4})
+        >>> batch = {"image": torch.rand(8, 3, 64, 64), "targets": {"left": torch.arange(8)}}
+        >>> sorted(evaluate(model, [batch], {"left": Classification(), "right": Classification()}))
+        ['left', 'right']
     """
+    accelerator = accelerator or Accelerator()
     model.eval()
-    totals: dict[str, torch.Tensor] = {}
+    device = next(model.parameters()).device
+    totals = {name: kind.no_totals().to(device) for name, kind in kinds.items()}
     for batch in batches:
-        images = batch["image"]
+        present = [name for name in kinds if name in batch["targets"]]
+        if not present:
+            continue
+        batch = send_to_device(batch, device, non_blocking=True)
         with accelerator.autocast():
-            outputs = outputs_by_task(model, images, tasks)
-        # All processes gather alike, also where one has no target of a task.
-        targets = {
-            name: batch["targets"].get(name, images.new_full((len(images),), task.missing, dtype=torch.long))
-            for name, task in tasks.items()
-        }
-        # The last batch is filled up for the processes to have as many; this takes the copies out again.
-        outputs, targets = accelerator.gather_for_metrics((outputs, targets))
-        for name, task in tasks.items():
-            seen = task.totals(outputs[name], targets[name])
-            totals[name] = totals[name] + seen if name in totals else seen
-    return {name: tasks[name].value(total) for name, total in totals.items()}
-
-
-def outputs_by_task(
-    model: nn.Module, images: torch.Tensor, tasks: Iterable[str], active: Collection[str] | None = None
-) -> dict[str, Any]:
-    """The model's outputs as a dict, also where it has one task; with `active`, those of these tasks alone."""
-    tasks = list(tasks)
-    if active is not None and len(active) < len(tasks):
-        return {task: model(images, task=task) for task in active}
-    outputs = model(images)
-    return outputs if isinstance(outputs, dict) else dict.fromkeys(tasks, outputs)
+            outputs = outputs_by_task(model, batch["image"], present)
+        for name in present:
+            totals[name] += kinds[name].totals(outputs[name], batch["targets"][name])
+    totals = accelerator.reduce(totals)
+    return {name: kind.value(totals[name]) for name, kind in kinds.items()}

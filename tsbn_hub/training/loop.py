@@ -2,262 +2,370 @@
 
 import json
 import math
-import sys
+import random
 import time
-from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-import timm
 import torch
+import yaml
 from accelerate import Accelerator
-from accelerate.utils import set_seed
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-from rich.table import Table
-from torch import nn
-from torch.optim.lr_scheduler import LambdaLR
-from torch.utils.data import DataLoader, Dataset, random_split
+from accelerate.utils import DistributedDataParallelKwargs, broadcast, gather_object, send_to_device, set_seed
+from rich.progress import Progress
+from timm.utils import ModelEmaV3
 
-from ..data import Collate
 from ..models import from_pretrained, save_pretrained
-from ..norms import TaskModule, TaskNorm
-from ..tasks import Classification
+from ..models.saving import write_atomically
+from ..norms import convert_sync_batchnorm
+from .balancing import loss_weighting
+from .building import build_data, build_kinds, build_model, image_preprocessing
 from .config import TrainingConfig
-from .evaluation import evaluate, outputs_by_task
+from .evaluation import evaluate
+from .finite import NotFiniteError, gradient_norm, guilty_tasks
+from .gradients import Aggregator, TasksForward, fill_gradients, label_counts
 from .idle_tasks import idle_tasks_at_rest
-from .param_groups import param_groups
+from .loaders import TrainingSteps, evaluation_batches, first_sample
+from .optimization import create_optimizer, create_schedule
+from .report import console_of, epoch_line, losses_line, score_table, shown, size_line, training_progress
+from .run_state import random_state, read_state, remove_leftovers, set_random_state, write_state
+from .signals import Stopped, StopSignals
+
+STATE, LOG, CONFIG = "state.safetensors", "log.jsonl", "training.yaml"
+_STEPS_BETWEEN_TRACKED_LOSSES = 50
 
 
-def train(config: TrainingConfig) -> dict[str, float]:
+def train(config: TrainingConfig, restart: bool = False, aggregator: Aggregator | None = None) -> dict[str, float]:
     """Train one model on all tasks, keep the epoch that is best on held-out training data, and score it on the test.
 
-    The folder `config.output` gets the best model (config.json, model.safetensors) and `log.jsonl`, a line an epoch
-    and one for the test.
+    The folder `config.output` gets the best model (config.json, model.safetensors), the last state of the run
+    (state.safetensors), `log.jsonl`, a line an epoch and one for the test, and the config (training.yaml).
+
+    Where the folder holds a run of the same config, this goes on from its last state. On the same machine, weights and
+    log end up as if it had never been interrupted, bit for bit (on CUDA with `deterministic`).
 
     Args:
         config: The run.
+        restart: Start anew, whatever the folder holds.
+        aggregator: Makes one gradient of those of the tasks, for the parameters that they share:
+            (tasks, parameters) → (parameters,), as TorchJD's aggregators do. It is no part of the config: give the same
+            again to go on.
 
     Returns:
         The metric of every task on the test set.
 
     Raises:
-        ValueError: if the data set has not the tasks that are asked for, or the loss is not finite.
+        ValueError: if the config does not fit the data, or the folder holds another run.
+        NotFiniteError: if a loss or gradient is not finite; it names step and task. The last state is kept.
+        Stopped: after Ctrl-C or SIGTERM; the state was saved.
+        OSError: if a file cannot be written; the last state is kept.
     """
-    set_seed(config.seed)
-    accelerator = Accelerator(mixed_precision=config.mixed_precision)
-    console = Console(quiet=not accelerator.is_main_process, width=None if sys.stdout.isatty() else 100)
-    output = Path(config.output)
-
-    data = config.dataset("train")
-    tasks = {name: Classification() for name in _task_names(config, data)}
-    train_data, validation_data = _split_off_validation(data, config)
-    collate = Collate({name: task.missing for name, task in tasks.items()})
-    loader = _loader(train_data, config, collate, shuffle=True)
-    validation_loader = _loader(validation_data, config, collate)
-
-    model = _build_model(config, list(tasks), data)
-    print_size(model, console)
-    optimizer = torch.optim.AdamW(param_groups(model, config.lr, config.weight_decay, config.gate_lr_scale))
-    model, optimizer, loader, validation_loader = accelerator.prepare(model, optimizer, loader, validation_loader)
-    steps = config.epochs * len(loader)
-    schedule = LambdaLR(optimizer.optimizer, _cosine_with_warmup(int(config.warmup_epochs * len(loader)), steps))
-
-    output.mkdir(parents=True, exist_ok=True)
-    log = output / "log.jsonl"
-    if accelerator.is_main_process:
-        log.write_text("")
-    best = -math.inf
-    with _progress(console) as progress:
-        bar = progress.add_task("", total=steps, epoch=0, epochs=config.epochs, losses="")
-        for epoch in range(1, config.epochs + 1):
-            start = time.monotonic()
-            model.train()
-            running = _RunningMean()
-            for batch in loader:
-                active = _active_tasks(batch, tasks, accelerator)
-                if not active:
-                    continue
-                with accelerator.autocast():
-                    outputs = outputs_by_task(model, batch["image"], tasks, active)
-                    losses = {name: _loss(tasks[name], outputs[name], batch["targets"].get(name)) for name in active}
-                optimizer.zero_grad()
-                accelerator.backward(sum(losses.values()))
-                with idle_tasks_at_rest(accelerator.unwrap_model(model), optimizer.optimizer, active):
-                    optimizer.step()
-                schedule.step()
-                running.add({name: loss.detach() for name, loss in losses.items()})
-                progress.update(bar, advance=1, epoch=epoch, losses=running)
-            _check_finite(running.means(), epoch)
-
-            scores = evaluate(model, validation_loader, tasks, accelerator)
-            known = [score for score in scores.values() if not math.isnan(score)]
-            if not known:
-                raise ValueError("No sample of the validation split has a target: there is nothing to choose by.")
-            mean = sum(known) / len(known)
-            line = {
-                "epoch": epoch,
-                "lr": schedule.get_last_lr()[0],
-                "loss": running.means(),
-                "validation": scores,
-                "seconds": round(time.monotonic() - start, 2),
-            }
-            if accelerator.is_main_process:
-                with log.open("a") as file:
-                    file.write(json.dumps(line) + "\n")
-            progress.console.print(_epoch_line(line, is_best=mean > best))
-            if mean > best:
-                best = mean
-                if accelerator.is_main_process:
-                    save_pretrained(accelerator.unwrap_model(model), output, data_config=_data_config(data))
-    accelerator.wait_for_everyone()
-
-    test_loader = _loader(config.dataset("test"), config, collate)
-    best_model, test_loader = accelerator.prepare(from_pretrained(output), test_loader)
-    scores = evaluate(best_model, test_loader, tasks, accelerator)
-    if accelerator.is_main_process:
-        with log.open("a") as file:
-            file.write(json.dumps({"test": scores}) + "\n")
-    console.print(f"{config.model}, norm={config.norm}: test set, epoch chosen on validation")
-    console.print(_table(tasks, scores))
+    accelerator = Accelerator(
+        mixed_precision=config.mixed_precision,
+        log_with=_trackers(config) or None,
+        project_dir=config.output,
+        # Statistics steer no training step: one broadcast before an evaluation is enough.
+        kwargs_handlers=[DistributedDataParallelKwargs(broadcast_buffers=False)],
+    )
+    with StopSignals() as signals:
+        training = Training(config, accelerator, signals, aggregator)
+        training.go_on_or_start(restart)
+        scores = training.run()
+    accelerator.end_training()
     return scores
 
 
-def _task_names(config: TrainingConfig, data: Dataset[Any]) -> list[str]:
-    known = list(_num_classes(config, data))
-    unknown = [name for name in config.tasks or [] if name not in known]
-    if unknown:
-        raise ValueError(f"tasks={config.tasks}: {config.data} has no {unknown}. It has {known}.")
-    return config.tasks or known
+@dataclass
+class _Record:
+    """How far a run is, and what it has seen: all but tensors."""
+
+    epoch: int = 1
+    steps: int = 0  # of this epoch
+    losses: dict[str, float] = field(default_factory=dict)  # sums over this epoch
+    counts: dict[str, int] = field(default_factory=dict)  # of the terms of these sums
+    task_steps: dict[str, int] = field(default_factory=dict)
+    best: float = -math.inf
+    log: list[dict[str, Any]] = field(default_factory=list)
+    scores: dict[str, float] | None = None  # on the test set, at the end
+
+    def add(self, losses: Mapping[str, float]) -> None:
+        for name, loss in losses.items():
+            self.losses[name] = self.losses.get(name, 0.0) + loss
+            self.counts[name] = self.counts.get(name, 0) + 1
+            self.task_steps[name] = self.task_steps.get(name, 0) + 1
+
+    def mean_losses(self) -> dict[str, float]:
+        return {name: total / self.counts[name] for name, total in self.losses.items()}
 
 
-def _active_tasks(batch: dict[str, Any], tasks: dict[str, Any], accelerator: Accelerator) -> list[str]:
-    """The tasks that a sample of this step, on any process, has a target for. The others cost and move nothing."""
-    here = [name for name in tasks if name in batch["targets"]]
-    if accelerator.num_processes == 1:
-        return here
-    counts = accelerator.reduce(torch.tensor([float(name in here) for name in tasks], device=accelerator.device))
-    return [name for name, count in zip(tasks, counts.tolist(), strict=True) if count]
+class Training:
+    """A run in this process: its parts, its steps, and where it stands. Building it writes nothing."""
 
+    def __init__(
+        self,
+        config: TrainingConfig,
+        accelerator: Accelerator,
+        signals: StopSignals,
+        aggregator: Aggregator | None = None,
+    ) -> None:
+        self.config, self.accelerator, self.signals, self.aggregator = config, accelerator, signals, aggregator
+        self.console = console_of(accelerator)
+        self.output = Path(config.output)
+        set_seed(config.seed, deterministic=config.deterministic)
 
-def _loss(task: Classification, output: torch.Tensor, target: torch.Tensor | None) -> torch.Tensor:
-    # Without a target on this process, a zero that depends on the output: every process has the same gradients to sum.
-    return output.sum() * 0.0 if target is None else task.loss(output, target)
+        data = build_data(config, "train")
+        self.kinds = build_kinds(config, data)
+        training_data, validation_data = data.split_off(config.validation, config.seed)
+        self.image_shape = tuple(first_sample(data)["image"].shape)
+        self.steps = TrainingSteps(training_data, config, self.kinds, accelerator)
+        self.validation_batches = evaluation_batches(validation_data, config, self.kinds, accelerator)
 
+        self.model = build_model(config, self.kinds, data, self.image_shape)
+        if config.sync_batch_norm:
+            convert_sync_batchnorm(self.model)
+        self.weighting = loss_weighting(
+            config.balancing, list(self.kinds), seed=config.seed, **config.balancing_args
+        ).to(accelerator.device)
+        self.model.to(accelerator.device)
+        optimizer = create_optimizer(
+            self.model,
+            config.optimizer,
+            config.lr,
+            config.weight_decay,
+            config.gate_lr_scale,
+            config.layer_decay,
+            config.optimizer_args,
+        )
+        if learned := list(self.weighting.parameters()):
+            optimizer.add_param_group({"name": "loss weighting", "params": learned, "lr": config.lr, "weight_decay": 0})
+        self.schedule = create_schedule(
+            optimizer,
+            config.schedule,
+            config.epochs,
+            len(self.steps),
+            min(config.warmup_epochs, config.epochs),
+            config.decay_epochs,
+            config.decay_rate,
+        )
+        self.network, self.optimizer = accelerator.prepare(TasksForward(self.model), optimizer)
+        self.ema = None if config.ema_decay is None else ModelEmaV3(self.model, config.ema_decay, use_warmup=True)
+        self.record = _Record()
+        set_seed(config.seed, device_specific=True)
 
-def _split_off_validation(data: Any, config: TrainingConfig) -> tuple[Dataset[Any], Dataset[Any]]:
-    """The training data without, and the part that chooses the best epoch. The test set has no say in that."""
-    if hasattr(data, "split_off"):  # samples that share something must not end up on both sides
-        split: tuple[Dataset[Any], Dataset[Any]] = data.split_off(config.validation, config.seed)
-        return split
-    generator = torch.Generator().manual_seed(config.seed)
-    train_part, validation_part = random_split(data, [1 - config.validation, config.validation], generator)
-    return train_part, validation_part
+    # From the start, or from where it was stopped.
 
+    def go_on_or_start(self, restart: bool) -> None:
+        path = self.output / STATE
+        if self.accelerator.is_main_process:
+            self.output.mkdir(parents=True, exist_ok=True)
+            remove_leftovers(path)
+            if restart:
+                path.unlink(missing_ok=True)
+        self.accelerator.wait_for_everyone()
+        found = self.accelerator.reduce(torch.tensor(float(path.is_file()), device=self.accelerator.device))
+        if 0 < found < self.accelerator.num_processes:
+            raise ValueError(f"{path} is there for {int(found)} of {self.accelerator.num_processes} processes alone.")
+        self.console.print(size_line(self.model))
+        if found:
+            self._load(read_state(path))
+        elif self.accelerator.is_main_process:
+            text = yaml.safe_dump(asdict(self.config), sort_keys=False)
+            write_atomically({self.output / CONFIG: lambda path: path.write_text(text)})
+            self._write_log()
+        self.accelerator.init_trackers(self.output.name, config={"run": json.dumps(asdict(self.config))})
 
-def _loader(data: Dataset[Any], config: TrainingConfig, collate: Collate, shuffle: bool = False) -> DataLoader[Any]:
-    size = config.batch_size if shuffle else 4 * config.batch_size
-    return DataLoader(data, size, shuffle=shuffle, drop_last=shuffle, num_workers=config.workers, collate_fn=collate)
-
-
-def _build_model(config: TrainingConfig, tasks: list[str], data: Dataset[Any]) -> nn.Module:
-    classes = _num_classes(config, data)
-    return timm.create_model(
-        config.model,
-        pretrained=config.pretrained,
-        num_classes={task: classes[task] for task in tasks},
-        norm=config.norm,
-        **{"in_chans": len(data[0]["image"]), **config.model_args},
-    )
-
-
-def _num_classes(config: TrainingConfig, data: Dataset[Any]) -> dict[str, int]:
-    classes = getattr(data, "num_classes", None)
-    if not isinstance(classes, dict):
-        raise ValueError(f"{config.data} must say its tasks and numbers of classes: num_classes = {{task: number}}.")
-    return classes
-
-
-def _data_config(data: Dataset[Any]) -> dict[str, Any]:
-    """The preprocessing for the saved config: the images as the data set gives them."""
-    image = data[0]["image"]
-    return {"input_size": tuple(image.shape), "mean": (0.0,) * len(image), "std": (1.0,) * len(image), "crop_pct": 1.0}
-
-
-def _cosine_with_warmup(warmup: int, steps: int) -> Any:
-    def factor(step: int) -> float:
-        if step < warmup:
-            return (step + 1) / warmup
-        return 0.5 * (1 + math.cos(math.pi * (step - warmup) / max(1, steps - warmup)))
-
-    return factor
-
-
-class _RunningMean:
-    """Means since the start of the epoch, kept on the device: reading them waits for it."""
-
-    def __init__(self) -> None:
-        self._sums: dict[str, torch.Tensor] = {}
-        self._counts: Counter[str] = Counter()
-
-    def add(self, values: dict[str, torch.Tensor]) -> None:
-        self._counts.update(values.keys())
-        for name, value in values.items():
-            self._sums[name] = self._sums[name] + value if name in self._sums else value
-
-    def means(self) -> dict[str, float]:
-        return {name: round(total.item() / self._counts[name], 5) for name, total in self._sums.items()}
-
-    def __str__(self) -> str:  # called when the progress bar is drawn, a few times a second
-        return "  ".join(f"{name} {mean:.3f}" for name, mean in self.means().items())
-
-
-def _check_finite(losses: dict[str, float], epoch: int) -> None:
-    for name, loss in losses.items():
-        if not math.isfinite(loss):
+    def _load(self, state: dict[str, Any]) -> None:
+        differences = self.config.differences(state["config"])
+        if state["processes"] != self.accelerator.num_processes:
+            differences.append(f"processes: {state['processes']}, here {self.accelerator.num_processes}")
+        if differences:
             raise ValueError(
-                f"The loss of {name!r} is {loss} in epoch {epoch}. The best model so far is kept. Try a smaller lr, or "
-                "mixed_precision: no."
+                f"{self.output} holds another run ({'; '.join(differences)}). Choose another output, or restart."
             )
+        self.model.load_state_dict(state["model"])
+        self.weighting.load_state_dict(state["weighting"])
+        self.optimizer.optimizer.load_state_dict(state["optimizer"])
+        if self.ema is not None:
+            self.ema.module.load_state_dict(state["ema"])
+        if self.accelerator.scaler is not None:
+            self.accelerator.scaler.load_state_dict(state["scaler"])
+        self.record = _Record(**state["record"])
+        set_random_state(state["random"][self.accelerator.process_index], self.accelerator.device)
+        if self.record.scores is None:
+            self.console.print(f"Going on in epoch {self.record.epoch}, after its step {self.record.steps}.")
+
+    def _save(self) -> None:
+        # Gathered by pickle in memory, among our own processes; the file has none.
+        random_states = gather_object([random_state(self.accelerator.device)])
+        if not self.accelerator.is_main_process:
+            return
+        write_state(
+            self.output / STATE,
+            {
+                "config": asdict(self.config),
+                "processes": self.accelerator.num_processes,
+                "model": dict(self.model.state_dict()),
+                "weighting": dict(self.weighting.state_dict()),
+                "optimizer": self.optimizer.optimizer.state_dict(),
+                "ema": None if self.ema is None else dict(self.ema.module.state_dict()),
+                "scaler": None if self.accelerator.scaler is None else self.accelerator.scaler.state_dict(),
+                "record": asdict(self.record),
+                "random": random_states,
+            },
+        )
+
+    def _write_log(self) -> None:
+        text = "".join(json.dumps(line) + "\n" for line in self.record.log)
+        if self.accelerator.is_main_process:
+            write_atomically({self.output / LOG: lambda path: path.write_text(text)})
+
+    # The run.
+
+    def run(self) -> dict[str, float]:
+        scores = self.record.scores
+        if scores is None:
+            with training_progress(self.console) as progress:
+                while self.record.epoch <= self.config.epochs:
+                    started = time.monotonic()
+                    self._train_epoch(progress)
+                    self._end_epoch(started, progress)
+            scores = self.record.scores = self._test()
+            self._write_log()
+            self._save()
+        self.console.print(f"{self.config.model}, norm={self.config.norm}: test set, epoch chosen on validation")
+        self.console.print(score_table(self.kinds, scores))
+        return scores
+
+    def _train_epoch(self, progress: Progress) -> None:
+        record, total = self.record, len(self.steps)
+        bar = progress.add_task("", total=total, completed=record.steps, epoch=record.epoch,
+                                epochs=self.config.epochs, losses="")  # fmt: skip
+        self.model.train()
+        for batches in self.steps.of_epoch(record.epoch, done=record.steps):
+            stop = self.take_step(batches)
+            record.steps += 1
+            progress.update(bar, advance=1, losses=losses_line(record.mean_losses()))
+            if stop or record.steps == total or record.steps % self.config.checkpoint_steps == 0:
+                self._save()
+            if stop:
+                raise self._stopped()
+        progress.remove_task(bar)
+
+    def take_step(self, batches: list[Any]) -> bool:
+        """One optimizer step; whether a process was asked to stop."""
+        config, accelerator = self.config, self.accelerator
+        step = (self.record.epoch - 1) * len(self.steps) + self.record.steps
+        counts = label_counts(batches, self.kinds, accelerator)
+        active = {name: column for name, column in zip(self.kinds, counts.T.tolist(), strict=True) if any(column)}
+        if config.tasks_per_step is not None and config.tasks_per_step < len(active):
+            drawn = random.Random(f"{config.seed} {step}").sample(list(active), config.tasks_per_step)
+            active = {name: column for name, column in active.items() if name in drawn}
+
+        self.schedule.set_lr(step)
+        self.optimizer.zero_grad()
+        weights = dict(zip(active, self.weighting.weights(list(active)), strict=True))
+        batches = send_to_device(batches, accelerator.device, non_blocking=True)
+        losses = fill_gradients(
+            self.network, batches, self.kinds, active, weights, accelerator, config.backward, self.aggregator
+        )
+        asked = torch.tensor(float(self.signals.received is not None), device=accelerator.device)
+        *joined, stop = accelerator.reduce(torch.stack([*(losses[name].float() for name in active), asked]))
+        losses = dict(zip(active, joined, strict=True))
+        if active:
+            self._check_finite(losses, batches, active, step)
+            self.weighting.after_step(losses)
+            with idle_tasks_at_rest(self.model, self.optimizer.optimizer, active):
+                self.optimizer.step()
+            if self.ema is not None:
+                self.ema.update(self.model, step=step)
+            self.record.add({name: loss.item() for name, loss in losses.items()})
+        if config.trackers and step % _STEPS_BETWEEN_TRACKED_LOSSES == 0:
+            accelerator.log({f"loss/{name}": loss.item() for name, loss in losses.items()}, step=step)
+        return bool(stop)
+
+    def _check_finite(
+        self, losses: dict[str, torch.Tensor], batches: list[Any], active: dict[str, list[int]], step: int
+    ) -> None:
+        self.accelerator.unscale_gradients()
+        norm = gradient_norm(self.network)
+        if self.config.max_grad_norm is not None:
+            torch.nn.utils.clip_grads_with_norm_(self.network.parameters(), self.config.max_grad_norm, norm)
+        if self.accelerator.scaler is not None:  # it skips a step whose gradients have overflown
+            norm = torch.zeros_like(norm)
+        if torch.stack([*losses.values(), norm]).isfinite().all():
+            return
+        guilty = guilty_tasks(self.network, batches, self.kinds, active, losses, self.accelerator)
+        which = "; ".join(f"{name!r}: {what}" for name, what in guilty.items()) or "the gradient is not finite"
+        raise NotFiniteError(
+            f"Epoch {self.record.epoch}, step {self.record.steps + 1} ({step + 1} of the run): {which}. "
+            f"{self.output} keeps the last good state. Try a smaller lr, max_grad_norm, or mixed_precision: 'no'."
+        )
+
+    def _end_epoch(self, started: float, progress: Progress) -> None:
+        record = self.record
+        losses = record.mean_losses()
+        self.weighting.after_epoch(losses)
+        model = self.model if self.ema is None else self.ema.module
+        broadcast(list(model.buffers()))  # a process's statistics are its own until here
+        scores = evaluate(model, self._heeded(self.validation_batches), self.kinds, self.accelerator)
+        known = [
+            score if self.kinds[name].higher_is_better else -score
+            for name, score in scores.items()
+            if not math.isnan(score)
+        ]
+        if not known:
+            raise ValueError("No sample of the validation split has a target: there is nothing to choose by.")
+        mean = sum(known) / len(known)
+        line = {
+            "epoch": record.epoch,
+            "lr": self.optimizer.param_groups[0]["lr"],
+            "loss": losses,
+            "validation": scores,
+            "steps": dict(record.task_steps),
+        }
+        record.log.append(line)
+        self._write_log()
+        progress.console.print(epoch_line(line, time.monotonic() - started, is_best=mean > record.best))
+        tracked = {f"loss/{name}": loss for name, loss in losses.items()}
+        tracked |= {f"validation/{name}": score for name, score in scores.items()}
+        self.accelerator.log({**tracked, "lr": line["lr"], "epoch": record.epoch}, step=record.epoch * len(self.steps))
+        if mean > record.best:
+            record.best = mean
+            if self.accelerator.is_main_process:
+                save_pretrained(model, self.output, data_config=image_preprocessing(self.image_shape))
+        record.epoch, record.steps, record.losses, record.counts = record.epoch + 1, 0, {}, {}
+
+    def _test(self) -> dict[str, float]:
+        self.accelerator.wait_for_everyone()
+        model = from_pretrained(self.output).to(self.accelerator.device)
+        batches = evaluation_batches(build_data(self.config, "test"), self.config, self.kinds, self.accelerator)
+        scores = evaluate(model, self._heeded(shown(batches, self.console)), self.kinds, self.accelerator)
+        self.record.log.append({"test": scores})
+        return scores
+
+    def _heeded(self, batches: Iterable[Any]) -> Iterator[Any]:
+        """Batches of an evaluation, which is left when a stop is asked for: the state before it is saved."""
+        for batch in batches:
+            if self.signals.received is not None:
+                raise self._stopped()
+            yield batch
+
+    def _stopped(self) -> Stopped:
+        received = self.signals.received
+        name = "another process" if received is None else received.name
+        return Stopped(
+            f"Stopped by {name} in epoch {self.record.epoch}, after its step {self.record.steps}. "
+            f"{self.output} has the state: the same command goes on from there.",
+            received,
+        )
 
 
-def _progress(console: Console) -> Progress:
-    return Progress(
-        TextColumn("epoch {task.fields[epoch]}/{task.fields[epochs]}"),
-        BarColumn(bar_width=20),
-        MofNCompleteColumn(),
-        TimeRemainingColumn(),
-        TextColumn("loss: {task.fields[losses]}"),
-        console=console,
-    )
+def _trackers(config: TrainingConfig) -> list[Any]:
+    from accelerate.tracking import get_available_trackers
 
-
-def _epoch_line(line: dict[str, Any], is_best: bool) -> str:
-    losses = "  ".join(f"{name} {loss:.3f}" for name, loss in line["loss"].items())
-    scores = "  ".join(f"{name} {score:.1%}" for name, score in line["validation"].items())
-    seconds = f"{line['seconds']:.0f} s"
-    return f"epoch {line['epoch']:3}  loss: {losses}  validation: {scores}  {seconds}{' *' if is_best else ''}"
-
-
-def _table(tasks: dict[str, Classification], scores: dict[str, float]) -> Table:
-    table = Table()
-    for column in ("task", "metric", "value"):
-        table.add_column(column, justify="right" if column == "value" else "left")
-    for name, score in scores.items():
-        table.add_row(name, tasks[name].metric, f"{score:.2%}")
-    return table
-
-
-def print_size(model: nn.Module, console: Console) -> None:
-    """Print what the tasks cost: parameters and buffers, shared and of one task."""
-    parameters = sum(parameter.numel() for parameter in model.parameters())
-    buffers = sum(buffer.numel() for buffer in model.buffers())
-    norms = [module for module in model.modules() if isinstance(module, TaskNorm)]
-    tasks = len(model.tasks) if isinstance(model, TaskModule) else 1
-    own = [(norm, getattr(norm, name)) for norm in norms for name in norm.stacked_names()]
-    of_gates = sum(tensor.numel() for _, tensor in own if isinstance(tensor, nn.Parameter)) // tasks
-    of_statistics = sum(tensor.numel() for _, tensor in own if not isinstance(tensor, nn.Parameter)) // tasks
-    console.print(
-        f"{parameters / 1e6:.2f} M parameters, {buffers / 1e6:.2f} M buffers. Norms cost each of the {tasks} tasks "
-        f"{of_gates:,} parameters ({of_gates / parameters:.2%}) and {of_statistics:,} buffers."
-    )
+    available = [str(each.value) for each in get_available_trackers()]
+    for name in config.trackers:
+        if name not in available:
+            raise ValueError(f"trackers={config.trackers}: {name} is not installed. Installed: {available}.")
+    return config.trackers

@@ -1,0 +1,55 @@
+"""A look at a run before it starts."""
+
+from accelerate import Accelerator
+from rich.table import Table
+
+from .building import build_data
+from .config import TrainingConfig
+from .loaders import first_sample, labelled
+from .loop import Training
+from .memory import PeakMemory
+from .report import size_line
+from .signals import StopSignals
+
+
+def dry_run(config: TrainingConfig) -> None:
+    """Print a run's data, its parameters and the memory of a step, which it takes. Nothing is written.
+
+    Args:
+        config: The run.
+
+    Raises:
+        ValueError: if the config does not fit the data.
+    """
+    accelerator = Accelerator(mixed_precision=config.mixed_precision)
+    training = Training(config, accelerator, StopSignals())
+
+    data = Table("data", "split", "samples", "image", "tasks, and how many samples have a label")
+    for split in ("train", "test"):
+        for part in build_data(config, split).datasets:
+            image = "x".join(map(str, first_sample(part)["image"].shape))
+            tasks = ", ".join(f"{name} {share:.0%}" for name, share in labelled(part, training.kinds).items() if share)
+            data.add_row(type(part).__name__, split, f"{len(part):,}", image, tasks)  # type: ignore[arg-type]
+    training.console.print(data)
+    training.console.print(f"{config.validation:.0%} of the training data are held out to choose the best epoch.")
+
+    parameters = Table("parameters", "number", "learning rate", "weight decay")
+    for group in training.optimizer.param_groups:
+        number = sum(parameter.numel() for parameter in group["params"])
+        parameters.add_row(group["name"], f"{number:,}", f"{group['lr']:.3g}", f"{group['weight_decay']:.3g}")
+    training.console.print(parameters)
+    training.console.print(size_line(training.model))
+
+    steps = len(training.steps)
+    training.console.print(f"{steps:,} steps an epoch, {steps * config.epochs:,} in {config.epochs} epochs.")
+    training.model.train()
+    with PeakMemory(training.model) as peak:
+        training.take_step(next(training.steps.of_epoch(1)))
+    held = sum(
+        tensor.numel() * tensor.element_size() for tensor in [*training.model.parameters(), *training.model.buffers()]
+    )
+    what = "activations for the backward" if accelerator.device.type == "cpu" else "all of it, at its peak"
+    training.console.print(
+        f"Memory of a step: {peak.bytes / 2**20:,.0f} MiB ({what}). Weights: {held / 2**20:,.0f} MiB, and again for "
+        "their gradients, and for each average that the optimizer keeps."
+    )

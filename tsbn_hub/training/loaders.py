@@ -1,0 +1,100 @@
+"""Batches of a data set for one process."""
+
+from collections.abc import Iterable, Iterator, Mapping
+from itertools import islice
+from typing import Any
+
+import torch
+from accelerate import Accelerator
+from torch.utils.data import DataLoader, Dataset, Sampler
+
+from ..data import Collate, Draw, EvaluationBatches, Mixture, SeededSamples, TrainingBatches
+from ..tasks import Classification
+from .config import TrainingConfig
+from .signals import ignore_stop_signals
+
+
+class TrainingSteps:
+    """The optimizer steps of an epoch: for each, its micro-batches.
+
+    Args:
+        data: The training data.
+        config: Of the run.
+        kinds: The kind of each task.
+        accelerator: Of this process.
+
+    Raises:
+        ValueError: if a data set is smaller than a batch, or the data smaller than a step.
+    """
+
+    def __init__(
+        self, data: Mixture, config: TrainingConfig, kinds: Mapping[str, Classification], accelerator: Accelerator
+    ) -> None:
+        self._micro_batches = config.gradient_accumulation_steps
+        self._batches = TrainingBatches(
+            data.sizes,
+            config.batch_size,
+            config.seed,
+            data.rates,
+            accelerator.process_index,
+            accelerator.num_processes,
+        )
+        self._loader = _loader(data, self._batches, config, kinds, accelerator)
+        if not len(self):
+            raise ValueError(
+                f"The training data give {len(self._batches)} batches of {config.batch_size} an epoch and process, "
+                f"and a step takes gradient_accumulation_steps={self._micro_batches}: choose a smaller one."
+            )
+
+    def __len__(self) -> int:
+        return len(self._batches) // self._micro_batches
+
+    def of_epoch(self, epoch: int, done: int = 0) -> Iterator[list[Any]]:
+        """The steps of an epoch but the first `done`, whose samples are not read."""
+        if done == len(self):
+            return
+        self._batches.set_position(epoch, done * self._micro_batches)
+        batches = iter(self._loader)
+        while len(step := list(islice(batches, self._micro_batches))) == self._micro_batches:
+            yield step
+
+
+def evaluation_batches(
+    data: Mixture, config: TrainingConfig, kinds: Mapping[str, Classification], accelerator: Accelerator
+) -> DataLoader[Any]:
+    """This process's part of all samples, each once over all processes, in order."""
+    batches = EvaluationBatches(data.sizes, 4 * config.batch_size, accelerator.process_index, accelerator.num_processes)
+    return _loader(data, batches, config, kinds, accelerator)
+
+
+def _loader(
+    data: Mixture,
+    batches: Sampler[list[Draw]],
+    config: TrainingConfig,
+    kinds: Mapping[str, Classification],
+    accelerator: Accelerator,
+) -> DataLoader[Any]:
+    return DataLoader(
+        SeededSamples(data),
+        batch_sampler=batches,
+        collate_fn=Collate({name: kind.missing for name, kind in kinds.items()}),
+        num_workers=config.workers,
+        worker_init_fn=ignore_stop_signals,
+        pin_memory=accelerator.device.type == "cuda",
+        # Its own generator: what a loader draws for its workers must not move the generator that dropout reads.
+        generator=torch.Generator(),
+    )
+
+
+def first_sample(data: Dataset[Any]) -> Mapping[str, Any]:
+    """A sample, for the shape of the images."""
+    sample: Mapping[str, Any] = SeededSamples(data)[Draw(0, 0)]
+    return sample
+
+
+def labelled(data: Dataset[Any], names: Iterable[str], samples: int = 256) -> dict[str, float]:
+    """The part of the samples that has a target of a task, in [0, 1], from some evenly spread over the data."""
+    size = len(data)  # type: ignore[arg-type]
+    chosen = range(0, size, max(1, size // samples))
+    seen = [SeededSamples(data)[Draw(at, 0)]["targets"].keys() for at in chosen]
+    return {name: sum(name in each for each in seen) / len(seen) for name in names}

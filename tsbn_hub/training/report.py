@@ -1,0 +1,74 @@
+"""What a run shows on the console."""
+
+import sys
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from accelerate import Accelerator
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn, track
+from rich.table import Table
+from torch import nn
+from torch.utils.data import DataLoader
+
+from ..norms import TaskModule, TaskNorm
+from ..tasks import Classification
+
+
+def console_of(accelerator: Accelerator) -> Console:
+    """A console that speaks for the main process alone, 100 columns wide where no terminal says otherwise."""
+    return Console(quiet=not accelerator.is_main_process, width=None if sys.stdout.isatty() else 100)
+
+
+def training_progress(console: Console) -> Progress:
+    """A progress bar of steps, with fields epoch, epochs and losses."""
+    return Progress(
+        TextColumn("epoch {task.fields[epoch]}/{task.fields[epochs]}"),
+        BarColumn(bar_width=20),
+        MofNCompleteColumn(),
+        TimeRemainingColumn(),
+        TextColumn("{task.fields[losses]}"),
+        console=console,
+    )
+
+
+def shown(batches: DataLoader[Any], console: Console) -> Iterable[Any]:
+    """The batches of an evaluation, with a progress bar that vanishes."""
+    return track(batches, "evaluation", total=len(batches), console=console, transient=True)
+
+
+def losses_line(losses: Mapping[str, float]) -> str:
+    """The losses of an epoch so far."""
+    return "loss: " + "  ".join(f"{name} {loss:.3f}" for name, loss in losses.items())
+
+
+def epoch_line(line: Mapping[str, Any], seconds: float, is_best: bool) -> str:
+    """The line of an epoch: its losses, scores, time, and whether it is the best so far."""
+    scores = "  ".join(f"{name} {score:.1%}" for name, score in line["validation"].items())
+    mark = " *" if is_best else ""
+    return f"epoch {line['epoch']:3}  {losses_line(line['loss'])}  validation: {scores}  {seconds:.0f} s{mark}"
+
+
+def score_table(kinds: Mapping[str, Classification], scores: Mapping[str, float]) -> Table:
+    """Every task's metric."""
+    table = Table()
+    for column in ("task", "metric", "value"):
+        table.add_column(column, justify="right" if column == "value" else "left")
+    for name, score in scores.items():
+        table.add_row(name, kinds[name].metric, f"{score:.2%}")
+    return table
+
+
+def size_line(model: nn.Module) -> str:
+    """What the tasks cost: parameters and buffers, shared and of one task."""
+    parameters = sum(parameter.numel() for parameter in model.parameters())
+    buffers = sum(buffer.numel() for buffer in model.buffers())
+    norms = [module for module in model.modules() if isinstance(module, TaskNorm)]
+    tasks = len(model.tasks) if isinstance(model, TaskModule) else 1
+    own = [(norm, getattr(norm, name)) for norm in norms for name in norm.stacked_names()]
+    of_gates = sum(tensor.numel() for _, tensor in own if isinstance(tensor, nn.Parameter)) // tasks
+    of_statistics = sum(tensor.numel() for _, tensor in own if not isinstance(tensor, nn.Parameter)) // tasks
+    return (
+        f"{parameters / 1e6:.2f} M parameters, {buffers / 1e6:.2f} M buffers. Norms cost each of the {tasks} tasks "
+        f"{of_gates:,} parameters ({of_gates / parameters:.2%}) and {of_statistics:,} buffers."
+    )
