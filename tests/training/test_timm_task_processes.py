@@ -58,6 +58,7 @@ def run(architecture, size, accumulate, compiled=False, rank=None):
     eval_model = training.get_eval_model()
     if rank is not None:
         training.prepare_distributed()
+        assert not compiled or training.get_eval_model() is eval_model
     training.guard(optimizer)
     training.get_trainable_module().train()
     gradients = {}

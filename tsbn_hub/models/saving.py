@@ -15,7 +15,7 @@ from torch import nn
 from .timm_model import TimmTaskModel
 from .timm_names import SUFFIX, check_safetensors
 
-CONFIG, WEIGHTS = "config.json", "model.safetensors"
+MODEL_FILES = CONFIG, WEIGHTS = "config.json", "model.safetensors"
 
 
 def save_pretrained(model: nn.Module, folder: str | Path, data_config: dict[str, Any] | None = None) -> None:
@@ -129,6 +129,12 @@ def write_atomically(files: dict[Path, Callable[[Path], Any]]) -> None:
     finally:
         for temporary in written.values():
             temporary.unlink(missing_ok=True)
+
+
+def remove_leftovers(path: Path) -> None:
+    """Remove what a kill in the middle of `write_atomically` left beside a file."""
+    for leftover in path.parent.glob(f".{path.name}.*"):
+        leftover.unlink()
 
 
 def _umask() -> int:

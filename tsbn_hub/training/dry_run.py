@@ -1,8 +1,8 @@
 """A look at a run before it starts."""
 
-from accelerate import Accelerator
 from rich.table import Table
 
+from .acceleration import make_accelerator
 from .building import build_data
 from .config import TrainingConfig
 from .loaders import first_sample, labelled
@@ -21,8 +21,7 @@ def dry_run(config: TrainingConfig) -> None:
     Raises:
         ValueError: if the config does not fit the data.
     """
-    accelerator = Accelerator(mixed_precision=config.mixed_precision)
-    training = Training(config, accelerator, StopSignals())
+    training = Training(config, make_accelerator(config), StopSignals())
 
     data = Table("data", "split", "samples", "image", "tasks, and how many samples have a label")
     for split in ("train", "test"):
@@ -48,7 +47,7 @@ def dry_run(config: TrainingConfig) -> None:
     held = sum(
         tensor.numel() * tensor.element_size() for tensor in [*training.model.parameters(), *training.model.buffers()]
     )
-    what = "activations for the backward" if accelerator.device.type == "cpu" else "all of it, at its peak"
+    what = "activations for the backward" if training.accelerator.device.type == "cpu" else "all of it, at its peak"
     training.console.print(
         f"Memory of a step: {peak.bytes / 2**20:,.0f} MiB ({what}). Weights: {held / 2**20:,.0f} MiB, and again for "
         "their gradients, and for each average that the optimizer keeps."

@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import Literal
 
 from accelerate import Accelerator
+from rich.progress import track
 
 from ..models import from_pretrained
 from ..tasks import Classification
@@ -11,9 +12,9 @@ from .building import build_data, build_kinds
 from .config import TrainingConfig
 from .evaluation import evaluate
 from .loaders import evaluation_batches
-from .report import console_of, shown
+from .report import console_of
 
-TRAINING_CONFIG = "training.yaml"
+CONFIG = "training.yaml"
 
 
 def evaluate_run(
@@ -33,9 +34,10 @@ def evaluate_run(
         FileNotFoundError: if the folder holds no run, or one without a model yet.
     """
     accelerator = accelerator or Accelerator()
-    config = TrainingConfig.read(Path(folder, TRAINING_CONFIG))
+    config = TrainingConfig.read(Path(folder, CONFIG))
     data = build_data(config, split)
     kinds = build_kinds(config, data)
     model = from_pretrained(folder).to(accelerator.device)
-    batches = shown(evaluation_batches(data, config, kinds, accelerator), console_of(accelerator))
-    return kinds, evaluate(model, batches, kinds, accelerator)
+    batches = evaluation_batches(data, config, kinds, accelerator)
+    shown = track(batches, split, total=len(batches), console=console_of(accelerator), transient=True)
+    return kinds, evaluate(model, shown, kinds, accelerator)

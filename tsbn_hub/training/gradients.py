@@ -129,9 +129,9 @@ def _backward(
             if target is None
             else kind.loss(outputs[name], target) * (kind.count(target) / sum(counts[name]))
         )
-    # DistributedDataParallel takes the mean over processes where the loss is a sum.
-    total = sum(weights[name] * share for name, share in shares.items()) * accelerator.num_processes
-    accelerator.backward(total)
+    # The loss is a sum over processes and micro-batches; DistributedDataParallel and accelerator.backward take means.
+    scale = accelerator.num_processes * accelerator.gradient_accumulation_steps
+    accelerator.backward(sum(weights[name] * share for name, share in shares.items()) * scale)
     return {name: share.detach() for name, share in shares.items()}
 
 

@@ -4,35 +4,39 @@ import json
 import math
 import random
 import time
-from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import asdict, dataclass, field
+from collections.abc import Iterator
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import torch
 import yaml
 from accelerate import Accelerator
-from accelerate.utils import DistributedDataParallelKwargs, broadcast, gather_object, send_to_device, set_seed
+from accelerate.utils import broadcast, gather_object, send_to_device, set_seed
 from rich.progress import Progress
 from timm.utils import ModelEmaV3
+from torch.utils.data import DataLoader
 
 from ..models import from_pretrained, save_pretrained
-from ..models.saving import write_atomically
+from ..models.saving import MODEL_FILES, remove_leftovers, write_atomically
 from ..norms import convert_sync_batchnorm
+from .acceleration import make_accelerator
 from .balancing import loss_weighting
 from .building import build_data, build_kinds, build_model, image_preprocessing
 from .config import TrainingConfig
+from .evaluate_run import CONFIG
 from .evaluation import evaluate
 from .finite import NotFiniteError, gradient_norm, guilty_tasks
 from .gradients import Aggregator, TasksForward, fill_gradients, label_counts
 from .idle_tasks import idle_tasks_at_rest
 from .loaders import TrainingSteps, evaluation_batches, first_sample
 from .optimization import create_optimizer, create_schedule
-from .report import console_of, epoch_line, losses_line, score_table, shown, size_line, training_progress
-from .run_state import random_state, read_state, remove_leftovers, set_random_state, write_state
+from .record import Record
+from .report import console_of, epoch_line, losses_line, progress_bar, score_table, size_line
+from .run_state import random_state, read_state, set_random_state, write_state
 from .signals import Stopped, StopSignals
 
-STATE, LOG, CONFIG = "state.safetensors", "log.jsonl", "training.yaml"
+STATE, LOG = "state.safetensors", "log.jsonl"
 _STEPS_BETWEEN_TRACKED_LOSSES = 50
 
 
@@ -61,42 +65,12 @@ def train(config: TrainingConfig, restart: bool = False, aggregator: Aggregator 
         Stopped: after Ctrl-C or SIGTERM; the state was saved.
         OSError: if a file cannot be written; the last state is kept.
     """
-    accelerator = Accelerator(
-        mixed_precision=config.mixed_precision,
-        log_with=_trackers(config) or None,
-        project_dir=config.output,
-        # Statistics steer no training step: one broadcast before an evaluation is enough.
-        kwargs_handlers=[DistributedDataParallelKwargs(broadcast_buffers=False)],
-    )
     with StopSignals() as signals:
-        training = Training(config, accelerator, signals, aggregator)
+        training = Training(config, make_accelerator(config), signals, aggregator)
         training.go_on_or_start(restart)
         scores = training.run()
-    accelerator.end_training()
+    training.accelerator.end_training()
     return scores
-
-
-@dataclass
-class _Record:
-    """How far a run is, and what it has seen: all but tensors."""
-
-    epoch: int = 1
-    steps: int = 0  # of this epoch
-    losses: dict[str, float] = field(default_factory=dict)  # sums over this epoch
-    counts: dict[str, int] = field(default_factory=dict)  # of the terms of these sums
-    task_steps: dict[str, int] = field(default_factory=dict)
-    best: float = -math.inf
-    log: list[dict[str, Any]] = field(default_factory=list)
-    scores: dict[str, float] | None = None  # on the test set, at the end
-
-    def add(self, losses: Mapping[str, float]) -> None:
-        for name, loss in losses.items():
-            self.losses[name] = self.losses.get(name, 0.0) + loss
-            self.counts[name] = self.counts.get(name, 0) + 1
-            self.task_steps[name] = self.task_steps.get(name, 0) + 1
-
-    def mean_losses(self) -> dict[str, float]:
-        return {name: total / self.counts[name] for name, total in self.losses.items()}
 
 
 class Training:
@@ -150,7 +124,7 @@ class Training:
         )
         self.network, self.optimizer = accelerator.prepare(TasksForward(self.model), optimizer)
         self.ema = None if config.ema_decay is None else ModelEmaV3(self.model, config.ema_decay, use_warmup=True)
-        self.record = _Record()
+        self.record = Record()
         set_seed(config.seed, device_specific=True)
 
     # From the start, or from where it was stopped.
@@ -159,7 +133,8 @@ class Training:
         path = self.output / STATE
         if self.accelerator.is_main_process:
             self.output.mkdir(parents=True, exist_ok=True)
-            remove_leftovers(path)
+            for name in (STATE, LOG, CONFIG, *MODEL_FILES):
+                remove_leftovers(self.output / name)
             if restart:
                 path.unlink(missing_ok=True)
         self.accelerator.wait_for_everyone()
@@ -190,7 +165,7 @@ class Training:
             self.ema.module.load_state_dict(state["ema"])
         if self.accelerator.scaler is not None:
             self.accelerator.scaler.load_state_dict(state["scaler"])
-        self.record = _Record(**state["record"])
+        self.record = Record(**state["record"])
         set_random_state(state["random"][self.accelerator.process_index], self.accelerator.device)
         if self.record.scores is None:
             self.console.print(f"Going on in epoch {self.record.epoch}, after its step {self.record.steps}.")
@@ -225,12 +200,12 @@ class Training:
     def run(self) -> dict[str, float]:
         scores = self.record.scores
         if scores is None:
-            with training_progress(self.console) as progress:
+            with progress_bar(self.console) as progress:
                 while self.record.epoch <= self.config.epochs:
                     started = time.monotonic()
                     self._train_epoch(progress)
                     self._end_epoch(started, progress)
-            scores = self.record.scores = self._test()
+                scores = self.record.scores = self._test(progress)
             self._write_log()
             self._save()
         self.console.print(f"{self.config.model}, norm={self.config.norm}: test set, epoch chosen on validation")
@@ -239,8 +214,8 @@ class Training:
 
     def _train_epoch(self, progress: Progress) -> None:
         record, total = self.record, len(self.steps)
-        bar = progress.add_task("", total=total, completed=record.steps, epoch=record.epoch,
-                                epochs=self.config.epochs, losses="")  # fmt: skip
+        name = f"epoch {record.epoch}/{self.config.epochs}"
+        bar = progress.add_task(name, total=total, completed=record.steps, losses="")
         self.model.train()
         for batches in self.steps.of_epoch(record.epoch, done=record.steps):
             stop = self.take_step(batches)
@@ -308,7 +283,9 @@ class Training:
         self.weighting.after_epoch(losses)
         model = self.model if self.ema is None else self.ema.module
         broadcast(list(model.buffers()))  # a process's statistics are its own until here
-        scores = evaluate(model, self._heeded(self.validation_batches), self.kinds, self.accelerator)
+        scores = evaluate(
+            model, self._heeded(self.validation_batches, "validation", progress), self.kinds, self.accelerator
+        )
         known = [
             score if self.kinds[name].higher_is_better else -score
             for name, score in scores.items()
@@ -334,22 +311,25 @@ class Training:
             record.best = mean
             if self.accelerator.is_main_process:
                 save_pretrained(model, self.output, data_config=image_preprocessing(self.image_shape))
-        record.epoch, record.steps, record.losses, record.counts = record.epoch + 1, 0, {}, {}
+        record.next_epoch()
 
-    def _test(self) -> dict[str, float]:
+    def _test(self, progress: Progress) -> dict[str, float]:
         self.accelerator.wait_for_everyone()
         model = from_pretrained(self.output).to(self.accelerator.device)
         batches = evaluation_batches(build_data(self.config, "test"), self.config, self.kinds, self.accelerator)
-        scores = evaluate(model, self._heeded(shown(batches, self.console)), self.kinds, self.accelerator)
+        scores = evaluate(model, self._heeded(batches, "test", progress), self.kinds, self.accelerator)
         self.record.log.append({"test": scores})
         return scores
 
-    def _heeded(self, batches: Iterable[Any]) -> Iterator[Any]:
+    def _heeded(self, batches: DataLoader[Any], name: str, progress: Progress) -> Iterator[Any]:
         """Batches of an evaluation, which is left when a stop is asked for: the state before it is saved."""
+        bar = progress.add_task(name, total=len(batches), losses="")
         for batch in batches:
             if self.signals.received is not None:
                 raise self._stopped()
             yield batch
+            progress.update(bar, advance=1)
+        progress.remove_task(bar)
 
     def _stopped(self) -> Stopped:
         received = self.signals.received
@@ -359,13 +339,3 @@ class Training:
             f"{self.output} has the state: the same command goes on from there.",
             received,
         )
-
-
-def _trackers(config: TrainingConfig) -> list[Any]:
-    from accelerate.tracking import get_available_trackers
-
-    available = [str(each.value) for each in get_available_trackers()]
-    for name in config.trackers:
-        if name not in available:
-            raise ValueError(f"trackers={config.trackers}: {name} is not installed. Installed: {available}.")
-    return config.trackers

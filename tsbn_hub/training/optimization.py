@@ -214,7 +214,7 @@ def create_schedule(
         rise = min(1.0, (step + 1) / warmup) if warmup else 1.0
         if name == "cosine":
             progress = (step - warmup) / (steps - warmup) if step > warmup else 0.0
-            return rise * 0.5 * (1 + math.cos(math.pi * progress))
+            return rise * 0.5 * (1 + math.cos(math.pi * min(1.0, progress)))
         if name == "step":
             return rise * decay_rate ** (step / steps_per_epoch // decay_epochs)
         return rise

@@ -1,15 +1,14 @@
 """What a run shows on the console."""
 
 import sys
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 from accelerate import Accelerator
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn, track
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 from torch import nn
-from torch.utils.data import DataLoader
 
 from ..norms import TaskModule, TaskNorm
 from ..tasks import Classification
@@ -20,21 +19,17 @@ def console_of(accelerator: Accelerator) -> Console:
     return Console(quiet=not accelerator.is_main_process, width=None if sys.stdout.isatty() else 100)
 
 
-def training_progress(console: Console) -> Progress:
-    """A progress bar of steps, with fields epoch, epochs and losses."""
+def progress_bar(console: Console) -> Progress:
+    """Progress over batches or steps, with a field losses; it vanishes at the end."""
     return Progress(
-        TextColumn("epoch {task.fields[epoch]}/{task.fields[epochs]}"),
+        TextColumn("{task.description}"),
         BarColumn(bar_width=20),
         MofNCompleteColumn(),
         TimeRemainingColumn(),
         TextColumn("{task.fields[losses]}"),
         console=console,
+        transient=True,
     )
-
-
-def shown(batches: DataLoader[Any], console: Console) -> Iterable[Any]:
-    """The batches of an evaluation, with a progress bar that vanishes."""
-    return track(batches, "evaluation", total=len(batches), console=console, transient=True)
 
 
 def losses_line(losses: Mapping[str, float]) -> str:

@@ -56,12 +56,6 @@ def read_state(path: Path) -> dict[str, Any]:
     return state
 
 
-def remove_leftovers(path: Path) -> None:
-    """Remove what a kill in the middle of `write_state` left beside the file."""
-    for leftover in path.parent.glob(f".{path.name}.*"):
-        leftover.unlink()
-
-
 def _pack(value: Any, tensors: dict[str, Tensor]) -> Any:
     """JSON for a value: containers carry their kind, for JSON knows neither tuples nor keys that are numbers."""
     if isinstance(value, Tensor):

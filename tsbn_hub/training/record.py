@@ -1,0 +1,46 @@
+"""How far a run is, and what it has seen."""
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+
+@dataclass
+class Record:
+    """All of a run's state but tensors.
+
+    Attributes:
+        epoch: The epoch it is in, from 1.
+        steps: The steps of this epoch that are done.
+        losses: Each task's loss, summed over this epoch.
+        counts: How many terms each of these sums has.
+        task_steps: How many steps of the run were for each task.
+        best: The best mean score on the validation data so far.
+        log: The lines of the log.
+        scores: Those on the test data, at the end.
+    """
+
+    epoch: int = 1
+    steps: int = 0
+    losses: dict[str, float] = field(default_factory=dict)
+    counts: dict[str, int] = field(default_factory=dict)
+    task_steps: dict[str, int] = field(default_factory=dict)
+    best: float = -math.inf
+    log: list[dict[str, Any]] = field(default_factory=list)
+    scores: dict[str, float] | None = None
+
+    def add(self, losses: Mapping[str, float]) -> None:
+        """Note a step's losses."""
+        for name, loss in losses.items():
+            self.losses[name] = self.losses.get(name, 0.0) + loss
+            self.counts[name] = self.counts.get(name, 0) + 1
+            self.task_steps[name] = self.task_steps.get(name, 0) + 1
+
+    def mean_losses(self) -> dict[str, float]:
+        """Each task's mean loss over this epoch."""
+        return {name: total / self.counts[name] for name, total in self.losses.items()}
+
+    def next_epoch(self) -> None:
+        """Begin another epoch."""
+        self.epoch, self.steps, self.losses, self.counts = self.epoch + 1, 0, {}, {}
