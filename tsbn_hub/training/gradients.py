@@ -1,14 +1,15 @@
 """The gradients of one optimizer step, over micro-batches, tasks and processes."""
 
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import nullcontext
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, nullcontext
 from typing import Any, Literal
 
 import torch
 from accelerate import Accelerator
 from torch import Tensor, nn
 
-from ..norms import TaskParameters
+from ..norms import TaskParameters, TaskSelector
+from ..norms.selection import Selection
 from ..tasks import Classification
 
 Backward = Literal["all", "task"]
@@ -26,18 +27,46 @@ class TasksForward(nn.Module):
         super().__init__()
         self.model = model
 
-    def forward(self, images: Tensor, tasks: Sequence[str]) -> dict[str, Any]:
-        """The outputs of these tasks."""
-        return outputs_by_task(self.model, images, tasks)
+    def forward(self, images: Tensor, tasks: Sequence[str], repeated: bool = False) -> dict[str, Any]:
+        """The outputs of these tasks. See `outputs_by_task`."""
+        return outputs_by_task(self.model, images, tasks, repeated)
 
 
-def outputs_by_task(model: nn.Module, images: Tensor, tasks: Sequence[str]) -> dict[str, Any]:
-    """A model's outputs for some tasks as a dict, also where it has one task; all at once if these are all of it."""
+def outputs_by_task(model: nn.Module, images: Tensor, tasks: Sequence[str], repeated: bool = False) -> dict[str, Any]:
+    """A model's outputs for some tasks as a dict, also where it has one task; all at once if these are all of it.
+
+    Args:
+        model: Returns a dict by task, or, for one task, its output.
+        images: (B, C, H, W).
+        tasks: Of the model.
+        repeated: These images have passed in this step, for other tasks: BatchNorms before the fork have counted them.
+    """
     known = getattr(model, "tasks", None)
-    if known is not None and len(known) > len(tasks):
-        return {task: model(images, task=task) for task in tasks}
-    outputs = model(images)
-    return outputs if isinstance(outputs, dict) else dict.fromkeys(tasks, outputs)
+    if known is None or len(known) == len(tasks):
+        outputs = model(images)
+        return outputs if isinstance(outputs, dict) else dict.fromkeys(tasks, outputs)
+    outputs = {}
+    for task in tasks:
+        with _pass_for(model, task, repeated or bool(outputs)):
+            outputs[task] = model(images)
+    return outputs
+
+
+@contextmanager
+def _pass_for(model: nn.Module, task: str, repeated: bool) -> Iterator[None]:
+    """Within the block, the model runs for a task, and what is before the fork does not count a repeated batch."""
+    selector: TaskSelector = model.task_selector  # type: ignore[assignment]
+    # Hard sharing has plain norms, which know nothing of tasks. All of them are before the fork.
+    plain = model.modules() if repeated and selector.shares_trunk else ()
+    counting: list[Any] = [norm for norm in plain if getattr(norm, "track_running_stats", False)]
+    for norm in counting:
+        norm.track_running_stats = False
+    try:
+        with selector.run(Selection(selector.row(task), repeated=repeated)):
+            yield
+    finally:
+        for norm in counting:
+            norm.track_running_stats = True
 
 
 def label_counts(
@@ -95,17 +124,21 @@ def fill_gradients(
         if (tasks := [name for name in group if counts[name][at]])
     ]
     losses: dict[str, Tensor] = {}
+    passed: set[int] = set()
     jacobian = _Jacobian(network) if aggregator is not None else None
     for number, (at, tasks) in enumerate(passes, start=1):
         # Every pass reaches every parameter, for tasks are rows of them: the last pass can carry all gradients over.
         reduces = number == len(passes) and jacobian is None
         with nullcontext() if reduces else accelerator.no_sync(network):
-            parts = _backward(network, batches[at], {name: kinds[name] for name in tasks}, counts, weights, accelerator)
+            chosen = {name: kinds[name] for name in tasks}
+            repeated = at in passed
+            parts = _backward(network, batches[at], chosen, counts, weights, accelerator, repeated)
+        passed.add(at)
         for name, part in parts.items():
             losses[name] = losses[name] + part if name in losses else part
         if jacobian is not None and (number == len(passes) or passes[number][1] != tasks):
             jacobian.take_row()
-    if jacobian is not None and aggregator is not None:
+    if passes and jacobian is not None and aggregator is not None:
         jacobian.fill(aggregator, accelerator)
     return losses
 
@@ -117,9 +150,10 @@ def _backward(
     counts: Mapping[str, Sequence[int]],
     weights: Mapping[str, Tensor],
     accelerator: Accelerator,
+    repeated: bool,
 ) -> dict[str, Tensor]:
     """One forward and backward; each task's share of its loss."""
-    outputs = network(batch["image"], list(kinds))
+    outputs = network(batch["image"], list(kinds), repeated)
     shares = {}
     for name, kind in kinds.items():
         target = batch["targets"].get(name)
