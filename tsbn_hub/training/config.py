@@ -1,6 +1,8 @@
 """What one training run is: read from YAML, overridden from the command line."""
 
 import dataclasses
+import json
+import math
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import UnionType
@@ -43,7 +45,7 @@ class TrainingConfig:
         schedule: "cosine", "step" or "constant".
         warmup_epochs: Epochs of linear warm-up, before the schedule.
         decay_epochs: Of the step schedule: epochs between two decays.
-        decay_rate: Of the step schedule: the factor of a decay.
+        decay_rate: Of the step schedule: the factor of a decay, in (0, 1].
         max_grad_norm: Longer gradients are cut to this norm; None: none is.
         balancing: How the losses of the tasks are weighted: "fixed", "uncertainty", "dynamic" or "random".
         balancing_args: Its options; of "fixed", `weights: {task: weight}`.
@@ -101,9 +103,9 @@ class TrainingConfig:
 
     def __post_init__(self) -> None:
         for name, hint in get_type_hints(type(self)).items():
-            _check_type(name, getattr(self, name), hint)
+            _check(name, getattr(self, name), hint)
         for name in (
-            "epochs", "batch_size", "gradient_accumulation_steps", "lr", "decay_epochs", "decay_rate", "max_grad_norm",
+            "epochs", "batch_size", "gradient_accumulation_steps", "lr", "decay_epochs", "max_grad_norm",
             "tasks_per_step", "checkpoint_steps",
         ):  # fmt: skip
             if getattr(self, name) is not None and not getattr(self, name) > 0:
@@ -111,15 +113,24 @@ class TrainingConfig:
         for name in ("weight_decay", "gate_lr_scale", "warmup_epochs", "workers"):
             if getattr(self, name) is not None and not getattr(self, name) >= 0:
                 raise ValueError(f"{name}={getattr(self, name)} is negative.")
+        for name in ("layer_decay", "decay_rate"):
+            if getattr(self, name) is not None and not 0 < getattr(self, name) <= 1:
+                raise ValueError(f"{name}={getattr(self, name)} must lie in (0, 1].")
         if not 0 < self.validation < 1:
             raise ValueError(f"validation={self.validation} must lie in (0, 1): the best epoch is chosen on it.")
         if self.ema_decay is not None and not 0 < self.ema_decay < 1:
             raise ValueError(f"ema_decay={self.ema_decay} must lie in (0, 1).")
+        if not 0 <= self.seed < 2**31:
+            raise ValueError(f"seed={self.seed} must lie in [0, 2**31).")
+        if self.tasks is not None and not 0 < len(self.tasks) == len(set(self.tasks)):
+            raise ValueError(
+                f"tasks={self.tasks}: name one or more, each once; without it, all of the data are trained."
+            )
         self.sources()
 
     @classmethod
-    def read(cls, path: str | Path, **overrides: Any) -> "TrainingConfig":
-        """Read a YAML file, and replace what `overrides` has that is not None.
+    def read(cls, path: str | Path, /, **overrides: Any) -> "TrainingConfig":
+        """Read a YAML file, and replace what `overrides` has.
 
         Raises:
             FileNotFoundError: if there is no such file.
@@ -130,14 +141,14 @@ class TrainingConfig:
             near = sorted(str(each) for each in path.parent.glob("*.yaml")) if path.parent.is_dir() else []
             raise FileNotFoundError(f"There is no file {path}.{f' There are {near}.' if near else ''}")
         try:
-            values = yaml.safe_load(path.read_text())
-        except yaml.YAMLError as error:
+            values = yaml.safe_load(path.read_text(encoding="utf-8"))
+        except (yaml.YAMLError, UnicodeDecodeError) as error:
             raise ValueError(f"{path} is no YAML: {error}") from error
         if not isinstance(values, dict):
             raise ValueError(f"{path} must map names to values, as in `model: resnet10t_tsbn`.")
-        values |= {name: value for name, value in overrides.items() if value is not None}
+        values |= overrides
         fields = dataclasses.fields(cls)
-        unknown = sorted(set(values) - {each.name for each in fields})
+        unknown = sorted(set(values) - {each.name for each in fields}, key=str)
         if unknown:
             raise ValueError(f"{path} has unknown keys {unknown}. Known: {[each.name for each in fields]}.")
         missing = [name for name in ("model", "data", "output") if name not in values]
@@ -173,23 +184,46 @@ class TrainingConfig:
         ]
 
 
-def _check_type(name: str, value: Any, hint: Any) -> None:
-    if _fits(value, hint):
-        return
+def _check(name: str, value: Any, hint: Any) -> None:
+    if not _fits(value, hint):
+        raise ValueError(_misfit(name, value, hint))
+    if isinstance(value, float) and not math.isfinite(value):
+        raise ValueError(f"{name}={value} is not finite.")
+    try:
+        json.dumps(value)
+    except TypeError as error:
+        raise ValueError(f"{name}={value}: a run cannot keep it in its state. {error}. Write it as text.") from error
+
+
+def _misfit(name: str, value: Any, hint: Any) -> str:
     known = [each for part in (hint, *get_args(hint)) if get_origin(part) is Literal for each in get_args(part)]
     if known:
-        way_out = " YAML reads no as False: write 'no'." if value is False else ""
-        raise ValueError(f"{name}={value!r} is unknown. Known: {', '.join(known)}.{way_out}")
-    way_out = " YAML reads 1e-3 as text: write 1.0e-3." if isinstance(value, str) and "e" in value else ""
-    raise ValueError(f"{name}={value!r} is no {getattr(hint, '__name__', hint)}.{way_out}")
+        way_out = " YAML reads no as False: write 'no'." if value is False and "no" in known else ""
+        return f"{name}={value!r} is unknown. Known: {', '.join(known)}.{way_out}"
+    way_out = " YAML reads 1e-3 as text: write 1.0e-3." if _is_number_with_exponent(value) else ""
+    kind = str(hint).replace("typing.", "") if get_args(hint) else hint.__name__
+    return f"{name}={value!r} is no {kind}.{way_out}"
+
+
+def _is_number_with_exponent(value: Any) -> bool:
+    try:
+        return isinstance(value, str) and "e" in value.lower() and math.isfinite(float(value))
+    except ValueError:
+        return False
 
 
 def _fits(value: Any, hint: Any) -> bool:
-    origin = get_origin(hint)
+    origin, parts = get_origin(hint), get_args(hint)
+    if hint is Any:
+        return True
     if origin in (Union, UnionType):
-        return any(_fits(value, each) for each in get_args(hint))
+        return any(_fits(value, each) for each in parts)
     if origin is Literal:
-        return value in get_args(hint)
+        return value in parts
+    if origin is list:
+        return isinstance(value, list) and all(_fits(each, parts[0]) for each in value)
+    if origin is dict:
+        return isinstance(value, dict) and all(_fits(each, parts[0]) for each in value)
     if isinstance(value, bool):
         return hint is bool
-    return isinstance(value, (int, float) if hint is float else origin or hint)
+    return isinstance(value, (int, float) if hint is float else hint)

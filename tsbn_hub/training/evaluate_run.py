@@ -18,14 +18,13 @@ CONFIG = "training.yaml"
 
 
 def evaluate_run(
-    folder: str | Path, split: Literal["train", "test"] = "test", accelerator: Accelerator | None = None
+    folder: str | Path, split: Literal["train", "test"] = "test"
 ) -> tuple[dict[str, Classification], dict[str, float]]:
-    """Score the best model of a run on a split of its data.
+    """Score the best model of a run on a split of its data, in the precision that it was trained in.
 
     Args:
         folder: The run's folder.
         split: The part of the data.
-        accelerator: Of this process.
 
     Returns:
         The kind of each task, and its metric.
@@ -33,8 +32,8 @@ def evaluate_run(
     Raises:
         FileNotFoundError: if the folder holds no run, or one without a model yet.
     """
-    accelerator = accelerator or Accelerator()
     config = TrainingConfig.read(Path(folder, CONFIG))
+    accelerator = Accelerator(mixed_precision=config.mixed_precision)
     data = build_data(config, split)
     kinds = build_kinds(config, data)
     model = from_pretrained(folder).to(accelerator.device)

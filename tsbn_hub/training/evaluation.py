@@ -1,5 +1,6 @@
 """Scoring a model on a data set."""
 
+import math
 from collections.abc import Iterable, Mapping
 from typing import Any
 
@@ -57,3 +58,17 @@ def evaluate(
             totals[name] += kinds[name].totals(outputs[name], batch["targets"][name])
     totals = accelerator.reduce(totals)
     return {name: kind.value(totals[name]) for name, kind in kinds.items()}
+
+
+def mean_score(kinds: Mapping[str, Classification], scores: Mapping[str, float]) -> float:
+    """The mean metric over the tasks that have one, where higher is better: what the best epoch is chosen by.
+
+    Raises:
+        ValueError: if no task has one.
+    """
+    known = [
+        score if kinds[name].higher_is_better else -score for name, score in scores.items() if not math.isnan(score)
+    ]
+    if not known:
+        raise ValueError("No sample of the validation split has a target: there is nothing to choose by.")
+    return sum(known) / len(known)

@@ -1,5 +1,6 @@
 """A loss or gradient that is not finite stops the training, and names the task."""
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -20,25 +21,27 @@ def guilty_tasks(
     batches: Sequence[Mapping[str, Any]],
     kinds: Mapping[str, Classification],
     counts: Mapping[str, Sequence[int]],
-    losses: Mapping[str, Tensor],
+    losses: Mapping[str, float],
     accelerator: Accelerator,
-) -> dict[str, str]:
-    """For each task whose loss or gradient is not finite, which of the two it is: a backward a task finds out.
+) -> str:
+    """Which tasks' loss or gradient is not finite, in words: a backward a task finds out.
 
-    All processes get the same answer, and must call it together. The gradients are lost.
+    All processes must call it together, with the losses joined over them, and get the same answer. The gradients are
+    lost.
     """
-    guilty = {name: f"loss is {loss.item()}" for name, loss in losses.items() if not loss.isfinite()}
+    guilty = [f"the loss of {name!r} is {loss}" for name, loss in losses.items() if not math.isfinite(loss)]
     if guilty:
-        return guilty
-    for name in counts:
+        return ", ".join(guilty)
+    for name, column in counts.items():
         network.zero_grad()
         weights = {name: torch.ones((), device=accelerator.device)}
-        fill_gradients(network, batches, kinds, {name: counts[name]}, weights, accelerator)
+        fill_gradients(network, batches, kinds, {name: column}, weights, accelerator)
         if not gradient_norm(network).isfinite():
-            guilty[name] = "gradient is not finite"
-    return guilty
+            guilty.append(f"the gradient of {name!r} is not finite")
+    return ", ".join(guilty) or "the gradient of all tasks together is not finite"
 
 
 def gradient_norm(network: nn.Module) -> Tensor:
-    """The norm of all gradients together, a scalar."""
-    return torch.nn.utils.get_total_norm([each.grad for each in network.parameters() if each.grad is not None])
+    """The norm of all gradients together, a scalar, float32."""
+    gradients = [each.grad for each in network.parameters() if each.grad is not None]
+    return torch.nn.utils.get_total_norm(gradients).float()

@@ -44,7 +44,11 @@ def outputs_by_task(model: nn.Module, images: Tensor, tasks: Sequence[str], repe
     known = getattr(model, "tasks", None)
     if known is None or len(known) == len(tasks):
         outputs = model(images)
-        return outputs if isinstance(outputs, dict) else dict.fromkeys(tasks, outputs)
+        if isinstance(outputs, dict):
+            return outputs
+        if len(tasks) > 1:
+            raise ValueError(f"The model gives one output for the tasks {list(tasks)}: call model.set_task(None) first.")
+        return {tasks[0]: outputs}
     outputs = {}
     for task in tasks:
         with _pass_for(model, task, repeated or bool(outputs)):
@@ -159,7 +163,7 @@ def _backward(
         target = batch["targets"].get(name)
         # Without a target here, a zero that depends on the output: every process has the same gradients to sum.
         shares[name] = (
-            outputs[name].sum() * 0.0
+            outputs[name].float().sum() * 0.0  # a sum in half precision may be infinite
             if target is None
             else kind.loss(outputs[name], target) * (kind.count(target) / sum(counts[name]))
         )

@@ -25,7 +25,7 @@ from .balancing import loss_weighting
 from .building import build_data, build_kinds, build_model, image_preprocessing
 from .config import TrainingConfig
 from .evaluate_run import CONFIG
-from .evaluation import evaluate
+from .evaluation import evaluate, mean_score
 from .finite import NotFiniteError, gradient_norm, guilty_tasks
 from .gradients import Aggregator, TasksForward, fill_gradients, label_counts
 from .idle_tasks import idle_tasks_at_rest
@@ -245,35 +245,37 @@ class Training:
             self.network, batches, self.kinds, active, weights, accelerator, config.backward, self.aggregator
         )
         asked = torch.tensor(float(self.signals.received is not None), device=accelerator.device)
-        *joined, stop = accelerator.reduce(torch.stack([*(losses[name].float() for name in active), asked]))
-        losses = dict(zip(active, joined, strict=True))
+        joined = accelerator.reduce(torch.stack([*(losses[name].float() for name in active), asked]))
+        norm = self._clipped_norm() if active else asked
+        *values, stop, norm_value = torch.cat([joined, norm[None]]).tolist()  # the one wait for the device in a step
         if active:
-            self._check_finite(losses, batches, active, step)
+            losses = dict(zip(active, joined, strict=False))
+            means = dict(zip(active, values, strict=True))
+            # With fp16, the scaler skips a step whose gradients have overflown.
+            if not math.isfinite(sum(values)) or (accelerator.scaler is None and not math.isfinite(norm_value)):
+                self._raise_not_finite(guilty_tasks(self.network, batches, self.kinds, active, means, accelerator))
             self.weighting.after_step(losses)
             with idle_tasks_at_rest(self.model, self.optimizer.optimizer, active):
                 self.optimizer.step()
             if self.ema is not None:
                 self.ema.update(self.model, step=step)
-            self.record.add({name: loss.item() for name, loss in losses.items()})
-        if config.trackers and step % _STEPS_BETWEEN_TRACKED_LOSSES == 0:
-            accelerator.log({f"loss/{name}": loss.item() for name, loss in losses.items()}, step=step)
+            self.record.add(means)
+            if config.trackers and step % _STEPS_BETWEEN_TRACKED_LOSSES == 0:
+                accelerator.log({f"loss of a step/{name}": loss for name, loss in means.items()}, step=step)
         return bool(stop)
 
-    def _check_finite(
-        self, losses: dict[str, torch.Tensor], batches: list[Any], active: dict[str, list[int]], step: int
-    ) -> None:
+    def _clipped_norm(self) -> torch.Tensor:
+        """The norm of the gradients before they are clipped."""
         self.accelerator.unscale_gradients()
         norm = gradient_norm(self.network)
         if self.config.max_grad_norm is not None:
             torch.nn.utils.clip_grads_with_norm_(self.network.parameters(), self.config.max_grad_norm, norm)
-        if self.accelerator.scaler is not None:  # it skips a step whose gradients have overflown
-            norm = torch.zeros_like(norm)
-        if torch.stack([*losses.values(), norm]).isfinite().all():
-            return
-        guilty = guilty_tasks(self.network, batches, self.kinds, active, losses, self.accelerator)
-        which = "; ".join(f"{name!r}: {what}" for name, what in guilty.items()) or "the gradient is not finite"
+        return norm
+
+    def _raise_not_finite(self, what: str) -> None:
+        step = (self.record.epoch - 1) * len(self.steps) + self.record.steps + 1
         raise NotFiniteError(
-            f"Epoch {self.record.epoch}, step {self.record.steps + 1} ({step + 1} of the run): {which}. "
+            f"In epoch {self.record.epoch}, step {self.record.steps + 1} (step {step} of the run), {what}. "
             f"{self.output} keeps the last good state. Try a smaller lr, max_grad_norm, or mixed_precision: 'no'."
         )
 
@@ -286,14 +288,7 @@ class Training:
         scores = evaluate(
             model, self._heeded(self.validation_batches, "validation", progress), self.kinds, self.accelerator
         )
-        known = [
-            score if self.kinds[name].higher_is_better else -score
-            for name, score in scores.items()
-            if not math.isnan(score)
-        ]
-        if not known:
-            raise ValueError("No sample of the validation split has a target: there is nothing to choose by.")
-        mean = sum(known) / len(known)
+        mean = mean_score(self.kinds, scores)
         line = {
             "epoch": record.epoch,
             "lr": self.optimizer.param_groups[0]["lr"],

@@ -3,6 +3,7 @@
 import gc
 import weakref
 from collections import Counter
+from itertools import chain
 from typing import Any
 
 import torch
@@ -13,7 +14,11 @@ class PeakMemory:
     """Within the block, measure the highest memory in bytes: `.bytes`.
 
     On an accelerator: what its allocator handed out at the highest, everything included. On the CPU, where torch has
-    no counter: what autograd saved for a backward at the highest, parameters left out.
+    no counter: what autograd saved for a backward at the highest, but for what is the model's own (parameters and
+    buffers), and what gradient checkpointing recomputes.
+
+    Several blocks may follow one another, but not lie in one another: of these, the outer one misses what the inner
+    one measures.
 
     Args:
         model: The model that the block trains.
@@ -35,11 +40,12 @@ class PeakMemory:
         self._device = next(model.parameters()).device
         self._saved: Counter[int] = Counter()  # how many saved tensors lie in a storage
         self._held = 0
-        self._parameters = {parameter.untyped_storage().data_ptr() for parameter in model.parameters()}
+        self._own = {each.untyped_storage().data_ptr() for each in chain(model.parameters(), model.buffers())}
 
     def __enter__(self) -> "PeakMemory":
         gc.collect()
         if self._device.type == "cpu":
+            self.bytes = self._held
             self._hooks = torch.autograd.graph.saved_tensors_hooks(self._save, lambda saved: saved.tensor)
             self._hooks.__enter__()
         else:
@@ -53,10 +59,10 @@ class PeakMemory:
             self.bytes = torch.accelerator.max_memory_allocated(self._device)
 
     def _save(self, tensor: Tensor) -> "_Saved":
-        saved = _Saved(tensor)
+        saved = _Saved(tensor.detach())  # with its graph, it would be part of what holds it
         storage = tensor.untyped_storage()
         where, size = storage.data_ptr(), storage.nbytes()
-        if where not in self._parameters:
+        if where not in self._own:
             self._saved[where] += 1
             if self._saved[where] == 1:
                 self._held += size

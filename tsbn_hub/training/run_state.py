@@ -50,8 +50,10 @@ def read_state(path: Path) -> dict[str, Any]:
         with safe_open(path, "pt") as file:
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
             tree = json.loads((file.metadata() or {})["state"])
-        state: dict[str, Any] = _unpack(tree, tensors)
-    except (SafetensorError, KeyError, TypeError, json.JSONDecodeError) as error:
+        state = _unpack(tree, tensors)
+        if not isinstance(state, dict):
+            raise TypeError(f"it holds {state!r}")
+    except (SafetensorError, KeyError, TypeError, ValueError) as error:
         raise ValueError(f"{path} is damaged, or not the state of a run: {error}. Start anew with restart.") from error
     return state
 
