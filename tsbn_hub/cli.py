@@ -2,6 +2,7 @@
 
 import json
 import logging
+import math
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -34,11 +35,13 @@ def train(
         str | None, typer.Option(help="The tasks to train, with commas. One: single-task. Default: all of the data.")
     ] = None,
     output: Annotated[str | None, typer.Option(help="The folder of the run.")] = None,
-    epochs: Annotated[int | None, typer.Option()] = None,
+    epochs: Annotated[int | None, typer.Option(help="Passes over the training data.")] = None,
     batch_size: Annotated[int | None, typer.Option(help="Samples a process and forward.")] = None,
     lr: Annotated[float | None, typer.Option(help="The trunk's learning rate at its highest.")] = None,
-    mixed_precision: Annotated[Literal["no", "fp16", "bf16"] | None, typer.Option()] = None,
-    seed: Annotated[int | None, typer.Option()] = None,
+    mixed_precision: Annotated[
+        Literal["no", "fp16", "bf16"] | None, typer.Option(help="Default: what accelerate launch was given.")
+    ] = None,
+    seed: Annotated[int | None, typer.Option(help="Of weights, order, augmentation and validation split.")] = None,
     set: Annotated[
         list[str] | None, typer.Option(metavar="KEY=VALUE", help="Any other key of the config; may be repeated.")
     ] = None,
@@ -64,12 +67,13 @@ def train(
     from .training import dry_run as show_dry_run
     from .training import train as run_training
 
-    overrides = {
-        "norm": norm, "tasks": tasks.split(",") if tasks else None, "output": output, "epochs": epochs,
-        "batch_size": batch_size, "lr": lr, "mixed_precision": mixed_precision, "seed": seed,
+    options = {
+        "norm": norm, "tasks": None if tasks is None else [name.strip() for name in tasks.split(",")],
+        "output": output, "epochs": epochs, "batch_size": batch_size, "lr": lr, "mixed_precision": mixed_precision,
+        "seed": seed,
     }  # fmt: skip
     with _plain_errors():
-        run = TrainingConfig.read(config, **_key_values(set or []), **_given(overrides))
+        run = TrainingConfig.read(config, **_with_settings(_given(options), set or []))
         if dry_run:
             show_dry_run(run)
             return
@@ -80,7 +84,10 @@ def train(
         name = ", ".join(source.name for source in run.sources())
         write_card(run.output, model, data=name, scores=scores, metric="accuracy")
         if run.norm == "sigmoid":
-            draw_importance(importance_matrix(model), f"{run.output}/gates.png")
+            try:
+                draw_importance(importance_matrix(model), f"{run.output}/gates.png")
+            except ImportError as error:
+                typer.echo(f"tsbn: {error}", err=True)
         typer.echo(f"\n{run.output}: {', '.join(sorted(path.name for path in Path(run.output).iterdir()))}")
 
 
@@ -88,7 +95,9 @@ def train(
 def evaluate(
     folder: Annotated[Path, typer.Argument(help="The folder of a run of `tsbn train`.")],
     split: Annotated[Literal["train", "test"], typer.Option(help="The part of the data.")] = "test",
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="Print JSON; null for a task that no sample has a target for.")
+    ] = False,
 ) -> None:
     """Score a run's best model.
 
@@ -100,11 +109,12 @@ def evaluate(
     from .training.report import console_of, score_table
 
     with _plain_errors():
-        accelerator = Accelerator()
-        kinds, scores = evaluate_run(folder, split, accelerator)
-        console = console_of(accelerator)
+        kinds, scores = evaluate_run(folder, split)
+        console = console_of(Accelerator())
         if as_json:
-            console.print_json(json.dumps(scores))
+            console.print_json(
+                json.dumps({name: None if math.isnan(score) else score for name, score in scores.items()})
+            )
         else:
             console.print(score_table(kinds, scores))
 
@@ -113,13 +123,19 @@ def _given(values: dict[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in values.items() if value is not None}
 
 
-def _key_values(settings: list[str]) -> dict[str, Any]:
-    values = {}
+def _with_settings(options: dict[str, Any], settings: list[str]) -> dict[str, Any]:
+    """The options, and what `--set` sets."""
+    values = dict(options)
     for setting in settings:
         key, equals, value = setting.partition("=")
         if not equals:
             raise ValueError(f"--set {setting}: write KEY=VALUE.")
-        values[key] = yaml.safe_load(value)
+        if key in values:
+            raise ValueError(f"--set {setting}: {key} is given already, as {values[key]}.")
+        try:
+            values[key] = yaml.safe_load(value)
+        except yaml.YAMLError as error:
+            raise ValueError(f"--set {setting}: {value} is no YAML. {error}") from error
     return values
 
 

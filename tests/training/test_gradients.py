@@ -73,12 +73,17 @@ class Case(NamedTuple):
     labels: str
 
 
+UNEVEN = ("partly", "nobody has c")
 STATELESS = [
-    *(Case("vit", style, labels) for style in ("sigmoid", "affine", "shared") for labels in LABELLED),
-    *(Case("convnext", "sigmoid and affine", labels) for labels in LABELLED),
+    *(Case("vit", "sigmoid", labels) for labels in LABELLED),
+    *(Case("vit", style, labels) for style in ("affine", "shared") for labels in UNEVEN),
+    *(Case("convnext", "sigmoid and affine", labels) for labels in UNEVEN),
 ]
-BATCH_NORM = [Case("resnet", style, labels) for style in STYLES for labels in LABELLED]
-AGGREGATED = [Case("vit", style, labels) for style in ("sigmoid", "shared") for labels in LABELLED]
+BATCH_NORM = [
+    *(Case("resnet", "sigmoid", labels) for labels in LABELLED),
+    *(Case("resnet", style, labels) for style in STYLES if style != "sigmoid" for labels in UNEVEN),
+]
+AGGREGATED = [*(Case("vit", "sigmoid", labels) for labels in LABELLED), Case("vit", "shared", "partly")]
 WAYS = [Way(number, parts, backward) for number in (1, 2) for parts in (1, 2) for backward in ("all", "task")]
 TORCHJD = ["Mean", "UPGrad"]
 RUNS = [

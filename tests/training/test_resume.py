@@ -1,81 +1,29 @@
 """A run that is killed at any moment and started again ends as one that was not, bit for bit."""
 
+import multiprocessing
 import random
 import signal
-from pathlib import Path
 
 import pytest
-import yaml
-from safetensors import safe_open
 
 from tests.training import processes
+from tests.training.small_runs import FIRST, TRAINING, left_by, signals, write_config
+from tsbn_hub.cli import app
 
-# A data set with random augmentation, and missing labels, which may end its process when a sample is read.
-DATA = """
-import os, random, signal
-import numpy as np
-import torch
-from torch.utils.data import Dataset
-
-READ = random.__dict__.setdefault("samples_read", [0])  # this module is run anew for each split
+EPOCHS = 3
 
 
-class Noisy(Dataset):
-    num_classes = {"keys": 2, "corner": 4}
-
-    def __init__(self, split, size=48):
-        generator = torch.Generator().manual_seed(int(split == "test"))
-        self.corner = torch.randint(4, (size,), generator=generator)
-        self.image = torch.rand(size, 1, 32, 32, generator=generator)
-
-    def __len__(self):
-        return len(self.corner)
-
-    def __getitem__(self, at):
-        READ[0] += 1
-        if READ[0] == int(os.environ.get("KILL_AT", 0)) and os.environ.get("RANK", "0") == os.environ.get("KILL", "0"):
-            os.kill(os.getpid(), int(os.environ["SIGNAL"]))
-        image = self.image[at] + torch.rand(1) + np.random.rand() + random.random()
-        targets = {"corner": self.corner[at]}
-        return {"image": image.float(), "targets": targets if at % 3 else targets | {"keys": self.corner[at] % 2}}
-"""
-
-CONFIG = {
-    "model": "test_resnet_tsbn",
-    "model_args": {"drop_rate": 0.3},
-    "epochs": 3,
-    "batch_size": 4,
-    "validation": 0.25,
-    "checkpoint_steps": 2,
-    "lr": 0.01,
-    "ema_decay": 0.9,
-    "balancing": "uncertainty",
-}
-READS = 3 * 36  # samples that training reads, shared by the processes
-
-
-@pytest.fixture
-def make_config(tmp_path):
-    (tmp_path / "noisy.py").write_text(DATA)
-
-    def make(name, **changes):
-        path = tmp_path / f"{name}.yaml"
-        values = CONFIG | {"data": f"{tmp_path}/noisy.py:Noisy", "output": str(tmp_path / name)} | changes
-        path.write_text(yaml.safe_dump(values))
-        return path
-
-    return make
-
-
-def left_by(config):
-    """What a run leaves, in bytes: best weights, log, and all of its last state but the path."""
-    output = Path(yaml.safe_load(config.read_text())["output"])
-    assert not list(output.glob(".*")), "a temporary file was left"
-    with safe_open(output / "state.safetensors", "np") as state:
-        names = state.keys()
-        tensors = [(name, state.get_tensor(name).tobytes()) for name in names]
-        rest = state.metadata()["state"].replace(str(output), "")
-    return [(output / name).read_bytes() for name in ("model.safetensors", "log.jsonl", "config.json")], tensors, rest
+def kill_until_it_ends(config, number, deaths, draw, **how):
+    """Train, killed at random samples that many times; how often it was."""
+    died = 0
+    while True:
+        at = FIRST + draw.randint(1, EPOCHS * TRAINING // number)
+        killed = signals("SIGKILL", at, ranks=str(draw.randrange(number)))
+        codes = processes.train(config, number, killed if died < deaths else (), **how)
+        if codes == [0] * number:
+            return died
+        assert -signal.SIGKILL in codes, processes.printed(config)
+        died += 1
 
 
 @pytest.mark.parametrize(
@@ -83,20 +31,67 @@ def left_by(config):
     [(1, {}), (1, {"mixed_precision": "bf16"}), (2, {}), (2, {"mixed_precision": "bf16"})],
     ids=["one process", "one in bf16", "two", "two in bf16"],
 )
-def test_killed_again_and_again(make_config, number, changes):
-    whole, killed = make_config("whole", **changes), make_config("killed", **changes)
+def test_killed_again_and_again(tmp_path, number, changes):
+    whole, killed = (write_config(tmp_path, name, **changes) for name in ("whole", "killed"))
     assert processes.train(whole, number) == [0] * number, processes.printed(whole)
-    draw = random.Random(f"{number} {changes}")
-    deaths = 0
-    while True:
-        environment = {"KILL_AT": str(draw.randint(1, READS // number)), "SIGNAL": str(int(signal.SIGKILL)),
-                       "KILL": str(draw.randrange(number))}  # fmt: skip
-        if deaths == 4:
-            environment = {}
-        codes = processes.train(killed, number, environment)
-        if codes == [0] * number:
-            break
-        assert -signal.SIGKILL in codes, processes.printed(killed)
-        deaths += 1
-    assert deaths
+    assert kill_until_it_ends(killed, number, 4, random.Random(f"{number} {changes}"))
     assert left_by(killed) == left_by(whole)
+
+
+MIXTURE = [{"name": "Noisy", "rate": 3}, {"name": "Sides", "rate": 1}]
+WAYS = {
+    "tasks drawn for each step, one backward a task, accumulated": {
+        "balancing": "dynamic",
+        "backward": "task",
+        "tasks_per_step": 1,
+        "gradient_accumulation_steps": 2,
+        "batch_size": 2,
+        "optimizer": "sgd",
+        "optimizer_args": {"momentum": 0.9},
+        "ema_decay": None,
+    },
+    "a mixture by rates": {
+        "data": MIXTURE,
+        "balancing": "random",
+        "tasks_per_step": 2,
+        "schedule": "step",
+        "decay_epochs": 1,
+        "norm": "affine",
+    },
+    "joined statistics, clipped gradients": {
+        "balancing": "dynamic",
+        "sync_batch_norm": True,
+        "max_grad_norm": 0.1,
+        "gradient_accumulation_steps": 2,
+        "batch_size": 2,
+        "optimizer": "lion",
+    },
+}
+
+
+@pytest.mark.parametrize(("way", "number"), zip(WAYS, (1, 2, 2), strict=True))
+def test_ways_to_train(tmp_path, way, number):
+    changes = dict(WAYS[way])
+    if "data" in changes:
+        changes["data"] = [{**each, "name": f"{tmp_path}/noisy.py:{each['name']}"} for each in MIXTURE]
+    whole, killed = (write_config(tmp_path, name, **changes) for name in ("whole", "killed"))
+    assert processes.train(whole, number) == [0] * number, processes.printed(whole)
+    assert kill_until_it_ends(killed, number, 2, random.Random(f"{number} {way} 1"))
+    assert left_by(killed) == left_by(whole)
+
+
+def test_the_processes_that_load_data_may_change(tmp_path):
+    whole, killed = (write_config(tmp_path, name) for name in ("whole", "killed"))
+    assert processes.train(whole) == [0], processes.printed(whole)
+    for workers, at in ((2, 7), (0, 20), (1, 11)):
+        write_config(tmp_path, "killed", workers=workers)
+        environment = signals("SIGKILL", at, whom="parent" if workers else "self")
+        assert processes.train(killed, 1, environment, target=train_with_forks) == [-signal.SIGKILL]
+    write_config(tmp_path, "killed", workers=0)
+    assert processes.train(killed) == [0], processes.printed(killed)
+    assert left_by(killed) == left_by(whole)
+
+
+def train_with_forks(config):
+    multiprocessing.set_start_method("fork", force=True)
+    app(["train", "--config", str(config)])

@@ -16,11 +16,26 @@ def should_synchronize(process_group: Any = None) -> bool:
     return dist.is_available() and dist.is_initialized() and dist.get_world_size(process_group) > 1
 
 
-def _total(x: Tensor, process_group: Any) -> Tensor:
+class _Total(torch.autograd.Function):
     """The sum over all processes; its gradient is the sum of theirs."""
-    from torch.distributed.nn.functional import all_reduce
 
-    return all_reduce(x, group=process_group if process_group is not None else dist.group.WORLD)
+    @staticmethod
+    def forward(context: Any, x: Tensor, process_group: Any) -> Tensor:
+        context.process_group = process_group
+        total = x.clone()
+        dist.all_reduce(total, group=process_group)
+        return total
+
+    @staticmethod
+    def backward(context: Any, gradient: Tensor) -> Any:
+        total = gradient.contiguous().clone()
+        dist.all_reduce(total, group=context.process_group)
+        return total, None
+
+
+def _total(x: Tensor, process_group: Any) -> Tensor:
+    total: Tensor = _Total.apply(x, process_group)
+    return total
 
 
 def synchronized_batch_norm(

@@ -47,7 +47,7 @@ def outputs_by_task(model: nn.Module, images: Tensor, tasks: Sequence[str], repe
         if isinstance(outputs, dict):
             return outputs
         if len(tasks) > 1:
-            raise ValueError(f"The model gives one output for the tasks {list(tasks)}: call model.set_task(None) first.")
+            raise ValueError(f"The model gives one output for {list(tasks)}: call model.set_task(None) first.")
         return {tasks[0]: outputs}
     outputs = {}
     for task in tasks:
