@@ -5,7 +5,7 @@ from typing import Any
 
 from accelerate import Accelerator
 from accelerate.tracking import get_available_trackers
-from accelerate.utils import DistributedDataParallelKwargs, DistributedType
+from accelerate.utils import DistributedType
 
 from .config import TrainingConfig
 
@@ -24,8 +24,6 @@ def make_accelerator(config: TrainingConfig) -> Accelerator:
         mixed_precision=config.mixed_precision,
         log_with=_trackers(config) or None,
         project_dir=config.output,
-        # Statistics steer no training step: one broadcast before an evaluation is enough.
-        kwargs_handlers=[DistributedDataParallelKwargs(broadcast_buffers=False)],
     )
     if accelerator.distributed_type in _UNSUPPORTED:
         raise ValueError(

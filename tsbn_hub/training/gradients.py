@@ -33,7 +33,9 @@ class TasksForward(nn.Module):
 
 
 def outputs_by_task(model: nn.Module, images: Tensor, tasks: Sequence[str], repeated: bool = False) -> dict[str, Any]:
-    """A model's outputs for some tasks as a dict, also where it has one task; all at once if these are all of it.
+    """A model's outputs for some tasks as a dict, also where it has one task.
+
+    All at once if these are all of its tasks, or no norm of it knows of tasks (hard sharing).
 
     Args:
         model: Returns a dict by task, or, for one task, its output.
@@ -41,19 +43,20 @@ def outputs_by_task(model: nn.Module, images: Tensor, tasks: Sequence[str], repe
         tasks: Of the model.
         repeated: These images have passed in this step, for other tasks: BatchNorms before the fork have counted them.
     """
-    known = getattr(model, "tasks", None)
-    if known is None or len(known) == len(tasks):
-        outputs = model(images)
-        if isinstance(outputs, dict):
-            return outputs
-        if len(tasks) > 1:
-            raise ValueError(f"The model gives one output for {list(tasks)}: call model.set_task(None) first.")
-        return {tasks[0]: outputs}
-    outputs = {}
-    for task in tasks:
-        with _pass_for(model, task, repeated or bool(outputs)):
-            outputs[task] = model(images)
-    return outputs
+    known: Sequence[str] = getattr(model, "tasks", tasks)
+    all_at_once = len(known) == len(tasks) or (model.task_selector.shares_trunk and not repeated)  # type: ignore[union-attr]
+    if not all_at_once:
+        by_task: dict[str, Any] = {}
+        for task in tasks:
+            with _pass_for(model, task, repeated or bool(by_task)):
+                by_task[task] = model(images)
+        return by_task
+    outputs = model(images)
+    if isinstance(outputs, dict):
+        return {task: outputs[task] for task in tasks}
+    if len(known) > 1:
+        raise ValueError(f"The model gives one output for {list(known)}: call model.set_task(None) first.")
+    return {tasks[0]: outputs}
 
 
 @contextmanager

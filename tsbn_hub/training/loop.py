@@ -123,6 +123,8 @@ class Training:
             config.decay_rate,
         )
         self.network, self.optimizer = accelerator.prepare(TasksForward(self.model), optimizer)
+        # Statistics steer no training step: one broadcast before an evaluation is enough.
+        self.network.broadcast_buffers = False
         self.ema = None if config.ema_decay is None else ModelEmaV3(self.model, config.ema_decay, use_warmup=True)
         self.record = Record()
         set_seed(config.seed, device_specific=True)
@@ -208,6 +210,8 @@ class Training:
                 scores = self.record.scores = self._test(progress)
             self._write_log()
             self._save()
+        else:
+            self.console.print(f"{self.output} holds this run, and it is finished. Restart to train anew.")
         self.console.print(f"{self.config.model}, norm={self.config.norm}: test set, epoch chosen on validation")
         self.console.print(score_table(self.kinds, scores))
         return scores
