@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import timm
+from safetensors import SafetensorError
 from safetensors.torch import save_file
 from timm.models._hub import save_config_for_hf
 from torch import nn
@@ -31,6 +32,7 @@ def save_pretrained(model: nn.Module, folder: str | Path, data_config: dict[str,
 
     Raises:
         TypeError: if the model is not one of timm's.
+        OSError: if a file cannot be written.
 
     Example:
         >>> import tempfile, timm, torch, tsbn_hub
@@ -113,7 +115,11 @@ def from_pretrained(folder_or_repo: str | Path, **kwargs: Any) -> nn.Module:
 
 
 def write_atomically(files: dict[Path, Callable[[Path], Any]]) -> None:
-    """Write files whole, and all or none: each is filled beside its place first, and moved there when all are."""
+    """Write files whole, and all or none: each is filled beside its place first, and moved there when all are.
+
+    Raises:
+        OSError: if one cannot be written; it names the file.
+    """
     written: dict[Path, Path] = {}
     try:
         for path, write in files.items():
@@ -126,6 +132,8 @@ def write_atomically(files: dict[Path, Callable[[Path], Any]]) -> None:
             written[path].chmod(0o666 & ~_umask())
         for path, temporary in written.items():
             temporary.replace(path)
+    except (OSError, SafetensorError) as error:  # the latter is what safetensors makes of a full disk
+        raise OSError(f"{path} could not be written, what was there is kept: {error}") from error
     finally:
         for temporary in written.values():
             temporary.unlink(missing_ok=True)

@@ -1,12 +1,14 @@
 """What a run is made of: its tasks, data and model, from the config."""
 
 from collections.abc import Mapping
+from difflib import get_close_matches
 from typing import Any, Literal
 
 import timm
 from torch import nn
 
 from ..data import Mixture
+from ..models.timm_names import SUFFIX
 from ..tasks import Classification
 from .config import TrainingConfig
 
@@ -48,14 +50,27 @@ def build_kinds(config: TrainingConfig, data: Mixture) -> dict[str, Classificati
 def build_model(
     config: TrainingConfig, kinds: Mapping[str, Any], data: Mixture, image_shape: tuple[int, ...]
 ) -> nn.Module:
-    """The timm model with a head for each task."""
-    return timm.create_model(
-        config.model,
-        pretrained=config.pretrained,
-        num_classes={name: data.num_classes[name] for name in kinds},
-        norm=config.norm,
-        **{"in_chans": image_shape[0], **config.model_args},
-    )
+    """The timm model with a head for each task.
+
+    Raises:
+        ValueError: if timm does not know it, or it does not take `model_args`.
+    """
+    name = config.model.partition(".")[0]  # without the tag of the pretrained weights
+    if ":" not in name and not (name.endswith(SUFFIX) and timm.is_model(name)):
+        near = get_close_matches(name.removesuffix(SUFFIX) + SUFFIX, timm.list_models(f"*{SUFFIX}"))
+        raise ValueError(
+            f"model={config.model!r} is none of timm's names with {SUFFIX}.{f' Near: {near}.' if near else ''}"
+        )
+    try:
+        return timm.create_model(
+            config.model,
+            pretrained=config.pretrained,
+            num_classes={name: data.num_classes[name] for name in kinds},
+            norm=config.norm,
+            **{"in_chans": image_shape[0], **config.model_args},
+        )
+    except TypeError as error:
+        raise ValueError(f"model={config.model!r} with model_args={config.model_args}: {error}.") from error
 
 
 def image_preprocessing(image_shape: tuple[int, ...]) -> dict[str, Any]:

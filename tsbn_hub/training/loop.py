@@ -5,7 +5,7 @@ import math
 import random
 import time
 from collections.abc import Iterator
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -83,6 +83,7 @@ class Training:
         signals: StopSignals,
         aggregator: Aggregator | None = None,
     ) -> None:
+        config = replace(config, mixed_precision=accelerator.mixed_precision)  # what accelerate launch was given
         self.config, self.accelerator, self.signals, self.aggregator = config, accelerator, signals, aggregator
         self.console = console_of(accelerator)
         self.output = Path(config.output)
@@ -150,7 +151,8 @@ class Training:
             text = yaml.safe_dump(asdict(self.config), sort_keys=False)
             write_atomically({self.output / CONFIG: lambda path: path.write_text(text)})
             self._write_log()
-        self.accelerator.init_trackers(self.output.name, config={"run": json.dumps(asdict(self.config))})
+        if self.record.scores is None:
+            self.accelerator.init_trackers(self.output.name, config={"run": json.dumps(asdict(self.config))})
 
     def _load(self, state: dict[str, Any]) -> None:
         differences = self.config.differences(state["config"])
@@ -289,9 +291,7 @@ class Training:
         self.weighting.after_epoch(losses)
         model = self.model if self.ema is None else self.ema.module
         broadcast(list(model.buffers()))  # a process's statistics are its own until here
-        scores = evaluate(
-            model, self._heeded(self.validation_batches, "validation", progress), self.kinds, self.accelerator
-        )
+        scores = self._evaluate(model, self.validation_batches, "validation", progress)
         mean = mean_score(self.kinds, scores)
         line = {
             "epoch": record.epoch,
@@ -316,16 +316,26 @@ class Training:
         self.accelerator.wait_for_everyone()
         model = from_pretrained(self.output).to(self.accelerator.device)
         batches = evaluation_batches(build_data(self.config, "test"), self.config, self.kinds, self.accelerator)
-        scores = evaluate(model, self._heeded(batches, "test", progress), self.kinds, self.accelerator)
+        scores = self._evaluate(model, batches, "test", progress)
         self.record.log.append({"test": scores})
         return scores
 
+    def _evaluate(
+        self, model: torch.nn.Module, batches: DataLoader[Any], name: str, progress: Progress
+    ) -> dict[str, float]:
+        """Every task's metric. A stop that any process is asked for stops all; the state before it is saved."""
+        scores = evaluate(model, self._heeded(batches, name, progress), self.kinds, self.accelerator)
+        asked = torch.tensor(float(self.signals.received is not None), device=self.accelerator.device)
+        if self.accelerator.reduce(asked):
+            raise self._stopped()
+        return scores
+
     def _heeded(self, batches: DataLoader[Any], name: str, progress: Progress) -> Iterator[Any]:
-        """Batches of an evaluation, which is left when a stop is asked for: the state before it is saved."""
+        """Batches of an evaluation; no more once this process is asked to stop, for the others wait for its totals."""
         bar = progress.add_task(name, total=len(batches), losses="")
         for batch in batches:
             if self.signals.received is not None:
-                raise self._stopped()
+                break
             yield batch
             progress.update(bar, advance=1)
         progress.remove_task(bar)
@@ -333,8 +343,9 @@ class Training:
     def _stopped(self) -> Stopped:
         received = self.signals.received
         name = "another process" if received is None else received.name
+        trained = self.record.epoch > self.config.epochs
+        where = "the test" if trained else f"epoch {self.record.epoch}, after its step {self.record.steps}"
         return Stopped(
-            f"Stopped by {name} in epoch {self.record.epoch}, after its step {self.record.steps}. "
-            f"{self.output} has the state: the same command goes on from there.",
+            f"Stopped by {name} in {where}. {self.output} has the state: the same command goes on from there.",
             received,
         )

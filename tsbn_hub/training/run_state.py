@@ -34,10 +34,7 @@ def write_state(path: Path, state: dict[str, Any]) -> None:
     """
     tensors: dict[str, Tensor] = {}
     tree = json.dumps(_pack(state, tensors))
-    try:
-        write_atomically({path: lambda file: save_file(tensors, file, metadata={"state": tree})})
-    except SafetensorError as error:  # what safetensors makes of a full disk
-        raise OSError(f"{path} could not be written, the earlier one is kept: {error}") from error
+    write_atomically({path: lambda file: save_file(tensors, file, metadata={"state": tree})})
 
 
 def read_state(path: Path) -> dict[str, Any]:

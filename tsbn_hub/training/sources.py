@@ -1,6 +1,8 @@
 """Data sets by their names."""
 
 import importlib.util
+import inspect
+import math
 import sys
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -34,18 +36,36 @@ class DataSource:
             return cls(value)
         if not isinstance(value, dict) or "name" not in value or not set(value) <= {"name", "args", "rate"}:
             raise ValueError(f"data has {value!r}: each data set is a name, or a mapping with name, args and rate.")
-        return cls(**value)
+        source = cls(**value)
+        if not isinstance(source.name, str) or not _are_keywords(source.args):
+            raise ValueError(f"data has {value!r}: name is text, and args maps names to values.")
+        if source.rate is not None and not _is_positive_number(source.rate):
+            raise ValueError(f"data has {value!r}: rate is a positive number.")
+        return source
 
     def dataset(self, split: Literal["train", "test"]) -> Dataset[Any]:
         """The data set of a split.
 
         Raises:
-            ValueError: if there is no such data set, or it does not say its tasks.
+            ValueError: if there is no such data set, it does not take these keywords, or does not say its tasks.
         """
-        data: Dataset[Any] = _dataset_class(self.name)(split=split, **self.args)
+        dataset_class = _dataset_class(self.name)
+        try:
+            inspect.signature(dataset_class).bind(split=split, **self.args)
+        except TypeError as error:
+            raise ValueError(f"{self.name} cannot take split={split!r} and args={self.args}: {error}.") from error
+        data: Dataset[Any] = dataset_class(split=split, **self.args)
         if not isinstance(getattr(data, "num_classes", None), dict):
             raise ValueError(f"{self.name} must say its tasks and numbers of classes: num_classes = {{task: number}}.")
         return data
+
+
+def _are_keywords(value: Any) -> bool:
+    return isinstance(value, dict) and all(isinstance(key, str) for key in value)
+
+
+def _is_positive_number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and 0 < value < math.inf
 
 
 def _dataset_class(name: str) -> Any:
@@ -61,9 +81,13 @@ def _dataset_class(name: str) -> Any:
     if not path.is_file():
         raise ValueError(f"data={name!r}: there is no file {path}.")
     spec = importlib.util.spec_from_file_location(path.stem, path)
-    assert spec is not None and spec.loader is not None
+    if spec is None or spec.loader is None:
+        raise ValueError(f"data={name!r}: {path} is no Python file.")
     module = importlib.util.module_from_spec(spec)
-    sys.modules[path.stem] = module  # worker processes find it by its name
+    # Worker processes find it by its name: forked ones among the modules, others (macOS, Python 3.14) in its folder.
+    sys.modules[path.stem] = module
+    if sys.path[0] != str(path.parent.resolve()):
+        sys.path.insert(0, str(path.parent.resolve()))
     spec.loader.exec_module(module)
     if not hasattr(module, class_name):
         raise ValueError(f"data={name!r}: {path} has no {class_name}.")
