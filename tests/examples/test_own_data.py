@@ -29,7 +29,8 @@ def test_photos(tmp_path):
         epochs=1,
         batch_size=8,
     )
-    sample = config.dataset("train")[0]
+    (source,) = config.sources()
+    sample = source.dataset("train")[0]
     assert sample["image"].shape == (3, 64, 64) and sample["image"].dtype == torch.float32
     assert 0 <= sample["image"].min() <= sample["image"].max() <= 1
     assert train(config).keys() == {"weather", "place"}

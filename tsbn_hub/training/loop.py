@@ -37,6 +37,7 @@ from .run_state import random_state, read_state, set_random_state, write_state
 from .signals import Stopped, StopSignals
 
 STATE, LOG = "state.safetensors", "log.jsonl"
+_STATE_VERSION = 1
 _STEPS_BETWEEN_TRACKED_LOSSES = 50
 
 
@@ -138,8 +139,8 @@ class Training:
             self.output.mkdir(parents=True, exist_ok=True)
             for name in (STATE, LOG, CONFIG, *MODEL_FILES):
                 remove_leftovers(self.output / name)
-            if restart:
-                path.unlink(missing_ok=True)
+            for name in (STATE, *MODEL_FILES) if restart else ():
+                (self.output / name).unlink(missing_ok=True)
         self.accelerator.wait_for_everyone()
         found = self.accelerator.reduce(torch.tensor(float(path.is_file()), device=self.accelerator.device))
         if 0 < found < self.accelerator.num_processes:
@@ -155,6 +156,10 @@ class Training:
             self.accelerator.init_trackers(self.output.name, config={"run": json.dumps(asdict(self.config))})
 
     def _load(self, state: dict[str, Any]) -> None:
+        if state.get("version") != _STATE_VERSION:
+            raise ValueError(
+                f"{self.output / STATE} was written by another version of tsbn_hub. Restart to train anew."
+            )
         differences = self.config.differences(state["config"])
         if state["processes"] != self.accelerator.num_processes:
             differences.append(f"processes: {state['processes']}, here {self.accelerator.num_processes}")
@@ -182,6 +187,7 @@ class Training:
         write_state(
             self.output / STATE,
             {
+                "version": _STATE_VERSION,
                 "config": asdict(self.config),
                 "processes": self.accelerator.num_processes,
                 "model": dict(self.model.state_dict()),
@@ -282,7 +288,8 @@ class Training:
         step = (self.record.epoch - 1) * len(self.steps) + self.record.steps + 1
         raise NotFiniteError(
             f"In epoch {self.record.epoch}, step {self.record.steps + 1} (step {step} of the run), {what}. "
-            f"{self.output} keeps the last good state. Try a smaller lr, max_grad_norm, or mixed_precision: 'no'."
+            f"{self.output} keeps the last good state, if there was one. "
+            "Try a smaller lr, max_grad_norm, or mixed_precision: 'no'."
         )
 
     def _end_epoch(self, started: float, progress: Progress) -> None:
