@@ -252,7 +252,7 @@ def test_a_damaged_state(how, stopped, whole):
 def test_a_state_of_another_version(stopped):
     path = stopped.with_suffix("") / "state.safetensors"
     run_state.write_state(path, run_state.read_state(path) | {"version": 0})
-    refused(stopped, "state.safetensors is of another version")
+    refused(stopped, "state.safetensors was written by another version")
 
 
 def test_a_finished_run(config, capsys):
