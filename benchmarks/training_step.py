@@ -1,0 +1,68 @@
+"""What a step of `tsbn train` costs over a plain loop's: a ratio, side by side in one process.
+
+python benchmarks/training_step.py --model resnet10t_tsbn --batch 32
+"""
+
+import argparse
+import statistics
+import time
+from collections.abc import Callable
+
+import torch
+import torch.nn.functional as F
+from rich.console import Console
+from rich.progress import track
+
+from tsbn_hub.training import TrainingConfig, param_groups
+from tsbn_hub.training.acceleration import make_accelerator
+from tsbn_hub.training.building import build_data, build_model
+from tsbn_hub.training.loop import Training
+from tsbn_hub.training.signals import StopSignals
+
+
+def seconds_of(step: Callable[[], object], device: torch.device) -> float:
+    """The time of a step, with what it left to do on the device."""
+    start = time.perf_counter()
+    step()
+    if device.type == "cuda":
+        torch.cuda.synchronize()
+    return time.perf_counter() - start
+
+
+def main() -> None:
+    """Measure and print the ratio."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--model", default="resnet10t_tsbn")
+    parser.add_argument("--batch", type=int, default=32)
+    parser.add_argument("--repeats", type=int, default=30)
+    parser.add_argument("--threads", type=int, default=torch.get_num_threads())
+    arguments = parser.parse_args()
+    torch.set_num_threads(arguments.threads)
+
+    config = TrainingConfig(model=arguments.model, data="MultiDigits", output="unused", batch_size=arguments.batch)
+    training = Training(config, make_accelerator(config), StopSignals())
+    device = training.accelerator.device
+    plain = build_model(config, training.kinds, build_data(config, "train"), training.image_shape).to(device).train()
+    optimizer = torch.optim.AdamW(param_groups(plain, config.lr))
+    training.model.train()
+
+    def plain_step(images: torch.Tensor, targets: dict[str, torch.Tensor]) -> None:
+        outputs = plain(images.to(device))
+        loss = sum(F.cross_entropy(outputs[task], target.to(device)) for task, target in targets.items())
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+
+    steps, ratios = training.steps.of_epoch(1), []
+    for _ in track(range(arguments.repeats), description="measuring"):
+        (batch,) = batches = next(steps)
+        ours = seconds_of(lambda batches=batches: training.take_step(batches), device)
+        ratios.append(ours / seconds_of(lambda batch=batch: plain_step(batch["image"], batch["targets"]), device))
+    low, middle, high = statistics.quantiles(ratios[arguments.repeats // 5 :], n=4)
+    Console().print(
+        f"{arguments.model}, batch {arguments.batch}, {device.type}: {middle:.2f} ({low:.2f} to {high:.2f})"
+    )
+
+
+if __name__ == "__main__":
+    main()
