@@ -20,12 +20,6 @@ from tsbn_hub.training import loop
 COMMANDS = list(typer.main.get_command(app).commands)
 
 
-@pytest.fixture(autouse=True)
-def _fresh_accelerate():
-    yield
-    AcceleratorState._reset_state(reset_partial_state=True)
-
-
 @pytest.fixture
 def config(tmp_path):
     return write_config(tmp_path, "run", epochs=1)

@@ -3,9 +3,7 @@
 import re
 from pathlib import Path
 
-import pytest
 import timm
-from accelerate.state import AcceleratorState
 
 import tsbn_hub  # noqa: F401
 from tsbn_hub.data import MultiDigits
@@ -28,13 +26,7 @@ def test_the_ten_lines_of_the_readme(tmp_path, monkeypatch):
     assert sorted(path.name for path in (tmp_path / "my_model").iterdir()) == ["config.json", "model.safetensors"]
 
 
-@pytest.fixture
-def fresh_accelerate():
-    yield
-    AcceleratorState._reset_state(reset_partial_state=True)
-
-
-def test_the_loop_of_ones_own(tmp_path, monkeypatch, capsys, fresh_accelerate):
+def test_the_loop_of_ones_own(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(MultiDigits, "__len__", lambda self: 256)
     (code,) = code_of("docs/own-loop.md")

@@ -21,12 +21,6 @@ from tsbn_hub.tasks import Classification
 from tsbn_hub.training import NotFiniteError, Stopped, TrainingConfig, evaluate_run, run_state, train
 
 
-@pytest.fixture(autouse=True)
-def _fresh_accelerate():
-    yield
-    AcceleratorState._reset_state(reset_partial_state=True)
-
-
 @pytest.fixture(scope="module")
 def whole(tmp_path_factory):
     """What an uninterrupted run leaves."""

@@ -10,7 +10,6 @@ import timm
 import torch
 import torch.nn.functional as F
 from accelerate import Accelerator
-from accelerate.state import AcceleratorState
 from accelerate.utils import DistributedDataParallelKwargs
 
 from tests.training import processes
@@ -168,12 +167,6 @@ def run_all(folder):
     accelerator = Accelerator(kwargs_handlers=[DistributedDataParallelKwargs(broadcast_buffers=False)])
     results = {str((case, way)): run(case, way, accelerator) for case, way in runs if way.processes == 2}
     torch.save(results, folder / f"{accelerator.process_index}.pt")
-
-
-@pytest.fixture(autouse=True)
-def _fresh_accelerate():
-    yield
-    AcceleratorState._reset_state(reset_partial_state=True)
 
 
 @pytest.fixture(scope="module")

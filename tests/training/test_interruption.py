@@ -12,7 +12,6 @@ from pathlib import Path
 
 import psutil
 import pytest
-from accelerate.state import AcceleratorState
 
 from tests.training import processes
 from tests.training.small_runs import FIRST, TRAINING, VALIDATION, left_by, signals, write_config
@@ -21,12 +20,6 @@ from tsbn_hub.training import Stopped, TrainingConfig, train
 
 ROOT = Path(__file__).parents[2]
 EPOCH = TRAINING + VALIDATION
-
-
-@pytest.fixture(autouse=True)
-def _fresh_accelerate():
-    yield
-    AcceleratorState._reset_state(reset_partial_state=True)
 
 
 @pytest.fixture(scope="module")

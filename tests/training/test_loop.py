@@ -9,7 +9,6 @@ import pytest
 import timm
 import torch
 import yaml
-from accelerate.state import AcceleratorState
 from sklearn.metrics import accuracy_score
 
 import tsbn_hub
@@ -42,12 +41,6 @@ class Tiny(Dataset):
         image[:, 16 * row : 16 * row + 16, 16 * column : 16 * column + 16] += 0.3 + 0.5 * self.bright[at]
         return {"image": image, "targets": {"bright": self.bright[at], "corner": self.corner[at]}}
 '''
-
-
-@pytest.fixture(autouse=True)
-def _fresh_accelerate():
-    yield
-    AcceleratorState._reset_state(reset_partial_state=True)
 
 
 @pytest.fixture

@@ -20,12 +20,6 @@ DEVICES = [
 BATCH, FLOAT = 16, 4  # samples, bytes
 
 
-@pytest.fixture(autouse=True)
-def _fresh_accelerate():
-    yield
-    AcceleratorState._reset_state(reset_partial_state=True)
-
-
 def network():
     return nn.Sequential(nn.Linear(3, 5), nn.ReLU(), nn.Linear(5, 7), nn.ReLU(), nn.Linear(7, 2))
 

@@ -9,7 +9,6 @@ import timm
 import torch
 import torch.nn.functional as F
 from accelerate import Accelerator
-from accelerate.state import AcceleratorState
 from sklearn.metrics import accuracy_score
 from torch.utils.data import Dataset
 
@@ -22,12 +21,6 @@ from tsbn_hub.training.signals import StopSignals
 from tsbn_hub.training.sources import DataSource
 
 MISSING = {"b": -100, "a": -100}
-
-
-@pytest.fixture(autouse=True)
-def _fresh_accelerate():
-    yield
-    AcceleratorState._reset_state(reset_partial_state=True)
 
 
 def sample(**targets):

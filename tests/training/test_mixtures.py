@@ -6,7 +6,6 @@ from itertools import chain
 
 import pytest
 import torch
-from accelerate.state import AcceleratorState
 from safetensors.torch import load_file, save_file
 from torch.utils.data import Dataset
 
@@ -73,8 +72,6 @@ def train_watched(_, values):
 @pytest.fixture(autouse=True)
 def _watched(monkeypatch):
     monkeypatch.setattr(loop, "Training", Watched)
-    yield
-    AcceleratorState._reset_state(reset_partial_state=True)
 
 
 @pytest.mark.parametrize("micro_batches", [1, 2])

@@ -94,8 +94,6 @@ def train_watched(_, values):
 @pytest.fixture(autouse=True)
 def _watched(monkeypatch):
     monkeypatch.setattr(loop, "Training", Watched)
-    yield
-    AcceleratorState._reset_state(reset_partial_state=True)
 
 
 @pytest.fixture

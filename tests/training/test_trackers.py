@@ -3,16 +3,9 @@
 import json
 
 import pytest
-from accelerate.state import AcceleratorState
 
 from tests.training.small_runs import signals, write_config
 from tsbn_hub.training import Stopped, TrainingConfig, train
-
-
-@pytest.fixture(autouse=True)
-def _fresh_accelerate():
-    yield
-    AcceleratorState._reset_state(reset_partial_state=True)
 
 
 @pytest.fixture

@@ -18,6 +18,11 @@ class TaskParameters(nn.Module):
         """The names of the parameters and buffers that are stacked."""
         raise NotImplementedError
 
+    def stacked_parameters(self) -> list[nn.Parameter]:
+        """The parameters that are stacked."""
+        named = (self._parameters.get(name) for name in self.stacked_names())
+        return [parameter for parameter in named if parameter is not None]
+
     def fold(self, row: int) -> nn.Module:
         """The plain module that computes what this one does for one task."""
         raise NotImplementedError

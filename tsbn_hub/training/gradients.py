@@ -88,6 +88,8 @@ def label_counts(
         [int(kind.count(batch["targets"][name])) if name in batch["targets"] else 0 for name, kind in kinds.items()]
         for batch in batches
     ]
+    if accelerator.num_processes == 1:  # no way to the device and back
+        return torch.tensor(counts)
     joined: Tensor = accelerator.reduce(torch.tensor(counts, device=accelerator.device))
     return joined.cpu()
 
@@ -164,9 +166,8 @@ def _backward(
     shares = {}
     for name, kind in kinds.items():
         target = batch["targets"].get(name)
-        # Without a target here, a zero that depends on the output: every process has the same gradients to sum.
         shares[name] = (
-            outputs[name].float().sum() * 0.0  # a sum in half precision may be infinite
+            zero_of(outputs[name])
             if target is None
             else kind.loss(outputs[name], target) * (kind.count(target) / sum(counts[name]))
         )
@@ -176,17 +177,17 @@ def _backward(
     return {name: share.detach() for name, share in shares.items()}
 
 
+def zero_of(output: Tensor) -> Tensor:
+    """The loss of a task without a target on this process: every process has the same gradients to sum."""
+    return output.float().sum() * 0.0  # a sum in half precision may be infinite
+
+
 class _Jacobian:
     """The gradients of single tasks with respect to the parameters that they share."""
 
     def __init__(self, network: nn.Module) -> None:
-        own = {
-            id(module._parameters[name])
-            for module in network.modules()
-            if isinstance(module, TaskParameters)
-            for name in module.stacked_names()
-            if name in module._parameters
-        }
+        modules = (module for module in network.modules() if isinstance(module, TaskParameters))
+        own = {id(parameter) for module in modules for parameter in module.stacked_parameters()}
         parameters = [parameter for parameter in network.parameters() if parameter.requires_grad]
         self._shared = [parameter for parameter in parameters if id(parameter) not in own]
         self._own = [parameter for parameter in parameters if id(parameter) in own]

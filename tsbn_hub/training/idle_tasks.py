@@ -48,7 +48,7 @@ def idle_tasks_at_rest(model: nn.Module, optimizer: Optimizer, active: Iterable[
     new: list[tuple[nn.Parameter, slice]] = []
     for module in model.modules() if idle else ():
         if isinstance(module, TaskParameters):
-            for parameter in _stacked_parameters(module):
+            for parameter in module.stacked_parameters():
                 for rows in map(module.rows, idle):
                     tensors = [parameter, *_state_like(parameter, optimizer)]
                     kept += [(tensor, rows, tensor.detach()[rows].clone()) for tensor in tensors]
@@ -60,10 +60,6 @@ def idle_tasks_at_rest(model: nn.Module, optimizer: Optimizer, active: Iterable[
         for parameter, rows in new:  # state that the first step has made: an idle row starts from nothing
             for tensor in _state_like(parameter, optimizer):
                 tensor[rows] = 0
-
-
-def _stacked_parameters(module: TaskParameters) -> list[nn.Parameter]:
-    return [module._parameters[name] for name in module.stacked_names() if module._parameters.get(name) is not None]  # type: ignore[misc]
 
 
 def _state_like(parameter: nn.Parameter, optimizer: Optimizer) -> list[Tensor]:

@@ -242,7 +242,7 @@ class Training:
     def take_step(self, batches: list[Any]) -> bool:
         """One optimizer step; whether a process was asked to stop."""
         config, accelerator = self.config, self.accelerator
-        step = (self.record.epoch - 1) * len(self.steps) + self.record.steps
+        step = self._steps_done()
         counts = label_counts(batches, self.kinds, accelerator)
         active = {name: column for name, column in zip(self.kinds, counts.T.tolist(), strict=True) if any(column)}
         if config.tasks_per_step is not None and config.tasks_per_step < len(active):
@@ -276,6 +276,9 @@ class Training:
                 accelerator.log({f"loss of a step/{name}": loss for name, loss in means.items()}, step=step)
         return bool(stop)
 
+    def _steps_done(self) -> int:
+        return (self.record.epoch - 1) * len(self.steps) + self.record.steps
+
     def _clipped_norm(self) -> torch.Tensor:
         """The norm of the gradients before they are clipped."""
         self.accelerator.unscale_gradients()
@@ -285,7 +288,7 @@ class Training:
         return norm
 
     def _raise_not_finite(self, what: str) -> None:
-        step = (self.record.epoch - 1) * len(self.steps) + self.record.steps + 1
+        step = self._steps_done() + 1
         raise NotFiniteError(
             f"In epoch {self.record.epoch}, step {self.record.steps + 1} (step {step} of the run), {what}. "
             f"{self.output} keeps the last good state, if there was one. "
@@ -312,7 +315,7 @@ class Training:
         progress.console.print(epoch_line(line, time.monotonic() - started, is_best=mean > record.best))
         tracked = {f"loss/{name}": loss for name, loss in losses.items()}
         tracked |= {f"validation/{name}": score for name, score in scores.items()}
-        self.accelerator.log({**tracked, "lr": line["lr"], "epoch": record.epoch}, step=record.epoch * len(self.steps))
+        self.accelerator.log({**tracked, "lr": line["lr"], "epoch": record.epoch}, step=self._steps_done())
         if mean > record.best:
             record.best = mean
             if self.accelerator.is_main_process:

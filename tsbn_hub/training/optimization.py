@@ -101,7 +101,7 @@ def _check_tasks_stay_apart(
     model: nn.Module, groups: list[dict[str, Any]], build: Callable[..., Optimizer], name: str
 ) -> None:
     modules = (module for module in model.modules() if isinstance(module, TaskParameters))
-    stacked = {id(getattr(module, each)) for module in modules for each in module.stacked_names()}
+    stacked = {id(parameter) for module in modules for parameter in module.stacked_parameters()}
     for group in groups:
         for dimensions in {parameter.ndim for parameter in group["params"] if id(parameter) in stacked}:
             alone, together = (_try_out(build, group, dimensions, others) for others in (0.0, 1.0))

@@ -62,7 +62,7 @@ def param_groups(
     for module in model.modules():
         if isinstance(module, TaskNorm):
             kind = "gates of BatchNorms" if isinstance(module, TaskBatchNorm) else "gates of other norms"
-            of_gates.update({id(getattr(module, name)): kind for name in module.stacked_names()})
+            of_gates.update({id(parameter): kind for parameter in module.stacked_parameters()})
     scales = (GATE_LR_SCALE_BATCH_NORM, GATE_LR_SCALE_OTHERS) if gate_lr_scale is None else (gate_lr_scale,) * 2
     kinds: dict[str, dict[str, Any]] = {
         "weights": {"lr": lr, "weight_decay": weight_decay},

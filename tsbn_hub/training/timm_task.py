@@ -17,7 +17,7 @@ from torch.optim import Optimizer
 from ..data import Collate, Sample
 from ..tasks import Classification
 from .balancing import LossWeighting
-from .gradients import outputs_by_task
+from .gradients import outputs_by_task, zero_of
 from .idle_tasks import idle_tasks_at_rest
 from .timm_evaluator import MultiTaskEvaluator
 
@@ -137,8 +137,7 @@ class MultiTaskTraining(TrainingTask):
             return {"loss": self._run(input, []), "output": {}}
         outputs = self._run(input, active)
         losses = {
-            # Without a target on this process, a zero that depends on the output: all have the same gradients to sum.
-            name: kind.loss(outputs[name], target[name]) * shares[at] if name in target else _zero_of(outputs[name])
+            name: kind.loss(outputs[name], target[name]) * shares[at] if name in target else zero_of(outputs[name])
             for at, (name, kind) in enumerate(self.kinds.items())
             if name in active
         }
@@ -297,10 +296,6 @@ def _run_tasks(model: nn.Module, images: Tensor, tasks: list[str]) -> Any:
         # A compiled forward learns its task from the call alone.
         return {task: model(images, task=task) for task in tasks}
     return outputs_by_task(model, images, tasks)
-
-
-def _zero_of(output: Tensor) -> Tensor:
-    return output.float().sum() * 0.0  # a sum in half precision may be infinite
 
 
 class _Means:
