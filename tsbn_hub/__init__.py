@@ -13,12 +13,22 @@ if TYPE_CHECKING:
     from .models import from_pretrained as from_pretrained
     from .models import register as register
     from .models import save_pretrained as save_pretrained
+    from .models.hf import TsbnBackbone as TsbnBackbone
+    from .models.hf import TsbnConfig as TsbnConfig
+    from .models.hf import TsbnForMultiTask as TsbnForMultiTask
+    from .models.hf import TsbnModel as TsbnModel
     from .norms import convert as convert
+    from .tasks import Task as Task
     from .training import param_groups as param_groups
 
 __version__ = "0.1.0"
 
 _HOMES = {
+    "Task": "tasks",
+    "TsbnBackbone": "models.hf",
+    "TsbnConfig": "models.hf",
+    "TsbnForMultiTask": "models.hf",
+    "TsbnModel": "models.hf",
     "convert": "norms",
     "from_pretrained": "models",
     "importance_matrix": "analysis",

@@ -20,10 +20,12 @@ def remember_task_in_checkpoints() -> None:
     """Make `torch.utils.checkpoint.checkpoint` recompute under the task of the forward. Further calls do nothing."""
     checkpoint = torch.utils.checkpoint.checkpoint
     if not hasattr(checkpoint, "__wrapped_by_tsbn_hub__"):
-        torch.utils.checkpoint.checkpoint = _remembering_task(checkpoint)
+        torch.utils.checkpoint.checkpoint = remembering_task(checkpoint)
 
 
-def _remembering_task(checkpoint: Callable[..., Any]) -> Callable[..., Any]:
+def remembering_task(checkpoint: Callable[..., Any]) -> Callable[..., Any]:
+    """A function like `torch.utils.checkpoint.checkpoint` that recomputes under the task of the forward."""
+
     @functools.wraps(checkpoint)
     def checkpoint_under_task(function: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
         if torch.compiler.is_compiling() or not running_selections():

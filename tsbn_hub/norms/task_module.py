@@ -235,16 +235,10 @@ class TaskModule(nn.Module):
         return self.task_selector.row(selected)
 
     def _fold(self, row: int) -> nn.Module:
-        plain = copy.deepcopy(self, _detached_caches(self))
-        folded: dict[int, nn.Module] = {}
-        for name, module in list(plain.named_modules(remove_duplicate=False)):
-            if isinstance(module, TaskParameters | SharedBatchNorm):
-                if id(module) not in folded:
-                    folded[id(module)] = module.fold(row)
-                parent, _, child = name.rpartition(".")
-                plain.get_submodule(parent)._modules[child] = folded[id(module)]
+        plain = folded(self, row)
         for module in list(plain.modules()):
-            _become_plain(module)
+            if isinstance(module, TaskModule):
+                _become_plain(module)
         return plain
 
     def __prepare_scriptable__(self) -> nn.Module:
@@ -265,19 +259,15 @@ class TaskModule(nn.Module):
         """Refuse, before anything is changed, a state dict that is of another model, or of other tasks."""
         check_task_entries(self, self.tasks, state_dict, prefix)
 
-    def __reduce_ex__(self, protocol: Any) -> Any:
-        # The class is made at run time: rebuild it from the plain one.
-        return _new_task_module, (self._task_class, self.plain_class), self.__getstate__()
-
-    def __getstate__(self) -> dict[str, Any]:
-        return dict(vars(self))
-
-    _task_class: type["TaskModule"]
-
     @classmethod
     def members_for(cls, plain_class: type[nn.Module]) -> dict[str, Any]:
         """Further members of the class made for `plain_class`: wrappers of methods that not every class has."""
         return {}
+
+
+def _reduce(self: Any, protocol: Any) -> Any:
+    # The class is made at run time: rebuild it from the plain one.
+    return _new_task_module, (self._task_class, self.plain_class), dict(vars(self))
 
 
 def _new_task_module(task_class: type[TaskModule], plain_class: type[nn.Module]) -> TaskModule:
@@ -291,6 +281,7 @@ def task_module_class(task_class: type[TaskModule], plain_class: type[nn.Module]
     members = {
         "forward": _forward_of(plain_class.forward),
         "plain_class": plain_class,
+        "__reduce_ex__": _reduce,
         "_task_class": task_class,
         "__module__": plain_class.__module__,
         "__doc__": plain_class.__doc__,
@@ -331,13 +322,26 @@ def as_task_module(module: nn.Module, selector: TaskSelector, task_class: type[T
     return module  # type: ignore[return-value]
 
 
-def _become_plain(module: nn.Module) -> None:
-    """Take away, in place, what `as_task_module` gave a network and its parts."""
-    if isinstance(module, TaskModule):
-        for name in module.members_of_task_modules:
-            vars(module).pop(name, None)
-        module.__class__ = module.plain_class  # type: ignore[assignment]
-    unblock(module)
+def folded(module: nn.Module, row: int) -> nn.Module:
+    """A copy of a network, with the plain norms and classifiers of a task's row in the places of ours."""
+    plain = copy.deepcopy(module, _detached_caches(module))
+    new: dict[int, nn.Module] = {}
+    for name, part in list(plain.named_modules(remove_duplicate=False)):
+        if isinstance(part, TaskParameters | SharedBatchNorm):
+            if id(part) not in new:
+                new[id(part)] = part.fold(row)
+            parent, _, child = name.rpartition(".")
+            plain.get_submodule(parent)._modules[child] = new[id(part)]
+    for part in plain.modules():
+        unblock(part)
+    return plain
+
+
+def _become_plain(module: TaskModule) -> None:
+    """Take away, in place, what `as_task_module` gave a network."""
+    for name in module.members_of_task_modules:
+        vars(module).pop(name, None)
+    module.__class__ = module.plain_class  # type: ignore[assignment]
 
 
 def _detached_caches(module: nn.Module) -> dict[int, Any]:

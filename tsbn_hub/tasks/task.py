@@ -46,7 +46,7 @@ class Task:
         if len(set(labels)) < len(labels):
             raise ValueError(f"Task {self.name!r} has labels that are repeated: {labels}.")
         if self.num_classes not in (None, len(labels)):
-            raise ValueError(f"Task {self.name!r} has num_classes={self.num_classes}, but {len(labels)} labels: {labels}.")
+            raise ValueError(f"Task {self.name!r} has num_classes={self.num_classes}, but the labels {labels}.")
         object.__setattr__(self, "labels", labels)
         object.__setattr__(self, "num_classes", len(labels))
 
@@ -60,7 +60,8 @@ class Task:
         known = [each.name for each in dataclasses.fields(cls)]
         unknown = sorted(set(values) - set(known))
         if unknown or "name" not in values:
-            raise ValueError(f"{dict(values)} is no task: {f'unknown are {unknown}' if unknown else 'it has no name'}. Known: {known}.")
+            what = f"unknown are {unknown}" if unknown else "it has no name"
+            raise ValueError(f"{dict(values)} is no task: {what}. Known: {known}.")
         return cls(**values)
 
     def to_dict(self) -> dict[str, Any]:

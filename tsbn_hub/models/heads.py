@@ -1,0 +1,203 @@
+"""The heads of tasks: linear ones, a small one, and the decoders of DeepLabV3, UPerNet and SegFormer.
+
+Their layers start as torch initialises them. (transformers would draw the weights of its two decoders from a normal
+distribution of standard deviation 0.02 in their own models; in front of a batch norm the scale makes no difference.)
+"""
+
+from collections.abc import Sequence
+
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from ..norms import register_batch_norm
+from .head import DenseHead, FeatureInfo, Features, Head, make_head, register_head
+
+__all__ = ["DenseHead", "FeatureInfo", "Features", "Head", "make_head", "register_head"]
+
+
+@register_head("linear", dense=False)
+class LinearHead(Head):
+    """A linear layer on the pooled vector.
+
+    Args:
+        outputs: Number of outputs.
+        features: The sizes of the features.
+        dropout: Of the vector, in [0, 1).
+    """
+
+    def __init__(self, outputs: int, features: FeatureInfo, dropout: float = 0.0) -> None:
+        super().__init__()
+        self.dropout = nn.Dropout(dropout)
+        self.linear = nn.Linear(features.pooled, outputs)
+
+    def forward(self, features: Features, size: tuple[int, int]) -> Tensor:
+        return self.linear(self.dropout(features.pooled))
+
+
+@register_head("linear", dense=True)
+class LinearDenseHead(DenseHead):
+    """A linear layer on every pixel of the coarsest map, as for linear probing.
+
+    Args:
+        outputs: Number of output channels.
+        features: The sizes of the features.
+    """
+
+    def __init__(self, outputs: int, features: FeatureInfo) -> None:
+        super().__init__()
+        self.linear = nn.Conv2d(features.channels[-1], outputs, kernel_size=1)
+
+    def decode(self, maps: list[Tensor]) -> Tensor:
+        return self.linear(maps[-1])
+
+
+@register_head("small", dense=True)
+class SmallHead(DenseHead):
+    """A light head that uses all maps: their sum at the finest resolution, and one convolution.
+
+    Args:
+        outputs: Number of output channels.
+        features: The sizes of the features.
+        channels: Inside the head.
+
+    Source: the semantic segmentation branch of Kirillov et al., "Panoptic Feature Pyramid Networks", arXiv 1901.02446,
+    with the upsampling stages replaced by one bilinear step.
+    """
+
+    def __init__(self, outputs: int, features: FeatureInfo, channels: int = 64) -> None:
+        super().__init__()
+        self.projections = nn.ModuleList(nn.Conv2d(size, channels, kernel_size=1) for size in features.channels)
+        self.convolution = nn.Conv2d(channels, channels, kernel_size=3, padding=1, bias=False)
+        self.norm = HeadBatchNorm(channels)
+        self.classifier = nn.Conv2d(channels, outputs, kernel_size=1)
+
+    def decode(self, maps: list[Tensor]) -> Tensor:
+        projected = [project(part) for project, part in zip(self.projections, maps, strict=True)]
+        finest = projected[0].shape[-2:]
+        joined = projected[0] + sum(F.interpolate(part, finest, mode="bilinear") for part in projected[1:])
+        return self.classifier(self.norm(self.convolution(joined)).relu())
+
+
+@register_head("deeplabv3", dense=True)
+class DeepLabV3Head(DenseHead):
+    """torchvision's head of DeepLabV3, on the coarsest map.
+
+    Its dilations are meant for a map of stride 8 (timm: `output_stride=8`). At stride 32 most of their taps lie beside
+    the map, and see its padding.
+
+    Args:
+        outputs: Number of output channels.
+        features: The sizes of the features.
+        atrous_rates: The dilations of its parallel convolutions.
+
+    Source: Chen, Papandreou, Schroff, Adam, "Rethinking Atrous Convolution for Semantic Image Segmentation",
+    arXiv 1706.05587.
+    """
+
+    def __init__(self, outputs: int, features: FeatureInfo, atrous_rates: Sequence[int] = (12, 24, 36)) -> None:
+        from torchvision.models.segmentation.deeplabv3 import DeepLabHead
+
+        super().__init__()
+        self.decoder = _with_head_batch_norms(DeepLabHead(features.channels[-1], outputs, atrous_rates))
+
+    def decode(self, maps: list[Tensor]) -> Tensor:
+        return self.decoder(maps[-1])
+
+
+@register_head("upernet", dense=True)
+class UperNetHead(DenseHead):
+    """transformers' decode head of UPerNet, on all maps.
+
+    The maps of a plain ViT enter at their one stride.
+
+    Args:
+        outputs: Number of output channels.
+        features: The sizes of the features.
+        channels: Inside the head.
+        pool_scales: Height and width to which its parallel branches pool the coarsest map.
+
+    Raises:
+        ImportError: if transformers is not installed.
+
+    Source: Xiao et al., "Unified Perceptual Parsing for Scene Understanding", arXiv 1807.10221.
+    """
+
+    def __init__(
+        self, outputs: int, features: FeatureInfo, channels: int = 512, pool_scales: Sequence[int] = (1, 2, 3, 6)
+    ) -> None:
+        try:
+            from transformers import UperNetConfig
+            from transformers.models.upernet.modeling_upernet import UperNetHead as Decoder
+        except ImportError as error:
+            raise _without_transformers("upernet") from error
+        super().__init__()
+        config = UperNetConfig(hidden_size=channels, pool_scales=tuple(pool_scales))
+        config.num_labels = outputs
+        self.decoder = _with_head_batch_norms(Decoder(config, features.channels))
+
+    def decode(self, maps: list[Tensor]) -> Tensor:
+        return self.decoder(maps)
+
+
+@register_head("segformer", dense=True)
+class SegformerHead(DenseHead):
+    """transformers' decode head of SegFormer, on all maps.
+
+    Args:
+        outputs: Number of output channels.
+        features: The sizes of the features.
+        channels: Inside the head.
+        dropout: Before the last layer, in [0, 1).
+
+    Raises:
+        ImportError: if transformers is not installed.
+
+    Source: Xie et al., "SegFormer: Simple and Efficient Design for Semantic Segmentation with Transformers",
+    arXiv 2105.15203.
+    """
+
+    def __init__(self, outputs: int, features: FeatureInfo, channels: int = 256, dropout: float = 0.1) -> None:
+        try:
+            from transformers import SegformerConfig
+            from transformers.models.segformer.modeling_segformer import SegformerDecodeHead
+        except ImportError as error:
+            raise _without_transformers("segformer") from error
+        super().__init__()
+        config = SegformerConfig(
+            num_encoder_blocks=len(features.channels),
+            hidden_sizes=list(features.channels),
+            decoder_hidden_size=channels,
+            classifier_dropout_prob=dropout,
+        )
+        config.num_labels = outputs
+        self.decoder = _with_head_batch_norms(SegformerDecodeHead(config))
+
+    def decode(self, maps: list[Tensor]) -> Tensor:
+        return self.decoder(maps)
+
+
+def _without_transformers(head: str) -> ImportError:
+    return ImportError(f"The head {head!r} comes from transformers: pip install 'tsbn_hub[transformers]'.")
+
+
+class HeadBatchNorm(nn.BatchNorm2d):
+    """A BatchNorm2d that in training, too, can take a single value a channel.
+
+    A task may have one labelled image in a batch, and heads pool maps to one pixel. One value has no variance, and
+    torch refuses it: here it is normalised by the running statistics, which it leaves as they are.
+    """
+
+    def forward(self, x: Tensor) -> Tensor:
+        if self.training and x.shape[0] * x.shape[2] * x.shape[3] == 1:
+            return F.batch_norm(x, self.running_mean, self.running_var, self.weight, self.bias, eps=self.eps)
+        return super().forward(x)
+
+
+register_batch_norm(HeadBatchNorm)
+
+
+def _with_head_batch_norms(decoder: nn.Module) -> nn.Module:
+    for module in decoder.modules():
+        if type(module) is nn.BatchNorm2d:
+            module.__class__ = HeadBatchNorm  # in place: the decoders hold some modules in lists of their own
+    return decoder

@@ -1,0 +1,112 @@
+"""The configuration of a multi-task model of transformers."""
+
+from collections.abc import Mapping, Sequence
+from copy import deepcopy
+from typing import Any, ClassVar
+
+from transformers import CONFIG_MAPPING, AutoConfig, PreTrainedConfig, ViTConfig
+from transformers.backbone_utils import BackboneConfigMixin
+
+from ..norms.gating import Patterns
+from ..norms.selection import check_task_names
+from ..norms.task_norm import NormOptions, Style
+from ..tasks import Task
+
+
+class TsbnConfig(BackboneConfigMixin, PreTrainedConfig):
+    """What a multi-task model is made of: a backbone's own configuration, the tasks in order, and what is gated.
+
+    Args:
+        backbone_config: The native configuration of the backbone, or its dict; None: a ViT's.
+        tasks: The tasks, or their names, or their dicts, in the order of the gates' rows; None: one, "default".
+        norm: "sigmoid" (TSσBN), "affine" (TSBN) or "shared" (hard sharing).
+        gated: Which norms are task-specific, as fnmatch patterns; None: every BatchNorm, and of the other norms those
+            of the blocks.
+        keep_affine: Keep the backbone's own weight and bias beside the gates.
+        gate_init: A gate's value at the start, in (0, 1).
+        feature_layout: Which feature maps the backbone gives (see `FeatureLayout`); None: the model finds out.
+        out_features: Which of these `TsbnBackbone` returns: "stage1", "stage2", …; None: the last.
+        out_indices: The same, as indices.
+
+    Raises:
+        ValueError: if a value is not allowed.
+
+    Example:
+        >>> from tsbn_hub import Task, TsbnConfig
+        >>> from transformers import SwinConfig
+        >>> tasks = [Task("seg", "segmentation", labels=["floor", "wall"]), Task("depth", "depth")]
+        >>> TsbnConfig(SwinConfig(), tasks).task_names
+        ['seg', 'depth']
+    """
+
+    model_type = "tsbn"
+    keys_to_ignore_at_inference: ClassVar = ["losses"]  # transformers' Trainer gathers outputs, but for these
+    sub_configs: ClassVar = {"backbone_config": AutoConfig}
+
+    def __init__(
+        self,
+        backbone_config: PreTrainedConfig | Mapping[str, Any] | None = None,
+        tasks: Sequence[Task | Mapping[str, Any] | str] | None = None,
+        norm: Style = "sigmoid",
+        gated: Patterns = None,
+        keep_affine: bool = True,
+        gate_init: float = 0.5,
+        feature_layout: Mapping[str, Any] | None = None,
+        out_features: list[str] | None = None,
+        out_indices: list[int] | None = None,
+        **kwargs: Any,
+    ) -> None:
+        self.backbone_config = _native_config(backbone_config)
+        self.tasks = [_task(each) for each in (("default",) if tasks is None else tasks)]
+        check_task_names(self.task_names)
+        NormOptions(norm, keep_affine, gate_init)  # raises
+        self.norm, self.keep_affine, self.gate_init = norm, keep_affine, gate_init
+        self.gated = gated if gated is None or isinstance(gated, str) else list(gated)
+        self.feature_layout = None if feature_layout is None else dict(feature_layout)
+        self._out_features, self._out_indices = out_features, out_indices
+        # transformers sets the implementation of sub-configurations, too: None would undo the backbone's own.
+        kwargs.setdefault("attn_implementation", self.backbone_config._attn_implementation)
+        super().__init__(**kwargs)
+
+    @property
+    def task_names(self) -> list[str]:
+        """The names of the tasks, in order."""
+        return [task.name for task in self.tasks]
+
+    def to_dict(self) -> dict[str, Any]:
+        """The configuration as plain values; class names as `id2label`. The tasks are a list: JSON sorts mappings."""
+        values = super().to_dict()
+        values["tasks"] = [_plain(task) for task in self.tasks]
+        return values
+
+
+def _native_config(config: PreTrainedConfig | Mapping[str, Any] | None) -> PreTrainedConfig:
+    if config is None:
+        return ViTConfig()
+    if isinstance(config, PreTrainedConfig):
+        return deepcopy(config)
+    model_type = config.get("model_type")
+    if model_type not in CONFIG_MAPPING:
+        raise ValueError(f"backbone_config has model_type={model_type!r}, which transformers does not know.")
+    return CONFIG_MAPPING[model_type].from_dict(dict(config))
+
+
+def _task(task: Task | Mapping[str, Any] | str) -> Task:
+    if isinstance(task, Task):
+        return task
+    if isinstance(task, str):
+        return Task(task)
+    values = dict(task)
+    labels = values.pop("id2label", None)
+    if labels is not None:
+        values["labels"] = [label for _, label in sorted(labels.items(), key=lambda item: int(item[0]))]
+    return Task.from_dict(values)
+
+
+def _plain(task: Task) -> dict[str, Any]:
+    values = task.to_dict()
+    labels = values.pop("labels", None)
+    if labels is not None:
+        del values["num_classes"]
+        values["id2label"] = {str(number): label for number, label in enumerate(labels)}
+    return values

@@ -1,0 +1,119 @@
+"""From what a user has to a native model: a model, a repo, a folder, a name."""
+
+import math
+from pathlib import Path
+from typing import Any
+
+import timm
+import torch
+from timm.data import resolve_data_config
+from torch import nn
+from transformers import (
+    CONFIG_MAPPING,
+    AutoConfig,
+    AutoImageProcessor,
+    AutoModel,
+    BitImageProcessor,
+    PreTrainedConfig,
+    PreTrainedModel,
+    TimmWrapperConfig,
+    TimmWrapperModel,
+)
+
+from ..norms import TaskModule
+
+_TIMM = "timm/"
+_OF_THE_HUB = ("revision", "token", "cache_dir", "local_files_only", "force_download", "subfolder")
+
+
+def native_model(source: Any, pretrained: bool = True, **kwargs: Any) -> PreTrainedModel | PreTrainedConfig:
+    """A native base model with weights, or, where there are none, its configuration.
+
+    Args:
+        source: As `from_backbone` takes it.
+        pretrained: False: no weights, but those of a model that is given.
+        **kwargs: Of `from_pretrained`, of the configuration, or, with `timm/…`, of `timm.create_model`.
+
+    Raises:
+        ValueError: if the model has task norms already, or timm does not know the architecture.
+        OSError: if there is no such repo or folder.
+    """
+    if isinstance(source, TaskModule):
+        raise ValueError(f"This {type(source).__name__} has task norms already: fold a task first, or use add_task.")
+    if isinstance(source, TimmWrapperModel | PreTrainedConfig):
+        return source
+    if isinstance(source, PreTrainedModel):
+        return source.base_model if isinstance(source.base_model, PreTrainedModel) else _wrapped(source.base_model)
+    if isinstance(source, nn.Module):
+        return _wrapped(source)
+    name = str(source)
+    if name.startswith(_TIMM) and not Path(name).is_dir():
+        model = _timm_model(name.removeprefix(_TIMM), pretrained, kwargs)
+        return _wrapped(model) if pretrained else _wrapper_config(model)
+    if name in CONFIG_MAPPING and not Path(name).is_dir():
+        return CONFIG_MAPPING[name](**kwargs)
+    if not pretrained:
+        return AutoConfig.from_pretrained(name, **kwargs)
+    return AutoModel.from_pretrained(name, **{"use_safetensors": True, **kwargs})
+
+
+def image_processor_of(source: Any, **kwargs: Any) -> Any:
+    """The image processor that came with a backbone, or None."""
+    if isinstance(source, PreTrainedModel | PreTrainedConfig):
+        pretrained_cfg = getattr(getattr(source, "config", source), "pretrained_cfg", None)
+        if pretrained_cfg:
+            return _timm_processor(pretrained_cfg)
+        source = source.name_or_path or ""
+    elif isinstance(source, nn.Module):
+        return _timm_processor(source.pretrained_cfg)
+    elif str(source).startswith(_TIMM) and not Path(source).is_dir():
+        return _timm_processor(timm.get_pretrained_cfg(str(source).removeprefix(_TIMM)).to_dict())
+    if not str(source) or str(source) in CONFIG_MAPPING:
+        return None
+    try:
+        return AutoImageProcessor.from_pretrained(
+            source, **{key: value for key, value in kwargs.items() if key in _OF_THE_HUB}
+        )
+    except (OSError, ValueError):  # what transformers raises where there is none
+        return None
+
+
+def _timm_model(name: str, pretrained: bool, kwargs: dict[str, Any]) -> nn.Module:
+    if not timm.is_model(name.partition(".")[0]):
+        raise ValueError(f"timm knows no architecture {name!r}: timm.list_models() has them all.")
+    with torch.device("cpu" if pretrained else "meta"):
+        return timm.create_model(name, pretrained=pretrained, **kwargs)
+
+
+def _wrapper_config(model: Any) -> TimmWrapperConfig:
+    arguments = {key: value for key, value in getattr(model, "_model_args", {}).items() if key != "num_classes"}
+    return TimmWrapperConfig(
+        architecture=model.pretrained_cfg["architecture"],
+        model_args=arguments or None,
+        num_labels=getattr(model, "num_classes", None) or 1000,
+        pretrained_cfg={key: value for key, value in dict(model.pretrained_cfg).items() if key != "num_classes"},
+    )
+
+
+def _wrapped(model: nn.Module) -> TimmWrapperModel:
+    """A timm model, without its classifier, as transformers has it."""
+    if not hasattr(model, "pretrained_cfg"):
+        raise ValueError(f"{type(model).__name__} is neither transformers' nor timm's: convert() gives it task norms.")
+    wrapped = TimmWrapperModel(_wrapper_config(model)).to(next(model.parameters()).dtype)
+    missing = wrapped.timm_model.load_state_dict(model.state_dict(), strict=False).missing_keys
+    if missing:
+        raise ValueError(f"timm builds {wrapped.config.architecture} with {missing[:3]}, which this model lacks.")
+    return wrapped.train(model.training)
+
+
+def _timm_processor(pretrained_cfg: dict[str, Any]) -> BitImageProcessor:
+    """The evaluation transform of timm, as an image processor of transformers."""
+    data = resolve_data_config(pretrained_cfg=pretrained_cfg, verbose=False)
+    _, height, width = data["input_size"]
+    return BitImageProcessor(
+        size={"shortest_edge": math.floor(min(height, width) / data["crop_pct"])},
+        crop_size={"height": height, "width": width},
+        resample={"bilinear": 2, "bicubic": 3}.get(data["interpolation"], 3),
+        image_mean=list(data["mean"]),
+        image_std=list(data["std"]),
+    )
