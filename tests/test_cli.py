@@ -6,14 +6,18 @@ import sys
 from pathlib import Path
 
 import pytest
+import timm
 import torch
 import typer
 import yaml
 from accelerate.state import AcceleratorState
+from PIL import Image
 from typer.testing import CliRunner
 
 from tests.training.small_runs import write_config
+from tsbn_hub import save_pretrained
 from tsbn_hub.cli import app
+from tsbn_hub.deploy import prediction
 from tsbn_hub.tasks import Classification
 from tsbn_hub.training import loop
 
@@ -121,10 +125,8 @@ def test_a_dry_run_writes_nothing(config, tmp_path):
 
 @pytest.mark.parametrize("precision", ["no", "bf16"])
 def test_train_then_evaluate(precision, config, tmp_path, monkeypatch):
-    totals, seen = Classification.totals, set()
-    monkeypatch.setattr(
-        Classification, "totals", lambda self, logits, target: seen.add(logits.dtype) or totals(self, logits, target)
-    )
+    predict, seen = Classification.predict, set()
+    monkeypatch.setattr(Classification, "predict", lambda self, logits: seen.add(logits.dtype) or predict(self, logits))
     arguments = ["train", "--config", config, "--mixed-precision", precision, "--set", "data_args={size: 200}"]
     told = tsbn(*arguments)
     assert told.exit_code == 0, told.output
@@ -141,8 +143,8 @@ def test_train_then_evaluate(precision, config, tmp_path, monkeypatch):
     shown = tsbn("evaluate", run)
     assert shown.exit_code == 0 and table in shown.output
     assert seen == {torch.bfloat16 if precision == "bf16" else torch.float32}
-    for task, score in scores.items():
-        assert re.search(rf"{task} +│ accuracy │ +{score:.2%}", shown.output)
+    for task, values in scores.items():
+        assert re.search(rf"{task} +│ accuracy ↑ │ +{values['accuracy']:.2%}", shown.output)
     assert json.loads(tsbn("evaluate", run, "--json").stdout) == scores
     (validated,) = [line["validation"] for line in log[:-1]]
     assert json.loads(tsbn("evaluate", run, "--split", "train", "--json").stdout).keys() == validated.keys()
@@ -171,7 +173,7 @@ class Partly(Noisy):
     scores = json.loads(
         tsbn("evaluate", tmp_path / "run", "--json").stdout, parse_constant=lambda name: pytest.fail(name)
     )
-    assert scores["keys"] is None and scores["corner"] >= 0
+    assert scores["keys"] == {"accuracy": None} and scores["corner"]["accuracy"] >= 0
 
 
 @pytest.mark.parametrize("folder", ["nowhere", ""])
@@ -207,3 +209,88 @@ def test_without_a_network(config, tmp_path, monkeypatch):
     told = tsbn("train", "--config", config, "--set", "pretrained=true")
     assert told.exit_code == 1 and "tsbn: " in told.stderr and "Traceback" not in told.output
     assert not (tmp_path / "run").exists()
+
+
+# --- checkpoints ---
+
+
+@pytest.fixture
+def checkpoint(tmp_path):
+    save_pretrained(timm.create_model("test_resnet_tsbn", num_classes={"keys": 2, "corner": 4}), tmp_path / "model")
+    return tmp_path / "model"
+
+
+@pytest.fixture
+def picture(tmp_path):
+    Image.new("RGB", (300, 200), "red").save(tmp_path / "red.png")
+    return tmp_path / "red.png"
+
+
+def test_predict(checkpoint, picture, tmp_path):
+    out = tmp_path / "out"
+    told = tsbn("predict", checkpoint, picture, "--out", out)
+    assert told.exit_code == 0 and f"{out}: predictions.json" in told.stdout
+    assert {path.name for path in out.iterdir()} == {"predictions.json", "red.keys.png", "red.corner.png"}
+    chosen = tsbn("predict", checkpoint, picture, "--out", out, "--task", "corner", "--device", "cpu")
+    assert chosen.exit_code == 0
+    assert list(json.loads((out / "predictions.json").read_text())[str(picture)]) == ["corner"]
+
+
+def test_predict_with_a_run(config, picture, tmp_path):
+    assert tsbn("train", "--config", config).exit_code == 0
+    told = tsbn("predict", tmp_path / "run", picture, "--out", tmp_path / "out")
+    assert told.exit_code == 0, told.output
+    assert Image.open(tmp_path / "out" / "red.keys.png").size == (32, 32)
+    assert json.loads(tsbn("info", tmp_path / "run", "--json").stdout)["image_shape"] == [1, 32, 32]
+
+
+@pytest.mark.parametrize(
+    ("changes", "status", "message"),
+    [
+        ({"image": "none.png"}, 2, "does not exist"),
+        ({"image": "."}, 2, "is a directory"),
+        ({"image": "text"}, 1, "^tsbn: .*text is no image"),
+        ({"checkpoint": "model"}, 1, "^tsbn: model is neither a folder nor a Hub repo"),
+        ({"checkpoint": "org/name"}, 1, "^tsbn: org/name is no folder, and the Hub did not give it"),
+        ({"--task": "smile"}, 1, r"^tsbn: There are no tasks \['smile'\]\. The tasks of this model are"),
+        ({"--device": "gpu"}, 1, "^tsbn: --device gpu: "),
+        ({"--out": "text"}, 1, "^tsbn: .*exists.*text"),
+    ],
+)
+def test_what_goes_wrong_in_predict(changes, status, message, checkpoint, picture, tmp_path, monkeypatch):
+    monkeypatch.chdir(checkpoint)
+    (checkpoint / "text").write_text("no image")
+    before = files(tmp_path)
+    given = {"checkpoint": checkpoint, "image": picture, "--out": tmp_path / "out"} | changes
+    options = [part for name in given if name.startswith("--") for part in (name, given[name])]
+    told = tsbn("predict", given["checkpoint"], given["image"], *options)
+    assert told.exit_code == status and "Traceback" not in told.output
+    assert re.search(message, told.stderr), told.stderr
+    assert files(tmp_path) == before and not (tmp_path / "out").exists()
+
+
+def test_predict_needs_an_image(checkpoint, tmp_path):
+    told = tsbn("predict", checkpoint, "--out", tmp_path / "out")
+    assert told.exit_code == 2 and "Missing argument" in told.stderr
+
+
+def test_ctrl_c_in_predict(checkpoint, picture, tmp_path, monkeypatch):
+    def stop(*_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(prediction, "predict", stop)
+    told = tsbn("predict", checkpoint, picture, "--out", tmp_path / "out")
+    assert told.exit_code == 130 and told.stderr.splitlines()[-1] == "tsbn: stopped by Ctrl-C"
+
+
+def test_info(checkpoint):
+    told = tsbn("info", checkpoint)
+    assert told.exit_code == 0 and max(map(len, told.output.splitlines())) <= 100
+    assert re.search(r"keys +classification \(2\) +linear +194", told.output)
+    cost = json.loads(tsbn("info", checkpoint, "--json").stdout)
+    assert [task["name"] for task in cost["tasks"]] == ["keys", "corner"] and cost["image_shape"] == [3, 160, 160]
+
+
+def test_info_of_nothing(tmp_path):
+    told = tsbn("info", tmp_path)
+    assert told.exit_code == 1 and re.search("^tsbn: .* has no config.json", told.stderr)

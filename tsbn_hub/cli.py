@@ -3,11 +3,14 @@
 import json
 import logging
 import math
+import signal
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
+import torch
 import typer
 import yaml
 
@@ -62,7 +65,7 @@ def train(
 
     from .analysis import draw_importance, importance_matrix
     from .hub import write_card
-    from .models import from_pretrained
+    from .models import from_pretrained, kinds_of
     from .training import TrainingConfig
     from .training import dry_run as show_dry_run
     from .training import train as run_training
@@ -82,7 +85,7 @@ def train(
             return
         model = from_pretrained(run.output)
         name = ", ".join(source.name for source in run.sources())
-        write_card(run.output, model, data=name, scores=scores, metric="accuracy")
+        write_card(run.output, model, name, kinds_of(model), scores)
         if run.norm == "sigmoid":
             try:
                 draw_importance(importance_matrix(model), f"{run.output}/gates.png")
@@ -112,11 +115,73 @@ def evaluate(
         kinds, scores = evaluate_run(folder, split)
         console = console_of(Accelerator())
         if as_json:
-            console.print_json(
-                json.dumps({name: None if math.isnan(score) else score for name, score in scores.items()})
-            )
+            plain = {
+                name: {metric: None if math.isnan(value) else value for metric, value in values.items()}
+                for name, values in scores.items()
+            }
+            console.print_json(json.dumps(plain))
         else:
             console.print(score_table(kinds, scores))
+
+
+@app.command()
+def predict(
+    checkpoint: Annotated[str, typer.Argument(help="A run's folder, a folder of save_pretrained, or a Hub repo.")],
+    images: Annotated[
+        list[Path], typer.Argument(help="Image files.", exists=True, dir_okay=False, readable=True, show_default=False)
+    ],
+    out: Annotated[Path, typer.Option(metavar="DIR", help="The folder for pictures and predictions.json.")],
+    task: Annotated[
+        list[str] | None, typer.Option(metavar="NAME", help="A task; may be repeated. Default: all.")
+    ] = None,
+    device: Annotated[str | None, typer.Option(help="cpu, cuda, cuda:1, mps, … Default: an accelerator.")] = None,
+) -> None:
+    """Write what a model says of images: a picture for each image and task, and predictions.json.
+
+    What is there already is replaced where it has the same name. When stopped, what is finished stays.
+
+    Example: tsbn predict runs/scenes photos/room.jpg --out predictions --task depth
+    """
+    from .deploy import predict_files
+    from .models import from_pretrained
+
+    with _plain_errors():
+        model = from_pretrained(checkpoint).to(_device(device))
+        described = predict_files(model, images, out, task)
+        typer.echo(f"{out}: predictions.json, and a picture for each of {len(described)} images and task")
+
+
+@app.command()
+def info(
+    checkpoint: Annotated[str, typer.Argument(help="A run's folder, a folder of save_pretrained, or a Hub repo.")],
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+) -> None:
+    """Show a model's tasks, and what each costs: parameters, buffers, FLOPs.
+
+    Example: tsbn info runs/multi_digits
+    """
+    from accelerate import Accelerator
+
+    from .analysis import cost_table, model_cost
+    from .models import from_pretrained
+    from .training.report import console_of
+
+    with _plain_errors():
+        cost = model_cost(from_pretrained(checkpoint))
+        console = console_of(Accelerator())
+        if as_json:
+            console.print_json(json.dumps(asdict(cost)))
+        else:
+            console.print(cost_table(cost))
+
+
+def _device(name: str | None) -> torch.device:
+    if name is None:
+        return torch.accelerator.current_accelerator(check_available=True) or torch.device("cpu")
+    try:
+        return torch.empty(0, device=name).device
+    except (RuntimeError, AssertionError) as error:  # the latter is for what torch is built without
+        raise ValueError(f"--device {name}: {str(error).splitlines()[0]}") from error
 
 
 def _given(values: dict[str, Any]) -> dict[str, Any]:
@@ -152,6 +217,9 @@ def _plain_errors() -> Iterator[None]:
     except Stopped as stopped:
         typer.echo(f"tsbn: {stopped}", err=True)
         raise typer.Exit(stopped.exit_status) from stopped
+    except KeyboardInterrupt as stopped:
+        typer.echo("tsbn: stopped by Ctrl-C", err=True)
+        raise typer.Exit(128 + signal.SIGINT) from stopped
 
 
 if __name__ == "__main__":

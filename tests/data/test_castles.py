@@ -109,6 +109,7 @@ def test_images_of_another_kind(tmp_path, content):
         struct.pack("<II", 2, 3) + bytes(13),
         struct.pack("<II", 0, 3),
     ],
+    ids=["empty", "half a head", "short", "long", "no rows"],
 )
 def test_malformed_depths(tmp_path, content):
     path = tmp_path / "depth.bin"

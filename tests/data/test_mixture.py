@@ -12,7 +12,9 @@ from tsbn_hub.data import (
     SeededSamples,
     TrainingBatches,
     split_off,
+    tasks_of,
 )
+from tsbn_hub.tasks import Task
 
 
 class Numbers(Dataset):
@@ -51,16 +53,16 @@ def test_a_mixture_is_its_data_sets_one_after_the_other():
     parts = [Numbers(0, 3, a=5, b=2), Numbers(100, 4, c=7, b=2)]
     mixture = Mixture(parts)
     assert mixture.datasets == parts and mixture.sizes == [3, 4] and mixture.rates is None and len(mixture) == 7
-    assert list(mixture.num_classes.items()) == [("a", 5), ("b", 2), ("c", 7)]
+    assert mixture.tasks == [Task("a", num_classes=5), Task("b", num_classes=2), Task("c", num_classes=7)]
     assert numbers(mixture) == [0, 1, 2, 100, 101, 102, 103]
     assert sorted(mixture[4]["targets"]) == ["b", "c"]
     assert Mixture(parts, (1, 2.5)).rates == [1, 2.5]
 
 
 def test_what_does_not_mix():
-    with pytest.raises(ValueError, match=r"'b' has 2 classes in data set 0 \(Numbers\), but 3 in data set 2 \(Famil"):
+    with pytest.raises(ValueError, match=r"'b'.*: 2\} in data set 0 \(Numbers\), but .*: 3\} in data set 2 \(Famil"):
         Mixture([Numbers(0, 3, b=2), Numbers(0, 3, a=5, b=2), Families(0, 4, b=3)])
-    with pytest.raises(ValueError, match=r"data set 1 \(TensorDataset\) must say its tasks"):
+    with pytest.raises(ValueError, match=r"TensorDataset must say its tasks"):
         Mixture([Numbers(0, 3, b=2), TensorDataset(torch.zeros(3))])
     with pytest.raises(ValueError, match="at least one"):
         Mixture([])
@@ -75,8 +77,8 @@ def test_split_off_agrees_with_torch_and_keeps_the_tasks():
     expected = random_split(data, [0.7, 0.3], torch.Generator().manual_seed(4))
     assert [numbers(kept), numbers(held_out)] == [[data.start + at for at in part.indices] for part in expected]
     assert sorted(numbers(kept) + numbers(held_out)) == list(range(50))
-    assert kept.num_classes == held_out.num_classes == {"a": 5}
-    assert not hasattr(split_off(TensorDataset(torch.zeros(9)), 0.3)[0], "num_classes")
+    assert tasks_of(kept) == tasks_of(held_out) == [Task("a", num_classes=5)]
+    assert [len(part) for part in split_off(TensorDataset(torch.zeros(9)), 0.3)] == [7, 2]  # one without tasks
 
 
 def test_split_off_is_the_data_sets_own_where_it_has_one():
@@ -98,7 +100,7 @@ def test_a_mixture_splits_each_of_its_own():
     kept, held_out = mixture.split_off(0.1, seed=5)
     assert (kept.sizes, held_out.sizes) == ([18, 36 + 9], [2, 4 + 1])
     assert kept.rates == held_out.rates == [1, 3]
-    assert kept.num_classes == held_out.num_classes == mixture.num_classes
+    assert kept.tasks == held_out.tasks == mixture.tasks
     assert sorted(numbers(kept) + numbers(held_out)) == sorted(numbers(mixture))
     assert set(numbers(held_out)) >= {100, 101, 102, 103}, "the families stay together"
     assert numbers(held_out) == numbers(mixture.split_off(0.1, seed=5)[1])

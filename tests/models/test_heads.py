@@ -318,7 +318,7 @@ def test_head_args():
 
 def test_what_cannot_be():
     info = FeatureInfo([8], [8], 24)
-    with pytest.raises(ValueError, match=r"no head 'deeplabv3' for tasks with a value for every image.*: linear"):
+    with pytest.raises(ValueError, match=r"no head 'deeplabv3' for tasks with a value for every image.*: linear\.$"):
         make_head("deeplabv3", 5, False, info)
     with pytest.raises(
         ValueError, match=r"no head 'unet' for tasks with a value for every pixel.*linear, small, deeplabv3"

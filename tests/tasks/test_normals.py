@@ -49,7 +49,7 @@ def test_metrics_agree_with_numpy():
     found = scores(prediction, target)
     assert found.pop("median_angle") == pytest.approx(np.sort(angles)[(len(angles) - 1) // 2], abs=0.006)
     assert found == pytest.approx(expected, rel=1e-5)
-    assert 0.1 < expected["within_11_25"] < expected["within_22_5"] < expected["within_30"] < 1
+    assert 0.01 < expected["within_11_25"] < expected["within_22_5"] < expected["within_30"] < 1
 
 
 @settings(max_examples=50, deadline=None)

@@ -23,6 +23,7 @@ MAPPINGS, SWITCHES = (
         "data_args",
         "optimizer_args",
         "balancing_args",
+        "heads",
     ],
     ["pretrained", "sync_batch_norm", "deterministic"],
 )

@@ -1,6 +1,7 @@
-"""What the gates say."""
+"""What the gates say, and what the tasks cost."""
 
+from .cost import Cost, TaskCost, cost_table, model_cost
 from .importance import Importance, importance_matrix
 from .pictures import draw_importance
 
-__all__ = ["Importance", "draw_importance", "importance_matrix"]
+__all__ = ["Cost", "Importance", "TaskCost", "cost_table", "draw_importance", "importance_matrix", "model_cost"]

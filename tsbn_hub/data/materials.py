@@ -52,12 +52,12 @@ class Materials:
 
     Args:
         materials: One of each of M solids.
-        half_sizes: (M, 3), in metres, of the solids: a pattern has the same frequency on small and large ones.
+        half_sizes: Of the solids, in metres: a pattern is not stretched with its solid.
     """
 
-    def __init__(self, materials: Sequence[Material], half_sizes: Floats) -> None:
+    def __init__(self, materials: Sequence[Material], half_sizes: Sequence[Vector]) -> None:
         frequencies = np.array([material.frequency for material in materials], np.float32)
-        self._scales = (frequencies * half_sizes).T
+        self._scales = (frequencies * np.array(half_sizes, np.float32)).T
         self._phases = np.array([material.phase for material in materials], np.float32).T
         colours = np.array([material.colours for material in materials], np.float32)
         self._first, self._second = colours[:, 0].T, colours[:, 1].T

@@ -1,13 +1,15 @@
 """Several data sets as one, and the part of a data set that is held out."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import torch
 from torch.utils.data import ConcatDataset, Dataset, Subset, random_split
 
+from ..tasks import Task
 from .overlay import Sample
 from .sampling import check_rates
+from .tasks import tasks_of
 
 
 class Mixture(ConcatDataset[Sample]):
@@ -16,22 +18,22 @@ class Mixture(ConcatDataset[Sample]):
     A task that several have is one task, and gets the targets of all of them.
 
     Args:
-        datasets: At least one. Each says its tasks: `num_classes = {task: number}`.
+        datasets: At least one. Each says its tasks: see `tasks_of`.
         rates: How often each is drawn from in training, relative to the others, each > 0; None: by its size. See
             `TrainingBatches`.
 
     Attributes:
-        num_classes: The number of classes of every task, in the order of the data sets.
+        tasks: All tasks, in the order of the data sets.
 
     Raises:
-        ValueError: if two data sets have a task with different numbers of classes, one does not say its tasks, there
+        ValueError: if two data sets have different tasks of one name, one does not say its tasks, there
             is none, or the rates are not positive numbers, one a data set.
 
     Example:
         >>> from tsbn_hub.data import Mixture, MultiDigits
         >>> mixture = Mixture([MultiDigits("train"), MultiDigits("test")], rates=[2, 1])
-        >>> len(mixture), mixture.sizes, mixture.num_classes
-        (13188, [12000, 1188], {'left': 10, 'right': 10})
+        >>> len(mixture), mixture.sizes, [task.name for task in mixture.tasks]
+        (13188, [12000, 1188], ['left', 'right'])
     """
 
     def __init__(self, datasets: Sequence[Dataset[Sample]], rates: Sequence[float] | None = None) -> None:
@@ -41,7 +43,7 @@ class Mixture(ConcatDataset[Sample]):
         if rates is not None:
             check_rates(rates, len(datasets))
         self.rates = rates if rates is None else list(rates)
-        self.num_classes = _merged_num_classes(self.datasets)
+        self.tasks = _merged_tasks(self.datasets)
 
     @property
     def sizes(self) -> list[int]:
@@ -91,23 +93,20 @@ class _Part(Subset[Any]):
     """Some samples of a data set, with its tasks."""
 
     @property
-    def num_classes(self) -> Mapping[str, int]:
-        return self.dataset.num_classes  # type: ignore[attr-defined]
+    def tasks(self) -> list[Task]:
+        return tasks_of(self.dataset)
 
 
-def _merged_num_classes(datasets: Sequence[Dataset[Any]]) -> dict[str, int]:
-    merged: dict[str, int] = {}
+def _merged_tasks(datasets: Sequence[Dataset[Any]]) -> list[Task]:
+    merged: dict[str, Task] = {}
     first: dict[str, str] = {}  # the data set that had the task first
     for at, data in enumerate(datasets):
         name = f"data set {at} ({type(data).__name__})"
-        classes = getattr(data, "num_classes", None)
-        if not isinstance(classes, Mapping):
-            raise ValueError(f"{name} must say its tasks and numbers of classes: num_classes = {{task: number}}.")
-        for task, number in classes.items():
-            if merged.setdefault(task, number) != number:
+        for task in tasks_of(data):
+            if merged.setdefault(task.name, task) != task:
                 raise ValueError(
-                    f"Task {task!r} has {merged[task]} classes in {first[task]}, but {number} in {name}. Rename it in "
-                    "one of them if these are two tasks."
+                    f"A task is {merged[task.name].to_dict()} in {first[task.name]}, but {task.to_dict()} in {name}. "
+                    "Rename it in one of them if these are two tasks."
                 )
-            first.setdefault(task, name)
-    return merged
+            first.setdefault(task.name, name)
+    return list(merged.values())

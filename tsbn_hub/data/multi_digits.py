@@ -4,6 +4,7 @@ from typing import ClassVar, Literal
 
 import torch
 
+from ..tasks import Task
 from .overlay import OverlaidPairs
 
 
@@ -30,7 +31,7 @@ class MultiDigits(OverlaidPairs):
     Source: E. Alpaydin and C. Kaynak, Optical Recognition of Handwritten Digits, UCI (CC BY 4.0).
     """
 
-    num_classes: ClassVar = {"left": 10, "right": 10}
+    tasks: ClassVar = [Task("left", num_classes=10), Task("right", num_classes=10)]
 
     def __init__(self, split: Literal["train", "test"] = "train", seed: int = 0) -> None:
         if split not in ("train", "test"):

@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from ..tasks import Task
 from .overlay import OverlaidPairs
 
 FOLDER_VARIABLE = "TSBN_FASHION_MNIST"
@@ -35,7 +36,7 @@ class MultiFashion(OverlaidPairs):
     learning, arXiv 1912.12854: 36x36 images, the second shifted by 8 pixels.
     """
 
-    num_classes: ClassVar = {"left": 10, "right": 10}
+    tasks: ClassVar = [Task("left", num_classes=10), Task("right", num_classes=10)]
     labels = (
         "T-shirt", "trouser", "pullover", "dress", "coat", "sandal", "shirt", "sneaker", "bag", "ankle boot",
     )  # fmt: skip

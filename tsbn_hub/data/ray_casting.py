@@ -170,9 +170,12 @@ class Balls(Solids):
 def cast(groups: Sequence[Solids], origin: Floats, directions: Floats) -> Hits:
     """All hits of rays (3, N) that start at one point (3,). Solids are counted on from group to group."""
     firsts = accumulate((len(solids) for solids in groups), initial=0)
-    rays, numbers, distances = zip(*(solids.hits(origin, directions) for solids in groups), strict=True)
-    numbers = [number + first for number, first in zip(numbers, firsts, strict=False)]
-    return Hits(np.concatenate(rays), np.concatenate(numbers), np.concatenate(distances))
+    hits = [solids.hits(origin, directions) for solids in groups]
+    return Hits(
+        np.concatenate([each.ray for each in hits]),
+        np.concatenate([each.solid + first for each, first in zip(hits, firsts, strict=False)]),
+        np.concatenate([each.distance for each in hits]),
+    )
 
 
 def nearest(hits: Hits, rays: int) -> tuple[Integers, Floats]:

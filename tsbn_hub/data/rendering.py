@@ -3,18 +3,18 @@
 All is in camera coordinates: the camera is the origin, x points to the right, y up, z towards the viewer.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import ArrayLike
 
-from .interiors import LABELS, Camera, Interior
+from .interiors import LABELS, Camera, Frame, Interior
 from .materials import Materials
 from .ray_casting import Balls, Cubes, Cylinders, Floats, Integers, Room, Solids, cast, dot, nearest
 
 _SHAPES: dict[str, type[Solids]] = {"cube": Cubes, "cylinder": Cylinders, "ball": Balls}
 _FACES = 6  # the most that a shape has
-_ROOM_FACES = [2, 2, 0, 1, 2, 2]  # by axis: walls, floor and ceiling, walls
+_ROOM_FACES = [2, 2, 0, 1, 2, 2]  # along x walls, along y floor and ceiling, along z walls: labels and materials
 
 
 @dataclass(frozen=True)
@@ -79,66 +79,73 @@ class _Stage:
     """
 
     def __init__(self, interior: Interior) -> None:
-        self._lights, self._ambient = interior.lights, interior.ambient
+        self._lamps, self._ambient = interior.lamps, interior.ambient
         self._position, self._axes = np.array(interior.camera.position), _axes(interior.camera)
-
         by_shape = [[piece for piece in interior.pieces if piece.shape == shape] for shape in _SHAPES]
-        pieces = [piece for of_shape in by_shape for piece in of_shape]
-        self.groups: list[Solids] = [Room(*self._frames([interior.room]))]
-        self.groups += [kind(*self._frames(part)) for kind, part in zip(_SHAPES.values(), by_shape, strict=True)]
+        pieces = [piece for group in by_shape for piece in group]
 
-        labels = [[LABELS.index(piece.label)] * _FACES for piece in pieces]
-        self.label_of = np.array([_ROOM_FACES, *labels])
-        materials = [[number] * _FACES for number in range(3, 3 + len(pieces))]
-        self.material_of = np.array([_ROOM_FACES, *materials])
-        solids = [interior.room] * 3 + pieces
+        self.groups: list[Solids] = [Room(*self._placed([interior.room]))]
+        for kind, group in zip(_SHAPES.values(), by_shape, strict=True):
+            self.groups.append(kind(*self._placed([piece.frame for piece in group])))
         self.materials = Materials(
-            [*interior.materials, *(piece.material for piece in pieces)],
-            np.array([solid.half_size for solid in solids], np.float32),
+            [interior.floor, interior.ceiling, interior.wall, *(piece.material for piece in pieces)],
+            [frame.half_size for frame in [interior.room] * 3 + [piece.frame for piece in pieces]],
         )
+        self.label_of = np.array([_ROOM_FACES, *([LABELS.index(piece.label)] * _FACES for piece in pieces)])
+        self.material_of = np.array([_ROOM_FACES, *([3 + at] * _FACES for at in range(len(pieces)))])
 
     def surface(self, points: Floats, solids: Integers) -> tuple[Floats, Integers, Floats]:
         """As Solids.surface, for the solids of all groups."""
         local, normals = np.empty_like(points), np.empty_like(points)
         faces = np.empty(len(solids), np.intp)
-        for group, end in zip(self.groups, self._ends, strict=True):
-            first = end - len(group)
-            which = np.flatnonzero((solids >= first) & (solids < end))
-            local[:, which], faces[which], normals[:, which] = group.surface(
-                points.take(which, axis=1), solids[which] - first
-            )
+        first = 0
+        for group in self.groups:
+            which = np.flatnonzero((solids >= first) & (solids < first + len(group)))
+            surface = group.surface(points.take(which, axis=1), solids[which] - first)
+            local[:, which], faces[which], normals[:, which] = surface
+            first += len(group)
         return local, faces, normals
 
     def irradiance(self, points: Floats, normals: Floats) -> Floats:
-        """The light (3, N) at points on surfaces: ambient, and Lambert's law where no solid is before a lamp."""
+        """The light (3, N) that falls on points of surfaces: ambient, and of the lamps by Lambert's law."""
         total = np.full_like(points, self._ambient)
-        for light in self._lights:
-            position = self._seen(light.position)
-            from_light = points - position[:, None]
-            square = dot(from_light, from_light)
-            cosine = -dot(from_light, normals) / np.sqrt(square)
-            lit = np.flatnonzero(cosine > 0)
-            shadows = cast(self.groups[1:], position, from_light.take(lit, axis=1))
-            cosine[lit[shadows.ray[shadows.distance < 0.999]]] = 0  # at 1 is the point itself
-            total += np.array(light.colour, np.float32)[:, None] * np.maximum(cosine, 0) / (1 + square)
+        for lamp in self._lamps:
+            position = self._seen(np.array(lamp.position))
+            from_lamp = points - position[:, None]
+            square = dot(from_lamp, from_lamp)
+            cosine = -dot(from_lamp, normals) / np.sqrt(square)
+            facing = np.flatnonzero(cosine > 0)
+            before = cast(self.groups[1:], position, from_lamp.take(facing, axis=1))
+            cosine[facing[before.ray[before.distance < 0.999]]] = 0  # in shadow; at 1 is the point itself
+            strength = np.maximum(cosine, 0) / (1 + square)  # a lamp is no point quite: it does not blind
+            total += np.array(lamp.colour, np.float32)[:, None] * strength
         return total
 
-    def _seen(self, points: ArrayLike) -> Floats:
+    def _placed(self, frames: Sequence[Frame]) -> tuple[Floats, Floats]:
+        """The centres and to_local that Solids takes."""
+        centres = np.array([frame.centre for frame in frames]).reshape(-1, 3)
+        half_sizes = np.array([frame.half_size for frame in frames]).reshape(-1, 3)
+        local_from_world = _turns(1, np.array([frame.yaw for frame in frames])).swapaxes(1, 2)
+        to_local = local_from_world @ self._axes / half_sizes[:, :, None]
+        return self._seen(centres).T.copy(), to_local.transpose(1, 2, 0).astype(np.float32, order="C")
+
+    def _seen(self, points: Floats) -> Floats:
         """Points (..., 3) of the world in camera coordinates."""
-        seen: Floats = ((points - np.array(self._position)) @ self._world_from_camera).astype(np.float32)
-        return seen
+        return ((points - self._position) @ self._axes).astype(np.float32)
 
 
-def _world_from_camera(camera: Camera):
-    return _rotations(1, camera.yaw) @ _rotations(0, camera.pitch) @ _rotations(2, camera.roll)
+def _axes(camera: Camera) -> Floats:
+    """The camera's axes in the world, as columns: (3, 3)."""
+    yaw, pitch, roll = (np.array(angle) for angle in (camera.yaw, camera.pitch, camera.roll))
+    return _turns(1, yaw) @ _turns(0, pitch) @ _turns(2, roll)
 
 
-def _rotations(axis: int, angles: ArrayLike):
+def _turns(axis: int, angles: Floats) -> Floats:
     """Matrices (..., 3, 3) that turn counterclockwise around a coordinate axis by angles (...)."""
     one, other = (axis + 1) % 3, (axis + 2) % 3
-    rotations = np.zeros((*np.shape(angles), 3, 3))
-    rotations[..., axis, axis] = 1
-    rotations[..., one, one] = rotations[..., other, other] = np.cos(angles)
-    rotations[..., other, one] = np.sin(angles)
-    rotations[..., one, other] = -rotations[..., other, one]
-    return rotations
+    turns = np.zeros((*angles.shape, 3, 3))
+    turns[..., axis, axis] = 1
+    turns[..., one, one] = turns[..., other, other] = np.cos(angles)
+    turns[..., other, one] = np.sin(angles)
+    turns[..., one, other] = -turns[..., other, one]
+    return turns

@@ -3,7 +3,7 @@
 import hashlib
 import math
 import random
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from itertools import accumulate
 from typing import Any, NamedTuple
@@ -168,6 +168,7 @@ class SeededSamples(Dataset[Sample]):
 
     Args:
         data: Any data set with a length. An error in reading one of its samples gets a note with the index.
+        check: Raises for a sample that is not as it should be; None: none is checked.
 
     Example:
         >>> from torch.utils.data import DataLoader
@@ -178,8 +179,8 @@ class SeededSamples(Dataset[Sample]):
         torch.Size([64, 1, 32, 32])
     """
 
-    def __init__(self, data: Any) -> None:
-        self.data = data
+    def __init__(self, data: Any, check: Callable[[Sample], None] | None = None) -> None:
+        self.data, self.check = data, check
 
     def __len__(self) -> int:
         return len(self.data)
@@ -196,6 +197,8 @@ class SeededSamples(Dataset[Sample]):
         _seed_global_generators(draw.seed)
         try:
             sample: Sample = self.data[draw.index]
+            if self.check is not None:
+                self.check(sample)
         except Exception as error:
             error.add_note(f"This was sample {draw.index} of {type(self.data).__name__}.")
             raise

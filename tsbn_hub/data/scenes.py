@@ -10,7 +10,8 @@ from torch.utils.data import Dataset
 
 from tsbn_hub.tasks import Task
 
-from .interiors import LABELS, Interior, draw_interior
+from .furnishing import draw_interior
+from .interiors import LABELS
 from .overlay import Sample
 from .ray_casting import Floats, Integers
 from .rendering import render
@@ -61,7 +62,7 @@ class Scenes(Dataset[Sample]):
         >>> sample["image"].shape, sample["targets"]["normals"].shape
         (torch.Size([3, 96, 128]), torch.Size([3, 96, 128]))
         >>> [sorted(data[at]["targets"]) for at in (0, 1)]
-        [['depth', 'edges', 'normals', 'segmentation'], ['edges', 'normals', 'segmentation']]
+        [['edges', 'normals', 'segmentation'], ['depth', 'edges', 'normals', 'segmentation']]
     """
 
     tasks: ClassVar = [
@@ -118,10 +119,7 @@ class Scenes(Dataset[Sample]):
         With it, the pixel in row r and column c at depth d shows the point x = (c + 0.5 - W / 2) * d / f,
         y = (H / 2 - r - 0.5) * d / f, z = -d.
         """
-        return self._height / 2 / self._interior(at).camera.tangent
-
-    def _interior(self, at: int) -> Interior:
-        return draw_interior(self._random(at))
+        return self._height / 2 / draw_interior(self._random(at)).camera.tangent
 
     def _random(self, at: int, purpose: str = "scene") -> Random:
         if not 0 <= at < self._size:

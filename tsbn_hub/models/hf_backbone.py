@@ -51,14 +51,29 @@ class TsbnBackbone(BackboneMixin, TsbnModel):
             pixel_values: (B, C, H, W).
             task: As `TaskModule` says.
             return_dict: False: a tuple.
-            **kwargs: Of the backbone.
-        """
-        outputs = self._forward(TsbnBackbone._feature_maps, pixel_values, task=task, **kwargs)
-        return outputs.to_tuple() if return_dict is False else outputs
+            **kwargs: Of the backbone. With output_hidden_states, the output has all of them, as maps.
 
-    def _feature_maps(self, pixel_values: Tensor, **kwargs: Any) -> BackboneOutput:
-        maps = self._features(pixel_values, maps=True, **kwargs).maps
-        return BackboneOutput(feature_maps=tuple(maps[at] for at in self.out_indices))
+        Raises:
+            ValueError: if attentions are asked for.
+        """
+        return self._forward(TsbnBackbone._feature_maps, pixel_values, task=task, return_dict=return_dict, **kwargs)
+
+    def _feature_maps(
+        self,
+        pixel_values: Tensor,
+        return_dict: bool | None,
+        output_hidden_states: bool | None = None,
+        output_attentions: bool | None = None,
+        **kwargs: Any,
+    ) -> BackboneOutput | tuple[Any, ...]:
+        if output_attentions:
+            raise ValueError("TsbnBackbone returns no attentions: TsbnModel(…, output_attentions=True) does.")
+        if output_hidden_states is None:
+            output_hidden_states = self.config.output_hidden_states
+        states: Any = self.reader.read(pixel_values, **kwargs)[0]
+        maps = tuple(states[self.layout.indices[at]] for at in self.out_indices)
+        outputs = BackboneOutput(feature_maps=maps, hidden_states=tuple(states) if output_hidden_states else None)
+        return outputs.to_tuple() if return_dict is False else outputs
 
 
 AutoBackbone.register(TsbnConfig, TsbnBackbone)

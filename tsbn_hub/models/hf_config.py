@@ -42,6 +42,7 @@ class TsbnConfig(BackboneConfigMixin, PreTrainedConfig):
     model_type = "tsbn"
     keys_to_ignore_at_inference: ClassVar = ["losses"]  # transformers' Trainer gathers outputs, but for these
     sub_configs: ClassVar = {"backbone_config": AutoConfig}
+    stage_names: ClassVar[list[str] | None] = None  # the model finds out
 
     def __init__(
         self,
@@ -72,6 +73,27 @@ class TsbnConfig(BackboneConfigMixin, PreTrainedConfig):
     def task_names(self) -> list[str]:
         """The names of the tasks, in order."""
         return [task.name for task in self.tasks]
+
+    def set_output_features_output_indices(self, out_features: Any, out_indices: Any) -> None:
+        """As transformers has it; what is set before there is a model, the model checks."""
+        if self.stage_names is None:
+            self._out_features, self._out_indices = out_features, out_indices
+        else:
+            super().set_output_features_output_indices(out_features, out_indices)
+
+    @classmethod
+    def from_dict(cls, config_dict: dict[str, Any], **kwargs: Any) -> Any:
+        """As transformers has it, but of another model's configuration no default one is made.
+
+        Raises:
+            ValueError: if it is another model's.
+        """
+        if config_dict.get("model_type") != cls.model_type:
+            raise ValueError(
+                f"This is the configuration of a model with model_type={config_dict.get('model_type')!r}, not of one "
+                f"with tasks ({cls.model_type!r}). Of a plain model make one by TsbnForMultiTask.from_backbone."
+            )
+        return super().from_dict(config_dict, **kwargs)
 
     def to_dict(self) -> dict[str, Any]:
         """The configuration as plain values; class names as `id2label`. The tasks are a list: JSON sorts mappings."""

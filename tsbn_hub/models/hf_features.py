@@ -12,6 +12,7 @@ from transformers import (
     MODEL_MAPPING,
     PreTrainedConfig,
     PreTrainedModel,
+    Swinv2Model,
     TimmWrapperModel,
 )
 
@@ -48,11 +49,14 @@ def feature_layout(config: PreTrainedConfig) -> FeatureLayout:
     Raises:
         ValueError: if the backbone shows no hidden states.
     """
-    with torch.device("meta"), torch.no_grad():
+    with torch.device("meta"):
         reader = FeatureReader(deepcopy(config))
         height, width = _image_size(reader.backbone)
-        reader.backbone.eval()
-        states, pooled = reader.read(torch.zeros(2, _image_channels(reader.backbone), height, width))
+        image = torch.zeros(2, _image_channels(reader.backbone), height, width)
+    reader.backbone.eval()
+    # What a forward makes anew may be kept for all models (BEiT's positions are): it must have values.
+    with torch.device("cpu"), torch.no_grad():
+        states, pooled = reader.read(image)
     if states is None:
         return FeatureLayout([], [], [], pooled.shape[-1])
     strides = [round(height / state.shape[-2]) for state in states]
@@ -89,16 +93,22 @@ class FeatureReader:
         register_norms_of(self.backbone)
 
     def idle_parameters(self) -> list[nn.Parameter]:
-        """Those that no head is reached by: a pooler that `…ForImageClassification` builds its backbone without."""
+        """Those that no head is reached by.
+
+        A pooler that `…ForImageClassification` builds its backbone without; what stands for masked patches.
+        """
+        idle = [parameter for name, parameter in self.backbone.named_parameters() if name.endswith(".mask_token")]
         pooler = getattr(self.backbone, "pooler", None)
         if self.classification is None or self.classification.reads_pooler or pooler is None:
-            return []
-        return list(pooler.parameters())
+            return idle
+        return [*idle, *pooler.parameters()]
 
     def read(self, pixel_values: Tensor, maps: bool = True, **kwargs: Any) -> tuple[list[Tensor] | None, Tensor]:
         """All hidden states as maps (B, C, H, W), None if they are not asked for, and the pooled vector (B, D)."""
         if isinstance(self.backbone, TimmWrapperModel):
             return self._read_timm(self.backbone, pixel_values, maps)
+        if isinstance(self.backbone, Swinv2Model) and maps:
+            return self._read_swinv2(self.backbone, pixel_values)
         if maps and "output_hidden_states_before_downsampling" in _parameters(getattr(self.backbone, "encoder", None)):
             kwargs["output_hidden_states_before_downsampling"] = True
         if "interpolate_pos_encoding" in _parameters(self.backbone):
@@ -121,6 +131,16 @@ class FeatureReader:
             return None, model.forward_head(model.forward_features(x))
         last, states = model.forward_intermediates(x)
         return states, model.forward_head(last)
+
+    def _read_swinv2(self, backbone: Swinv2Model, pixel_values: Tensor) -> tuple[list[Tensor], Tensor]:
+        # Its own forward does not ask the encoder for the maps before their downsampling, as Swin's does.
+        size = pixel_values.shape[-2:]
+        tokens, grid = backbone.embeddings(pixel_values, interpolate_pos_encoding=size != _image_size(backbone))
+        outputs = backbone.encoder(
+            tokens, grid, output_hidden_states=True, output_hidden_states_before_downsampling=True
+        )
+        pooled = backbone.pooler(backbone.layernorm(outputs.last_hidden_state).transpose(1, 2))
+        return list(outputs.reshaped_hidden_states), pooled.flatten(1)
 
     def features(self, layout: FeatureLayout, pixel_values: Tensor, maps: bool = True, **kwargs: Any) -> Features:
         """The feature maps of a layout, from fine to coarse, and the pooled vector."""

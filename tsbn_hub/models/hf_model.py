@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from transformers import AutoConfig, AutoModel, PreTrainedConfig, PreTrainedModel
 from transformers.core_model_loading import revert_weight_conversion
 
-from ..norms import NormOptions, TaskModule, TaskNorm, TaskSelector
+from ..norms import NormOptions, SharedBatchNorm, TaskModule, TaskNorm, TaskSelector
 from ..norms.blocking import block_what_loses_gates
 from ..norms.convert import convert_norms
 from ..norms.gating import gated_norms
@@ -20,6 +20,7 @@ from ..norms.task_module import Tasks, folded
 from .heads import Features
 from .hf_config import TsbnConfig
 from .hf_features import FeatureLayout, FeatureReader, feature_layout
+from .hf_loading import check_loaded
 from .hf_sources import image_processor_of, native_model
 
 
@@ -103,24 +104,26 @@ class TsbnPreTrainedModel(TaskModule, PreTrainedModel):
         return model.eval()
 
     @classmethod
-    def from_pretrained(cls, path: Any, *args: Any, output_loading_info: bool = False, **kwargs: Any) -> Any:
-        """As transformers has it, but gates that the checkpoint lacks, or the model has no place for, are an error.
+    def from_pretrained(
+        cls, pretrained_model_name_or_path: Any, *args: Any, output_loading_info: bool = False, **kwargs: Any
+    ) -> Any:
+        """As transformers has it, but a checkpoint that is not whole in what tasks have of their own is an error.
 
         Raises:
-            ValueError: if it is not this model's checkpoint in its gates.
+            ValueError: if it is not this model's checkpoint.
+            OSError: if there is none in safetensors.
         """
-        kwargs.setdefault("use_safetensors", True)  # never a pickle
+        kwargs["use_safetensors"] = True  # never a pickle
+        ignore_mismatched_sizes = kwargs.pop("ignore_mismatched_sizes", False)
         model: Any
         info: Any
-        model, info = super().from_pretrained(path, *args, output_loading_info=True, **kwargs)
-        for keys, what in (("missing_keys", "lacks"), ("unexpected_keys", "has, and this model has no place for,")):
-            gates = sorted(key for key in info[keys] if key.endswith(".gate_logits"))
-            if gates:
-                raise ValueError(
-                    f"{path} {what} {len(gates)} gates: {', '.join(gates[:3])}{', …' if len(gates) > 3 else ''}. Of a "
-                    f"plain checkpoint make a multi-task model by {cls.__name__}.from_backbone."
-                )
-        model.image_processor = image_processor_of(path, **kwargs)
+        source = pretrained_model_name_or_path
+        model, info = super().from_pretrained(
+            source, *args, output_loading_info=True, ignore_mismatched_sizes=True, **kwargs
+        )
+        check_loaded(model, source, info, ignore_mismatched_sizes)
+        if source is not None:  # None: the weights are in a state_dict
+            model.image_processor = image_processor_of(source, **kwargs)
         return (model, info) if output_loading_info else model
 
     def save_pretrained(self, save_directory: Any, **kwargs: Any) -> None:
@@ -142,10 +145,17 @@ class TsbnPreTrainedModel(TaskModule, PreTrainedModel):
     def initialize_weights(self) -> None:
         """As transformers has it, after the task norms: it would ask the native backbone, which does not know them."""
         for module in self.modules():
-            if isinstance(module, TaskNorm) and not getattr(module, "_is_hf_initialized", False):
+            if isinstance(module, TaskNorm | SharedBatchNorm) and not getattr(module, "_is_hf_initialized", False):
                 _initialize(module)
                 vars(module)["_is_hf_initialized"] = True
         super().initialize_weights()
+
+    def _init_weights(self, module: nn.Module) -> None:
+        # Of the heads: as torch initialises them. The backbone's modules are its own affair.
+        if isinstance(module, nn.modules.batchnorm._BatchNorm):
+            super()._init_weights(module)  # leaves the statistics that the checkpoint has
+        elif hasattr(module, "reset_parameters"):
+            module.reset_parameters()  # type: ignore[operator]
 
     # --- gradient checkpointing ---
 
@@ -210,6 +220,14 @@ class TsbnModel(TsbnPreTrainedModel):
     def _forward_backbone(self, pixel_values: Tensor, **kwargs: Any) -> Any:
         return self.backbone(pixel_values, **kwargs)
 
+    def get_input_embeddings(self) -> nn.Module:
+        """The backbone's, if it has them."""
+        return self.backbone.get_input_embeddings()
+
+    def set_input_embeddings(self, value: nn.Module) -> None:
+        """Replace the backbone's, if it has them."""
+        self.backbone.set_input_embeddings(value)
+
     def features(self, pixel_values: Tensor, task: Tasks | None = None, maps: bool = True, **kwargs: Any) -> Any:
         """What heads get: feature maps, from fine to coarse, and the pooled vector.
 
@@ -256,8 +274,15 @@ class TsbnModel(TsbnPreTrainedModel):
             )
 
 
-def _initialize(norm: TaskNorm) -> None:
+def _initialize(norm: TaskNorm | SharedBatchNorm) -> None:
     """The initial values of a norm of which a checkpoint lacks something, where it does."""
+    if isinstance(norm, SharedBatchNorm):
+        for name, value in (("weight", 1), ("bias", 0), ("running_mean", 0), ("running_var", 1)):
+            if getattr(norm, name) is not None:
+                init.constant_(getattr(norm, name), value)
+        if norm.num_batches_tracked is not None:
+            init.zeros_(norm.num_batches_tracked)
+        return
     rows = norm.new_rows()
     for name, values in rows.items():
         init.copy_(getattr(norm, name), values.expand_as(getattr(norm, name)))

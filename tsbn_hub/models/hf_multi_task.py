@@ -89,6 +89,8 @@ class TsbnForMultiTask(TsbnPreTrainedModel):
         labels: Mapping[str, Tensor] | None = None,
         task: Tasks | None = None,
         return_dict: bool | None = None,
+        output_hidden_states: bool | None = None,
+        output_attentions: bool | None = None,
         **kwargs: Any,
     ) -> MultiTaskOutput | tuple[Any, ...]:
         """The outputs, and with labels the losses, of all tasks, or of those asked for.
@@ -99,11 +101,19 @@ class TsbnForMultiTask(TsbnPreTrainedModel):
             task: A name, for that task alone; or one a sample: then each task's outputs, and its labels, are those of
                 its samples, in their order. None: the task that is set, else all.
             return_dict: False: a tuple of what is not None.
+            output_hidden_states: Only False; `tsbn` gives them.
+            output_attentions: Only False; `tsbn` gives them.
             **kwargs: Of the backbone.
 
         Raises:
-            ValueError: if there is no such task, or labels are not what the task's kind says.
+            ValueError: if there is no such task, or labels are not what the task's kind says, or hidden states or
+                attentions are asked for.
         """
+        if output_hidden_states or output_attentions:
+            raise ValueError(
+                f"{type(self).__name__} returns neither hidden states nor attentions: model.tsbn(pixel_values, "
+                "output_hidden_states=True) does."
+            )
         size = (pixel_values.shape[-2], pixel_values.shape[-1])
         maps = any(kind.dense for kind in self.kinds.values())
         features = self.tsbn.features(pixel_values, task=task, maps=maps, **kwargs)

@@ -10,6 +10,7 @@ from timm.data import resolve_data_config
 from torch import nn
 from transformers import (
     CONFIG_MAPPING,
+    MODEL_MAPPING,
     AutoConfig,
     AutoImageProcessor,
     AutoModel,
@@ -40,10 +41,10 @@ def native_model(source: Any, pretrained: bool = True, **kwargs: Any) -> PreTrai
     """
     if isinstance(source, TaskModule):
         raise ValueError(f"This {type(source).__name__} has task norms already: fold a task first, or use add_task.")
-    if isinstance(source, TimmWrapperModel | PreTrainedConfig):
+    if isinstance(source, PreTrainedConfig):
         return source
     if isinstance(source, PreTrainedModel):
-        return source.base_model if isinstance(source.base_model, PreTrainedModel) else _wrapped(source.base_model)
+        return _base_model(source)
     if isinstance(source, nn.Module):
         return _wrapped(source)
     name = str(source)
@@ -54,7 +55,7 @@ def native_model(source: Any, pretrained: bool = True, **kwargs: Any) -> PreTrai
         return CONFIG_MAPPING[name](**kwargs)
     if not pretrained:
         return AutoConfig.from_pretrained(name, **kwargs)
-    return AutoModel.from_pretrained(name, **{"use_safetensors": True, **kwargs})
+    return AutoModel.from_pretrained(name, **{**kwargs, "use_safetensors": True})  # never a pickle
 
 
 def image_processor_of(source: Any, **kwargs: Any) -> Any:
@@ -76,6 +77,17 @@ def image_processor_of(source: Any, **kwargs: Any) -> Any:
         )
     except (OSError, ValueError):  # what transformers raises where there is none
         return None
+
+
+def _base_model(model: PreTrainedModel) -> PreTrainedModel:
+    """What AutoModel builds. (`base_model` alone would be a part of it for DINOv3.)"""
+    base_class = MODEL_MAPPING.get(type(model.config), None)
+    for candidate in (model, model.base_model):
+        if base_class is not None and isinstance(candidate, base_class):
+            return candidate
+    if isinstance(model.config, TimmWrapperConfig):
+        return _wrapped(model.base_model)
+    raise ValueError(f"There is no base model in {type(model).__name__}: give the one that AutoModel loads.")
 
 
 def _timm_model(name: str, pretrained: bool, kwargs: dict[str, Any]) -> nn.Module:
@@ -106,12 +118,19 @@ def _wrapped(model: nn.Module) -> TimmWrapperModel:
     return wrapped.train(model.training)
 
 
-def _timm_processor(pretrained_cfg: dict[str, Any]) -> BitImageProcessor:
-    """The evaluation transform of timm, as an image processor of transformers."""
+def _timm_processor(pretrained_cfg: dict[str, Any]) -> BitImageProcessor | None:
+    """The evaluation transform of timm, as an image processor of transformers; None for one that pads images.
+
+    Where a crop cannot be in the middle, it may be half a pixel off it in the other direction.
+    """
     data = resolve_data_config(pretrained_cfg=pretrained_cfg, verbose=False)
+    if data["crop_mode"] == "border":
+        return None
     _, height, width = data["input_size"]
+    resized = [math.floor(length / data["crop_pct"]) for length in (height, width)]
+    squashed = data["crop_mode"] == "squash"
     return BitImageProcessor(
-        size={"shortest_edge": math.floor(min(height, width) / data["crop_pct"])},
+        size={"height": resized[0], "width": resized[1]} if squashed else {"shortest_edge": min(resized)},
         crop_size={"height": height, "width": width},
         resample={"bilinear": 2, "bicubic": 3}.get(data["interpolation"], 3),
         image_mean=list(data["mean"]),

@@ -10,7 +10,7 @@ from typing import Any
 import timm
 from safetensors import SafetensorError
 from safetensors.torch import save_file
-from timm.models._hub import save_config_for_hf
+from timm.models._hub import download_from_hf, save_config_for_hf
 from torch import nn
 
 from .timm_model import TimmTaskModel
@@ -20,12 +20,12 @@ MODEL_FILES = CONFIG, WEIGHTS = "config.json", "model.safetensors"
 
 
 def save_pretrained(model: nn.Module, folder: str | Path, data_config: dict[str, Any] | None = None) -> None:
-    """Save a timm model, with task norms or folded, as config.json and model.safetensors.
+    """Save a model of timm or transformers, with task norms or folded, as config.json and model.safetensors.
 
     Both are written, whole, or none. Other files of the folder stay.
 
     Args:
-        model: A model made by `timm.create_model`, or by `fold`.
+        model: A model made by `timm.create_model`, a `TsbnForMultiTask`, or what their `fold` gives.
         folder: Where to; it is made if it does not exist.
         data_config: The preprocessing that the model expects, as timm has it (input_size, mean, std, …), where it is
             another than that of its pretrained config.
@@ -44,6 +44,9 @@ def save_pretrained(model: nn.Module, folder: str | Path, data_config: dict[str,
         >>> torch.equal(again(x)["right"], model(x)["right"])
         True
     """
+    if hasattr(model, "save_pretrained"):
+        _save_transformers(model, Path(folder))
+        return
     if not hasattr(model, "pretrained_cfg"):
         raise TypeError(
             f"save_pretrained takes a model that timm.create_model made, and {type(model).__name__} has no "
@@ -65,6 +68,17 @@ def save_pretrained(model: nn.Module, folder: str | Path, data_config: dict[str,
     )
 
 
+def _save_transformers(model: Any, folder: Path) -> None:
+    folder.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=folder, prefix=".saving.") as unfinished:
+        try:
+            model.save_pretrained(unfinished)
+        except SafetensorError as error:  # what it makes of a full disk
+            raise OSError(f"{folder} could not be written, what was there is kept: {error}") from error
+        for path in Path(unfinished).iterdir():
+            path.replace(folder / path.name)
+
+
 def _save_config(model: nn.Module, path: Path, data_config: dict[str, Any] | None) -> None:
     ours = model.recipe.model_args() if isinstance(model, TimmTaskModel) else {}
     save_config_for_hf(model, str(path), model_args=ours, data_config=data_config)
@@ -76,42 +90,71 @@ def _save_config(model: nn.Module, path: Path, data_config: dict[str, Any] | Non
 
 
 def from_pretrained(folder_or_repo: str | Path, **kwargs: Any) -> nn.Module:
-    """Load a model from a folder, or from a repo of the Hub as "org/name" or "org/name@revision".
+    """Load a model of timm or transformers from a folder, or from a repo of the Hub: "org/name" or "org/name@revision".
 
     Args:
         folder_or_repo: Where from. A folder that exists wins over a repo of the same name.
-        **kwargs: Further keywords of `timm.create_model`.
+        **kwargs: Further keywords of `timm.create_model`, or of transformers' `from_pretrained`.
 
     Returns:
-        The model, in training mode, as timm gives it.
+        The model: of timm, in training mode, or of transformers, in evaluation mode, as these give it.
 
     Raises:
-        FileNotFoundError: if the folder has no config.json.
+        FileNotFoundError: if there is no such folder, or it has no config.json.
+        OSError: if the Hub cannot be reached, or has no such repo.
         ValueError: if the folder's weights are no safetensors file, or its config names no known architecture.
     """
-    folder = Path(folder_or_repo)
-    if not folder.is_dir():
-        if len(folder.parts) != 2 or folder.is_absolute():
-            raise FileNotFoundError(f"{folder_or_repo} is neither a folder nor a Hub repo's name (org/name).")
-        return timm.create_model(f"hf-hub:{folder_or_repo}", pretrained=True, **kwargs)
-    if not (folder / CONFIG).is_file():
-        found = sorted(path.name for path in folder.iterdir())
-        raise FileNotFoundError(f"{folder} has no {CONFIG} (it has {found}): it is no folder of save_pretrained.")
-    try:
-        config = json.loads((folder / CONFIG).read_text())
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
-        raise ValueError(f"{folder / CONFIG} is no JSON: {error}") from error
-    if not isinstance(config, dict):
-        raise ValueError(f"{folder / CONFIG} holds no object, but {config!r}.")
+    folder, is_folder = Path(folder_or_repo), Path(folder_or_repo).is_dir()
+    path = folder / CONFIG if is_folder else _config_of_repo(folder_or_repo, kwargs.get("cache_dir"))
+    config = _read_config(path)
+    if is_folder and (folder / WEIGHTS).is_file():
+        check_safetensors(folder / WEIGHTS)
+    if "model_type" in config:
+        return _from_transformers(folder_or_repo, config, **kwargs)
     architecture = config.get("architecture")
     if not isinstance(architecture, str) or not timm.is_model(architecture):
         base = str(architecture).removesuffix(SUFFIX)
         way_out = f" Call tsbn_hub.register({base!r}) first." if timm.is_model(base) else ""
-        raise ValueError(
-            f"{folder / CONFIG} names the architecture {architecture!r}, which timm does not know.{way_out}"
-        )
-    check_safetensors(folder / WEIGHTS)
-    return timm.create_model(f"local-dir:{folder}", pretrained=True, **kwargs)
+        raise ValueError(f"{path} names the architecture {architecture!r}, which timm does not know.{way_out}")
+    return timm.create_model(f"{'local-dir' if is_folder else 'hf-hub'}:{folder_or_repo}", pretrained=True, **kwargs)
+
+
+def _config_of_repo(repo: str | Path, cache_dir: str | Path | None) -> Path:
+    if len(Path(repo).parts) != 2 or Path(repo).is_absolute():
+        raise FileNotFoundError(f"{repo} is neither a folder nor a Hub repo's name (org/name).")
+    try:
+        return Path(download_from_hf(str(repo), CONFIG, cache_dir=cache_dir))
+    except (OSError, ValueError) as error:  # the latter is for what cannot be a name
+        raise OSError(f"{repo} is no folder, and the Hub did not give it: {error}") from error
+
+
+def _read_config(path: Path) -> dict[str, Any]:
+    if not path.is_file():
+        found = sorted(each.name for each in path.parent.iterdir())
+        raise FileNotFoundError(f"{path.parent} has no {CONFIG} (it has {found}): it is no folder of save_pretrained.")
+    try:
+        config = json.loads(path.read_text())
+    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+        raise ValueError(f"{path} is no JSON: {error}") from error
+    if not isinstance(config, dict):
+        raise ValueError(f"{path} holds no object, but {config!r}.")
+    return config
+
+
+def _from_transformers(folder_or_repo: str | Path, config: dict[str, Any], **kwargs: Any) -> nn.Module:
+    """One of our models, or a folded one: the class that the config names."""
+    import transformers
+
+    from . import hf
+
+    names = config.get("architectures") or []
+    classes = [getattr(home, name) for name in names for home in (hf, transformers) if hasattr(home, name)]
+    if not classes:
+        raise ValueError(f"{folder_or_repo} names the architectures {names}, which transformers does not know.")
+    if not Path(folder_or_repo).is_dir() and "@" in str(folder_or_repo):
+        folder_or_repo, _, kwargs["revision"] = str(folder_or_repo).partition("@")
+    model: nn.Module = classes[0].from_pretrained(folder_or_repo, **{"use_safetensors": True, **kwargs})
+    return model
 
 
 def write_atomically(files: dict[Path, Callable[[Path], Any]]) -> None:

@@ -17,7 +17,7 @@ def check_map(
         image_size: Height and width of the images.
     """
     expected = (*channels, *image_size)
-    if tuple(target.shape[1:]) != expected or target.ndim != len(expected) + 1:
+    if tuple(target.shape[1:]) != expected:
         raise ValueError(
             f"A target of {kind} has the shape {tuple(target.shape)}; expected is "
             f"(B, {', '.join(map(str, expected))}), in the size of the images: resize and crop targets together "

@@ -1,6 +1,5 @@
 """Classification: one class an image."""
 
-import math
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -47,9 +46,6 @@ class Classification(Kind):
     missing = -100
     metrics: ClassVar = {"accuracy": True}
     chosen_by = "accuracy"
-
-    metric = "accuracy"
-    higher_is_better = True
 
     def __init__(self, num_classes: int | None = None, labels: Sequence[str] | None = None) -> None:
         if num_classes is None and labels is not None:
@@ -127,17 +123,3 @@ class Classification(Kind):
 
     def _label(self, index: int) -> str:
         return str(index) if self.labels is None else self.labels[index]
-
-    def totals(self, logits: Tensor, target: Tensor) -> Tensor:
-        """What the metric needs of a batch, (2,), int64: right answers and samples. Add them up over the data set."""
-        right = (logits.argmax(dim=1) == target).sum()
-        return torch.stack([right, self.count(target)])
-
-    def no_totals(self) -> Tensor:
-        """The totals of no batch, (2,), int64."""
-        return torch.zeros(2, dtype=torch.int64)
-
-    def value(self, totals: Tensor) -> float:
-        """The metric, from the totals of the data set; NaN if it has no sample."""
-        right, samples = totals.tolist()
-        return right / samples if samples else math.nan

@@ -5,22 +5,12 @@ from abc import abstractmethod
 
 import torch
 from torch import Tensor
-from torchmetrics import Metric
 from torchmetrics.utilities import dim_zero_cat
 
-
-class ImageMetric(Metric):
-    """A metric that is NaN, without a warning, for a data set without targets."""
-
-    full_state_update = False
-
-    @property
-    def update_called(self) -> bool:
-        """True: a data set without a single batch has an answer, too."""
-        return True
+from .metrics import DataSetMetric
 
 
-class Accuracy(ImageMetric):
+class Accuracy(DataSetMetric):
     """The share of images whose most probable class is the target.
 
     Args:
@@ -47,7 +37,7 @@ class Accuracy(ImageMetric):
         return self.right / self.known
 
 
-class AttributeMetric(ImageMetric):
+class AttributeMetric(DataSetMetric):
     """A metric of each binary attribute, averaged over the attributes for which it is defined.
 
     torchmetrics' own take an attribute that is never known, or never present, for one that is always wrong.
@@ -92,7 +82,7 @@ class AttributeF1(AttributeMetric):
         return (2 * self.found / (2 * self.found + self.wrong)).nanmean()
 
 
-class RegressionMetric(ImageMetric):
+class RegressionMetric(DataSetMetric):
     """A metric of numbers. All pairs are kept, for sums of squares lose their digits: see `compute_from`.
 
     Args:

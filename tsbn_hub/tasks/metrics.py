@@ -11,8 +11,10 @@ import torch.nn.functional as F
 from torch import Tensor
 from torchmetrics import Metric
 
+from .normals import unit_vectors
 
-class PixelMetric(Metric):
+
+class DataSetMetric(Metric):
     """A metric that is NaN, without a warning, for a data set without targets."""
 
     full_state_update = False
@@ -23,7 +25,7 @@ class PixelMetric(Metric):
         return True
 
 
-class ConfusionMetric(PixelMetric):
+class ConfusionMetric(DataSetMetric):
     """What is computed of a confusion matrix.
 
     Unlike torchmetrics' it takes no more memory under `torch.use_deterministic_algorithms`: theirs then compares
@@ -71,7 +73,7 @@ class PixelAccuracy(ConfusionMetric):
         return self.counts.diag().sum() / self.counts.sum()
 
 
-class PixelMean(PixelMetric):
+class PixelMean(DataSetMetric):
     """A mean over the valid pixels; `update` of a subclass says of what, through `add`.
 
     States: total (2,), float32, the sum and what it lost in rounding; pixels (), int64.
@@ -171,7 +173,7 @@ class AngleWithin(PixelMean):
         self.add((angles(prediction, target) < self.degrees).float(), target.any(dim=1))
 
 
-class MedianAngle(PixelMetric):
+class MedianAngle(DataSetMetric):
     """The median angle between normals, in degrees, to 0.005 degrees: the middle of a bin of 0.01.
 
     Takes: float (B, 3, H, W); a target of 0 is invalid.
@@ -207,11 +209,12 @@ def angles(prediction: Tensor, target: Tensor) -> Tensor:
 
     Source: Kahan, "How Futile are Mindless Assessments of Roundoff in Floating-Point Computation?", 2006, section 12.
     """
-    p, t = F.normalize(prediction.float(), dim=1), F.normalize(target.float(), dim=1)
-    return 2 * torch.atan2((p - t).norm(dim=1), (p + t).norm(dim=1)).rad2deg()
+    p, t = unit_vectors(prediction.float()), unit_vectors(target.float())
+    apart, along = (p - t).square().sum(dim=1).sqrt(), (p + t).square().sum(dim=1).sqrt()
+    return 2 * torch.atan2(apart, along).rad2deg()
 
 
-class MaxF(PixelMetric):
+class MaxF(DataSetMetric):
     r"""The best F over thresholds of the precision P and recall R of all pixels of a data set, in [0, 1].
 
     .. math:: F = \frac{(1 + \beta^2) P R}{\beta^2 P + R}
@@ -243,11 +246,12 @@ class MaxF(PixelMetric):
             self.add_state(name, torch.zeros(100, dtype=torch.int64), dist_reduce_fx="sum")
 
     def update(self, prediction: Tensor, target: Tensor) -> None:
-        true, valid = target == 1, target != -100
-        probability = prediction.float().where(valid, 0)
+        true = target == 1
+        # 0 is below every threshold: an invalid pixel is never a predicted one.
+        probability = prediction.float().where(target != -100, 0)
         near_true = self._highest_around(true.float()) == 1
-        self.right += self._counts(probability[valid & near_true])
-        self.wrong += self._counts(probability[valid & ~near_true])
+        self.right += self._counts(probability[near_true])
+        self.wrong += self._counts(probability[~near_true])
         self.found += self._counts(self._highest_around(probability)[true])
 
     def compute(self) -> Tensor:
@@ -265,7 +269,7 @@ class MaxF(PixelMetric):
         return torch.bincount(torch.bucketize(probabilities, thresholds, right=True), minlength=100)
 
 
-class BestMeanIoU(PixelMetric):
+class BestMeanIoU(DataSetMetric):
     """The mean over images of the intersection over union of what is true, at the best threshold, in [0, 1].
 
     The thresholds are 0.2, 0.25, ..., 0.9, one for all images; a probability equal to a threshold is above it. An image

@@ -74,10 +74,9 @@ class Regression(Kind):
 
     def loss(self, output: Tensor, target: Tensor) -> Tensor:
         """The mean absolute error of the known numbers, a scalar; 0 if there is none."""
-        known = ~target.isnan()
-        # Missing numbers are replaced before the difference: a NaN in it would reach the gradient, whatever its weight.
-        errors = (output.float() - target.where(known, 0.0)).abs()
-        return errors.where(known, 0.0).sum() / self.count(target).clamp(min=1)
+        # Before the absolute value: behind it, a missing number's NaN could reach the gradient.
+        errors = (output - target).where(~target.isnan(), 0.0).abs()
+        return errors.sum() / self.count(target).clamp(min=1)
 
     def count(self, target: Tensor) -> Tensor:
         """How many terms the mean of the loss has: known numbers, a scalar."""

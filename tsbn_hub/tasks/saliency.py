@@ -53,4 +53,4 @@ class Saliency(BinaryMap):
 
         from .metrics import BestMeanIoU, MaxF
 
-        return MetricCollection({"max_f": MaxF(beta_squared=0.3), "miou": BestMeanIoU()}, compute_groups=False)
+        return MetricCollection({"max_f": MaxF(beta_squared=0.3), "miou": BestMeanIoU()})

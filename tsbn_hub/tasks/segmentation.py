@@ -74,7 +74,7 @@ class Segmentation(Kind):
         """The mean cross-entropy of the valid pixels, a scalar, float32; 0 if there is none."""
         # What the network says of an invalid pixel may be infinite, and infinity times a gradient of 0 is NaN.
         logits = output.float().masked_fill((target == self.missing)[:, None], 0)
-        # Of images, torch's own sum is not deterministic on CUDA, and refused where only deterministic ones are allowed.
+        # Summed here: torch's own sum over pixels is refused on CUDA where only deterministic algorithms are allowed.
         terms = F.cross_entropy(logits, target, ignore_index=self.missing, reduction="none")
         return terms.sum() / self.count(target).clamp(min=1)
 

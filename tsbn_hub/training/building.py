@@ -1,15 +1,17 @@
 """What a run is made of: its tasks, data and model, from the config."""
 
 from collections.abc import Mapping
+from dataclasses import replace
 from difflib import get_close_matches
+from pathlib import Path
 from typing import Any, Literal
 
 import timm
 from torch import nn
 
-from ..data import Mixture
+from ..data import Mixture, tasks_of
 from ..models.timm_names import SUFFIX
-from ..tasks import Classification
+from ..tasks import Kind, Task, make_kind
 from .config import TrainingConfig
 
 
@@ -21,59 +23,119 @@ def build_data(config: TrainingConfig, split: Literal["train", "test"]) -> Mixtu
     """
     sources = config.sources()
     datasets = [source.dataset(split) for source in sources]
-    known = list(dict.fromkeys(name for data in datasets for name in data.num_classes))  # type: ignore[attr-defined]
-    unknown = [name for name in config.tasks or [] if name not in known]
-    if unknown:
-        names = ", ".join(source.name for source in sources)
-        raise ValueError(f"tasks={config.tasks}: {names} has no {unknown}. It has {known}.")
+    names = [[task.name for task in tasks_of(data)] for data in datasets]
+    known = list(dict.fromkeys(name for each in names for name in each))
+    for key, given in (("tasks", config.tasks or []), ("heads", list(config.heads))):
+        unknown = [name for name in given if name not in known]
+        if unknown:
+            data = ", ".join(source.name for source in sources)
+            raise ValueError(f"{key}={given}: {data} has no {unknown}. It has {known}.")
     chosen = [
         (data, source.rate)
-        for data, source in zip(datasets, sources, strict=True)
-        if config.tasks is None or not set(config.tasks).isdisjoint(data.num_classes)  # type: ignore[attr-defined]
+        for data, own, source in zip(datasets, names, sources, strict=True)
+        if config.tasks is None or not set(config.tasks).isdisjoint(own)
     ]
     rates = [rate for _, rate in chosen if rate is not None]
     return Mixture([data for data, _ in chosen], rates or None)
 
 
-def build_kinds(config: TrainingConfig, data: Mixture) -> dict[str, Classification]:
-    """The kind of each task, in order.
+def build_tasks(config: TrainingConfig, data: Mixture) -> list[Task]:
+    """The tasks to train, in order, each with the head that the config gives it.
 
     Raises:
         ValueError: if a step is to have more tasks than there are.
     """
-    names = config.tasks or list(data.num_classes)
+    by_name = {task.name: task for task in data.tasks}
+    names = config.tasks or list(by_name)
     if config.tasks_per_step is not None and config.tasks_per_step > len(names):
         raise ValueError(f"tasks_per_step={config.tasks_per_step}: there are {len(names)} tasks, {names}.")
-    return {name: Classification() for name in names}
+    return [_with_head(by_name[name], config.heads.get(name)) for name in names]
 
 
-def build_model(
-    config: TrainingConfig, kinds: Mapping[str, Any], data: Mixture, image_shape: tuple[int, ...]
-) -> nn.Module:
-    """The timm model with a head for each task.
+def build_kinds(tasks: list[Task]) -> dict[str, Kind]:
+    """What the targets of each task are, in order."""
+    return {task.name: make_kind(task) for task in tasks}
+
+
+def build_model(config: TrainingConfig, tasks: list[Task], image_shape: tuple[int, ...]) -> nn.Module:
+    """The model: of timm, where all tasks are classification by timm's own classifiers, else of transformers.
 
     Raises:
-        ValueError: if timm does not know it, or it does not take `model_args`.
+        ValueError: if the name is unknown, or the model does not take `model_args`.
+        OSError: if there is no such repo or folder.
     """
-    name = config.model.partition(".")[0]  # without the tag of the pretrained weights
-    if ":" not in name and not (name.endswith(SUFFIX) and timm.is_model(name)):
-        near = get_close_matches(name.removesuffix(SUFFIX) + SUFFIX, timm.list_models(f"*{SUFFIX}"))
-        raise ValueError(
-            f"model={config.model!r} is none of timm's names with {SUFFIX}.{f' Near: {near}.' if near else ''}"
-        )
     try:
-        return timm.create_model(
-            config.model,
-            pretrained=config.pretrained,
-            num_classes={name: data.num_classes[name] for name in kinds},
-            norm=config.norm,
-            **{"in_chans": image_shape[0], **config.model_args},
-        )
+        if config.model.partition(".")[0].endswith(SUFFIX) or ":" in config.model:
+            _check_timm_name(config.model)
+            if all(task.kind == "classification" and task.head is None for task in tasks):
+                return _timm_model(config, tasks, image_shape)
+        else:
+            _check_transformers_name(config.model)
+        return _transformers_model(config, tasks, image_shape)
     except TypeError as error:
         raise ValueError(f"model={config.model!r} with model_args={config.model_args}: {error}.") from error
 
 
 def image_preprocessing(image_shape: tuple[int, ...]) -> dict[str, Any]:
-    """The preprocessing for the saved config: the images as the data set gives them."""
+    """The preprocessing for the saved config of a timm model: the images as the data set gives them."""
     channels = image_shape[0]
     return {"input_size": image_shape, "mean": (0.0,) * channels, "std": (1.0,) * channels, "crop_pct": 1.0}
+
+
+def _with_head(task: Task, head: str | Mapping[str, Any] | None) -> Task:
+    if head is None:
+        return task
+    values = {"name": head} if isinstance(head, str) else dict(head)
+    return replace(task, head=values.pop("name"), head_args=values)
+
+
+def _check_timm_name(model: str) -> None:
+    name = model.partition(".")[0]  # without the tag of the pretrained weights
+    if ":" not in name and not timm.is_model(name):
+        near = get_close_matches(name, timm.list_models(f"*{SUFFIX}"))
+        raise ValueError(f"model={model!r} is none of timm's names with {SUFFIX}.{f' Near: {near}.' if near else ''}")
+
+
+def _check_transformers_name(model: str) -> None:
+    from transformers import CONFIG_MAPPING
+
+    if "/" not in model and model not in CONFIG_MAPPING and not Path(model).is_dir():
+        near = get_close_matches(model + SUFFIX, timm.list_models(f"*{SUFFIX}"))
+        raise ValueError(
+            f"model={model!r} is none of timm's names with {SUFFIX}, no model type of transformers, no repo (org/name) "
+            f"and no folder.{f' Near: {near}.' if near else ''}"
+        )
+
+
+def _timm_model(config: TrainingConfig, tasks: list[Task], image_shape: tuple[int, ...]) -> nn.Module:
+    model: nn.Module = timm.create_model(
+        config.model,
+        pretrained=config.pretrained,
+        num_classes={task.name: task.num_classes for task in tasks},
+        norm=config.norm,
+        **{"in_chans": image_shape[0], **config.model_args},
+    )
+    return model
+
+
+def _transformers_model(config: TrainingConfig, tasks: list[Task], image_shape: tuple[int, ...]) -> nn.Module:
+    from transformers import BitImageProcessor
+
+    from ..models.hf import TsbnForMultiTask
+
+    name, model_args = config.model, dict(config.model_args)
+    architecture, dot, tag = name.partition(".")
+    if architecture.endswith(SUFFIX):
+        name = f"timm/{architecture.removesuffix(SUFFIX)}{dot}{tag}"
+    if not config.pretrained and name.startswith("timm/"):
+        model_args.setdefault("in_chans", image_shape[0])
+    elif not config.pretrained:
+        model_args.setdefault("num_channels", image_shape[0])
+    model: nn.Module = TsbnForMultiTask.from_backbone(
+        name, tasks, pretrained=config.pretrained, norm=config.norm, **model_args
+    )
+    height, width = image_shape[-2:]
+    model.image_processor = BitImageProcessor(
+        size={"height": height, "width": width}, do_center_crop=False, do_normalize=False
+    )
+    return model

@@ -23,16 +23,19 @@ class TrainingConfig:
     """One training run.
 
     Args:
-        model: A timm name, with `_tsbn`.
+        model: A timm name, with `_tsbn`; or what `TsbnForMultiTask.from_backbone` takes: `timm/…`, a Hub repo or
+            folder, or a model type of transformers ("vit", "swin"), whose configuration is `model_args`.
         data: A data set of `tsbn_hub.data` by its name, or your own as `path/to/file.py:Class`. It is called with
             `split="train"` and `split="test"`. Or a list of several, each a name or a mapping with `name`, `args` and
             `rate`: how many batches are drawn from it, relative to the others; without rates, in proportion to size.
         output: The folder of the run: checkpoints, log, card, picture.
         tasks: The tasks to train; None for all of the data. One gives single-task training.
         norm: "sigmoid" (TSσBN), "affine" (TSBN), "shared" (hard sharing).
-        model_args: Further keywords of `timm.create_model`.
+        heads: By task, the name of its head ("small", "deeplabv3", "upernet", "segformer", "linear"), or a mapping with
+            `name` and the head's keywords; None: the default of the task's kind.
+        model_args: Further keywords of `timm.create_model`, or of the backbone's configuration.
         data_args: Further keywords of the data set, where it is one.
-        pretrained: Start from timm's pretrained weights.
+        pretrained: Start from pretrained weights.
         epochs: Passes over the training data.
         batch_size: Samples a process and forward.
         gradient_accumulation_steps: Batches a process and optimizer step.
@@ -70,6 +73,7 @@ class TrainingConfig:
     output: str
     tasks: list[str] | None = None
     norm: Style = "sigmoid"
+    heads: dict[str, Any] = field(default_factory=dict)
     model_args: dict[str, Any] = field(default_factory=dict)
     data_args: dict[str, Any] = field(default_factory=dict)
     pretrained: bool = False
@@ -126,6 +130,9 @@ class TrainingConfig:
             raise ValueError(
                 f"tasks={self.tasks}: name one or more, each once; without it, all of the data are trained."
             )
+        for task, head in self.heads.items():
+            if not isinstance(head, str) and not (isinstance(head, dict) and isinstance(head.get("name"), str)):
+                raise ValueError(f"heads={self.heads}: {task} has {head!r}; a head is a name, or a mapping with name.")
         self.sources()
 
     @classmethod

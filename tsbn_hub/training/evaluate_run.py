@@ -7,19 +7,17 @@ from accelerate import Accelerator
 from rich.progress import track
 
 from ..models import from_pretrained
-from ..tasks import Classification
-from .building import build_data, build_kinds
+from ..tasks import Kind
+from .building import build_data, build_kinds, build_tasks
 from .config import TrainingConfig
-from .evaluation import evaluate
+from .evaluation import Scores, evaluate
 from .loaders import evaluation_batches
 from .report import console_of
 
 CONFIG = "training.yaml"
 
 
-def evaluate_run(
-    folder: str | Path, split: Literal["train", "test"] = "test"
-) -> tuple[dict[str, Classification], dict[str, float]]:
+def evaluate_run(folder: str | Path, split: Literal["train", "test"] = "test") -> tuple[dict[str, Kind], Scores]:
     """Score the best model of a run on a split of its data, in the precision that it was trained in.
 
     Args:
@@ -27,7 +25,7 @@ def evaluate_run(
         split: The part of the data.
 
     Returns:
-        The kind of each task, and its metric.
+        The kind of each task, and its metrics.
 
     Raises:
         FileNotFoundError: if the folder holds no run, or one without a model yet.
@@ -35,7 +33,7 @@ def evaluate_run(
     config = TrainingConfig.read(Path(folder, CONFIG))
     accelerator = Accelerator(mixed_precision=config.mixed_precision)
     data = build_data(config, split)
-    kinds = build_kinds(config, data)
+    kinds = build_kinds(build_tasks(config, data))
     model = from_pretrained(folder).to(accelerator.device)
     batches = evaluation_batches(data, config, kinds, accelerator)
     shown = track(batches, split, total=len(batches), console=console_of(accelerator), transient=True)

@@ -2,27 +2,32 @@
 
 import math
 from collections.abc import Iterable, Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from accelerate import Accelerator
 from accelerate.utils import send_to_device
-from torch import nn
+from torch import Tensor, nn
 
-from ..tasks import Classification
+from ..tasks import Kind
 from .gradients import outputs_by_task
+
+if TYPE_CHECKING:
+    from torchmetrics import MetricCollection
+
+Scores = dict[str, dict[str, float]]
 
 
 @torch.no_grad()
 def evaluate(
     model: nn.Module,
     batches: Iterable[Mapping[str, Any]],
-    kinds: Mapping[str, Classification],
+    kinds: Mapping[str, Kind],
     accelerator: Accelerator | None = None,
-) -> dict[str, float]:
-    """Every task's metric over a data set, or several.
+) -> Scores:
+    """Every task's metrics over a data set, or several.
 
-    A batch is run for the tasks that it has targets for. What the processes saw is added up exactly, so each may have
+    A batch is run for the tasks that it has targets for. What the processes saw is joined exactly, so each may have
     any number of batches.
 
     Args:
@@ -32,7 +37,7 @@ def evaluate(
         accelerator: Of this process; None: there is but one, and the model stays on its device.
 
     Returns:
-        The metric by task; NaN for a task that no sample has a target for.
+        By task, the metrics of its kind; NaN for a task that no sample has a target for.
 
     Example:
         >>> import timm, torch, tsbn_hub
@@ -40,13 +45,14 @@ def evaluate(
         >>> from tsbn_hub.training import evaluate
         >>> model = timm.create_model("test_resnet_tsbn", num_classes={"left": 10, "right": 4})
         >>> batch = {"image": torch.rand(8, 3, 64, 64), "targets": {"left": torch.arange(8)}}
-        >>> sorted(evaluate(model, [batch], {"left": Classification(), "right": Classification()}))
-        ['left', 'right']
+        >>> scores = evaluate(model, [batch], {"left": Classification(10), "right": Classification(4)})
+        >>> {task: list(metrics) for task, metrics in scores.items()}
+        {'left': ['accuracy'], 'right': ['accuracy']}
     """
     accelerator = accelerator or Accelerator()
     model.eval()
     device = next(model.parameters()).device
-    totals = {name: kind.no_totals().to(device) for name, kind in kinds.items()}
+    metrics = TaskMetrics(kinds, device)
     for batch in batches:
         present = [name for name in kinds if name in batch["targets"]]
         if not present:
@@ -55,20 +61,46 @@ def evaluate(
         with accelerator.autocast():
             outputs = outputs_by_task(model, batch["image"], present)
         for name in present:
-            totals[name] += kinds[name].totals(outputs[name], batch["targets"][name])
-    totals = accelerator.reduce(totals)
-    return {name: kind.value(totals[name]) for name, kind in kinds.items()}
+            metrics.update(name, outputs[name], batch["targets"][name])
+    return metrics.compute()
 
 
-def mean_score(kinds: Mapping[str, Classification], scores: Mapping[str, float]) -> float:
-    """The mean metric over the tasks that have one, where higher is better: what the best epoch is chosen by.
+class TaskMetrics:
+    """The metrics of all tasks, batch by batch.
+
+    Args:
+        kinds: The kind of each task.
+        device: Of outputs and targets.
+    """
+
+    def __init__(self, kinds: Mapping[str, Kind], device: torch.device) -> None:
+        self._kinds = kinds
+        self._metrics: dict[str, MetricCollection] = {
+            name: kind.new_metrics().to(device) for name, kind in kinds.items()
+        }
+
+    def update(self, name: str, output: Tensor, target: Tensor) -> None:
+        """Add a task's batch: its outputs and targets."""
+        self._metrics[name].update(self._kinds[name].predict(output), target)
+
+    def compute(self, distributed: bool = True) -> Scores:
+        """The metrics by task; over all processes, or of this one alone."""
+        scores = {}
+        for name, collection in self._metrics.items():
+            for metric in collection.values(copy_state=False):
+                metric.sync_on_compute = distributed
+            values = collection.compute()
+            scores[name] = {metric: float(values[metric]) for metric in self._kinds[name].metrics}
+        return scores
+
+
+def mean_score(kinds: Mapping[str, Kind], scores: Scores) -> float:
+    """What the best epoch is chosen by: the mean over tasks of a metric of each kind that is in [0, 1].
 
     Raises:
         ValueError: if no task has one.
     """
-    known = [
-        score if kinds[name].higher_is_better else -score for name, score in scores.items() if not math.isnan(score)
-    ]
+    known = [score for name in scores if not math.isnan(score := scores[name][kinds[name].chosen_by])]
     if not known:
         raise ValueError("No sample of the validation split has a target: there is nothing to choose by.")
     return sum(known) / len(known)

@@ -8,7 +8,7 @@ import torch
 from accelerate import Accelerator
 from torch import Tensor, nn
 
-from ..tasks import Classification
+from ..tasks import Kind
 from .gradients import fill_gradients
 
 
@@ -19,7 +19,7 @@ class NotFiniteError(ValueError):
 def guilty_tasks(
     network: nn.Module,
     batches: Sequence[Mapping[str, Any]],
-    kinds: Mapping[str, Classification],
+    kinds: Mapping[str, Kind],
     counts: Mapping[str, Sequence[int]],
     losses: Mapping[str, float],
     accelerator: Accelerator,

@@ -8,9 +8,10 @@ import torch
 from accelerate import Accelerator
 from torch import Tensor, nn
 
+from ..models.head import Head
 from ..norms import TaskParameters, TaskSelector
 from ..norms.selection import Selection
-from ..tasks import Classification
+from ..tasks import Kind
 
 Backward = Literal["all", "task"]
 Aggregator = Callable[[Tensor], Tensor]
@@ -38,7 +39,7 @@ def outputs_by_task(model: nn.Module, images: Tensor, tasks: Sequence[str], repe
     All at once if these are all of its tasks, or no norm of it knows of tasks (hard sharing).
 
     Args:
-        model: Returns a dict by task, or, for one task, its output.
+        model: Returns a dict by task, or, for one task, its output; or has that as `logits`.
         images: (B, C, H, W).
         tasks: Of the model.
         repeated: These images have passed in this step, for other tasks: BatchNorms before the fork have counted them.
@@ -49,9 +50,11 @@ def outputs_by_task(model: nn.Module, images: Tensor, tasks: Sequence[str], repe
         by_task: dict[str, Any] = {}
         for task in tasks:
             with _pass_for(model, task, repeated or bool(by_task)):
-                by_task[task] = model(images)
+                output = model(images)
+                by_task[task] = output.logits[task] if hasattr(output, "logits") else output
         return by_task
     outputs = model(images)
+    outputs = getattr(outputs, "logits", outputs)  # of a model of transformers
     if isinstance(outputs, dict):
         return {task: outputs[task] for task in tasks}
     if len(known) > 1:
@@ -76,9 +79,7 @@ def _pass_for(model: nn.Module, task: str, repeated: bool) -> Iterator[None]:
             norm.track_running_stats = True
 
 
-def label_counts(
-    batches: Sequence[Mapping[str, Any]], kinds: Mapping[str, Classification], accelerator: Accelerator
-) -> Tensor:
+def label_counts(batches: Sequence[Mapping[str, Any]], kinds: Mapping[str, Kind], accelerator: Accelerator) -> Tensor:
     """How many terms each micro-batch has, on all processes together, in the mean of each task's loss.
 
     Returns:
@@ -97,7 +98,7 @@ def label_counts(
 def fill_gradients(
     network: nn.Module,
     batches: Sequence[Mapping[str, Any]],
-    kinds: Mapping[str, Classification],
+    kinds: Mapping[str, Kind],
     counts: Mapping[str, Sequence[int]],
     weights: Mapping[str, Tensor],
     accelerator: Accelerator,
@@ -155,7 +156,7 @@ def fill_gradients(
 def _backward(
     network: nn.Module,
     batch: Mapping[str, Any],
-    kinds: Mapping[str, Classification],
+    kinds: Mapping[str, Kind],
     counts: Mapping[str, Sequence[int]],
     weights: Mapping[str, Tensor],
     accelerator: Accelerator,
@@ -186,8 +187,7 @@ class _Jacobian:
     """The gradients of single tasks with respect to the parameters that they share."""
 
     def __init__(self, network: nn.Module) -> None:
-        modules = (module for module in network.modules() if isinstance(module, TaskParameters))
-        own = {id(parameter) for module in modules for parameter in module.stacked_parameters()}
+        own = {id(parameter) for module in network.modules() for parameter in _of_single_tasks(module)}
         parameters = [parameter for parameter in network.parameters() if parameter.requires_grad]
         self._shared = [parameter for parameter in parameters if id(parameter) not in own]
         self._own = [parameter for parameter in parameters if id(parameter) in own]
@@ -209,3 +209,9 @@ class _Jacobian:
         parts = gradient.split([parameter.numel() for parameter in self._shared])
         for parameter, part in zip(self._shared, parts, strict=True):
             parameter.grad = part.view_as(parameter).to(parameter.dtype)
+
+
+def _of_single_tasks(module: nn.Module) -> list[nn.Parameter]:
+    if isinstance(module, Head):
+        return list(module.parameters())
+    return module.stacked_parameters() if isinstance(module, TaskParameters) else []

@@ -1,6 +1,7 @@
 """Batches of a data set for one process."""
 
 from collections.abc import Iterable, Iterator, Mapping
+from functools import partial
 from itertools import islice
 from typing import Any
 
@@ -9,7 +10,7 @@ from accelerate import Accelerator
 from torch.utils.data import DataLoader, Dataset, Sampler
 
 from ..data import Collate, Draw, EvaluationBatches, Mixture, SeededSamples, TrainingBatches
-from ..tasks import Classification
+from ..tasks import Kind
 from .config import TrainingConfig
 from .signals import ignore_stop_signals
 
@@ -28,7 +29,7 @@ class TrainingSteps:
     """
 
     def __init__(
-        self, data: Mixture, config: TrainingConfig, kinds: Mapping[str, Classification], accelerator: Accelerator
+        self, data: Mixture, config: TrainingConfig, kinds: Mapping[str, Kind], accelerator: Accelerator
     ) -> None:
         self._micro_batches = config.gradient_accumulation_steps
         self._batches = TrainingBatches(
@@ -60,7 +61,7 @@ class TrainingSteps:
 
 
 def evaluation_batches(
-    data: Mixture, config: TrainingConfig, kinds: Mapping[str, Classification], accelerator: Accelerator
+    data: Mixture, config: TrainingConfig, kinds: Mapping[str, Kind], accelerator: Accelerator
 ) -> DataLoader[Any]:
     """This process's part of all samples, each once over all processes, in order."""
     batches = EvaluationBatches(data.sizes, 4 * config.batch_size, accelerator.process_index, accelerator.num_processes)
@@ -71,11 +72,11 @@ def _loader(
     data: Mixture,
     batches: Sampler[list[Draw]],
     config: TrainingConfig,
-    kinds: Mapping[str, Classification],
+    kinds: Mapping[str, Kind],
     accelerator: Accelerator,
 ) -> DataLoader[Any]:
     return DataLoader(
-        SeededSamples(data),
+        SeededSamples(data, check=partial(check_sample, kinds)),
         batch_sampler=batches,
         collate_fn=Collate({name: kind.missing for name, kind in kinds.items()}),
         num_workers=config.workers,
@@ -84,6 +85,17 @@ def _loader(
         # Its own generator: what a loader draws for its workers must not move the generator that dropout reads.
         generator=torch.Generator(),
     )
+
+
+def check_sample(kinds: Mapping[str, Kind], sample: Mapping[str, Any]) -> None:
+    """Raise ValueError unless the targets of a sample are what their tasks' kinds say."""
+    size = tuple(sample["image"].shape[-2:])
+    for name, target in sample["targets"].items():
+        if name in kinds:
+            try:
+                kinds[name].check(torch.as_tensor(target)[None], size)
+            except ValueError as error:
+                raise ValueError(f"The target of task {name!r}: {error}") from error
 
 
 def first_sample(data: Dataset[Any]) -> Mapping[str, Any]:

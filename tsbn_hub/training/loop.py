@@ -12,20 +12,21 @@ from typing import Any
 import torch
 import yaml
 from accelerate import Accelerator
-from accelerate.utils import broadcast, gather_object, send_to_device, set_seed
+from accelerate.utils import DistributedDataParallelKwargs, broadcast, gather_object, send_to_device, set_seed
 from rich.progress import Progress
 from timm.utils import ModelEmaV3
 from torch.utils.data import DataLoader
 
 from ..models import from_pretrained, save_pretrained
+from ..models.head import Head
 from ..models.saving import MODEL_FILES, remove_leftovers, write_atomically
 from ..norms import convert_sync_batchnorm
 from .acceleration import make_accelerator
 from .balancing import loss_weighting
-from .building import build_data, build_kinds, build_model, image_preprocessing
+from .building import build_data, build_kinds, build_model, build_tasks, image_preprocessing
 from .config import TrainingConfig
 from .evaluate_run import CONFIG
-from .evaluation import evaluate, mean_score
+from .evaluation import Scores, evaluate, mean_score
 from .finite import NotFiniteError, gradient_norm, guilty_tasks
 from .gradients import Aggregator, TasksForward, fill_gradients, label_counts
 from .idle_tasks import idle_tasks_at_rest
@@ -41,7 +42,7 @@ _STATE_VERSION = 1
 _STEPS_BETWEEN_TRACKED_LOSSES = 50
 
 
-def train(config: TrainingConfig, restart: bool = False, aggregator: Aggregator | None = None) -> dict[str, float]:
+def train(config: TrainingConfig, restart: bool = False, aggregator: Aggregator | None = None) -> Scores:
     """Train one model on all tasks, keep the epoch that is best on held-out training data, and score it on the test.
 
     The folder `config.output` gets the best model (config.json, model.safetensors), the last state of the run
@@ -58,7 +59,7 @@ def train(config: TrainingConfig, restart: bool = False, aggregator: Aggregator 
             again to go on.
 
     Returns:
-        The metric of every task on the test set.
+        By task, its metrics on the test set.
 
     Raises:
         ValueError: if the config does not fit the data, or the folder holds another run.
@@ -91,13 +92,14 @@ class Training:
         set_seed(config.seed, deterministic=config.deterministic)
 
         data = build_data(config, "train")
-        self.kinds = build_kinds(config, data)
+        tasks = build_tasks(config, data)
+        self.kinds = build_kinds(tasks)
         training_data, validation_data = data.split_off(config.validation, config.seed)
         self.image_shape = tuple(first_sample(data)["image"].shape)
         self.steps = TrainingSteps(training_data, config, self.kinds, accelerator)
         self.validation_batches = evaluation_batches(validation_data, config, self.kinds, accelerator)
 
-        self.model = build_model(config, self.kinds, data, self.image_shape)
+        self.model = build_model(config, tasks, self.image_shape)
         if config.sync_batch_norm:
             convert_sync_batchnorm(self.model)
         self.weighting = loss_weighting(
@@ -124,6 +126,9 @@ class Training:
             config.decay_epochs,
             config.decay_rate,
         )
+        # A head is reached by its own task's pass alone. (timm's classifiers are rows of one parameter.)
+        has_heads = any(isinstance(module, Head) for module in self.model.modules())
+        accelerator.ddp_handler = DistributedDataParallelKwargs(find_unused_parameters=has_heads)  # type: ignore[assignment]
         self.network, self.optimizer = accelerator.prepare(TasksForward(self.model), optimizer)
         # Statistics steer no training step: one broadcast before an evaluation is enough.
         self.network.broadcast_buffers = False
@@ -207,7 +212,7 @@ class Training:
 
     # The run.
 
-    def run(self) -> dict[str, float]:
+    def run(self) -> Scores:
         scores = self.record.scores
         if scores is None:
             with progress_bar(self.console) as progress:
@@ -312,9 +317,9 @@ class Training:
         }
         record.log.append(line)
         self._write_log()
-        progress.console.print(epoch_line(line, time.monotonic() - started, is_best=mean > record.best))
+        progress.console.print(epoch_line(self.kinds, line, time.monotonic() - started, is_best=mean > record.best))
         tracked = {f"loss/{name}": loss for name, loss in losses.items()}
-        tracked |= {f"validation/{name}": score for name, score in scores.items()}
+        tracked |= {f"validation/{name}/{metric}": value for name in scores for metric, value in scores[name].items()}
         self.accelerator.log({**tracked, "lr": line["lr"], "epoch": record.epoch}, step=self._steps_done())
         if mean > record.best:
             record.best = mean
@@ -322,7 +327,7 @@ class Training:
                 save_pretrained(model, self.output, data_config=image_preprocessing(self.image_shape))
         record.next_epoch()
 
-    def _test(self, progress: Progress) -> dict[str, float]:
+    def _test(self, progress: Progress) -> Scores:
         self.accelerator.wait_for_everyone()
         model = from_pretrained(self.output).to(self.accelerator.device)
         batches = evaluation_batches(build_data(self.config, "test"), self.config, self.kinds, self.accelerator)
@@ -330,10 +335,8 @@ class Training:
         self.record.log.append({"test": scores})
         return scores
 
-    def _evaluate(
-        self, model: torch.nn.Module, batches: DataLoader[Any], name: str, progress: Progress
-    ) -> dict[str, float]:
-        """Every task's metric. A stop that any process is asked for stops all; the state before it is saved."""
+    def _evaluate(self, model: torch.nn.Module, batches: DataLoader[Any], name: str, progress: Progress) -> Scores:
+        """Every task's metrics. A stop that any process is asked for stops all; the state before it is saved."""
         scores = evaluate(model, self._heeded(batches, name, progress), self.kinds, self.accelerator)
         asked = torch.tensor(float(self.signals.received is not None), device=self.accelerator.device)
         if self.accelerator.reduce(asked):

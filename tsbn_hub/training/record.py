@@ -18,7 +18,7 @@ class Record:
         task_steps: How many steps of the run were for each task.
         best: The best mean score on the validation data so far.
         log: The lines of the log.
-        scores: Those on the test data, at the end.
+        scores: Every task's metrics on the test data, at the end.
     """
 
     epoch: int = 1
@@ -28,7 +28,7 @@ class Record:
     task_steps: dict[str, int] = field(default_factory=dict)
     best: float = -math.inf
     log: list[dict[str, Any]] = field(default_factory=list)
-    scores: dict[str, float] | None = None
+    scores: dict[str, dict[str, float]] | None = None
 
     def add(self, losses: Mapping[str, float]) -> None:
         """Note a step's losses."""

@@ -11,7 +11,8 @@ from rich.table import Table
 from torch import nn
 
 from ..norms import TaskModule, TaskNorm
-from ..tasks import Classification
+from ..tasks import Kind
+from .evaluation import Scores
 
 
 def console_of(accelerator: Accelerator) -> Console:
@@ -37,21 +38,30 @@ def losses_line(losses: Mapping[str, float]) -> str:
     return "loss: " + "  ".join(f"{name} {loss:.3f}" for name, loss in losses.items())
 
 
-def epoch_line(line: Mapping[str, Any], seconds: float, is_best: bool) -> str:
+def epoch_line(kinds: Mapping[str, Kind], line: Mapping[str, Any], seconds: float, is_best: bool) -> str:
     """The line of an epoch: its losses, scores, time, and whether it is the best so far."""
-    scores = "  ".join(f"{name} {score:.1%}" for name, score in line["validation"].items())
+    primary = {name: _shown(kinds[name], kinds[name].primary, values) for name, values in line["validation"].items()}
+    scores = "  ".join(f"{name} {value}" for name, value in primary.items())
     mark = " *" if is_best else ""
     return f"epoch {line['epoch']:3}  {losses_line(line['loss'])}  validation: {scores}  {seconds:.0f} s{mark}"
 
 
-def score_table(kinds: Mapping[str, Classification], scores: Mapping[str, float]) -> Table:
-    """Every task's metric."""
+def score_table(kinds: Mapping[str, Kind], scores: Scores) -> Table:
+    """Every task's metrics, the primary one first, with an arrow to where it is better."""
     table = Table()
     for column in ("task", "metric", "value"):
         table.add_column(column, justify="right" if column == "value" else "left")
-    for name, score in scores.items():
-        table.add_row(name, kinds[name].metric, f"{score:.2%}")
+    for name, values in scores.items():
+        for metric in values:
+            arrow = "↑" if kinds[name].metrics[metric] else "↓"
+            first = metric == kinds[name].primary
+            table.add_row(name if first else "", f"{metric} {arrow}", _shown(kinds[name], metric, values, digits=2))
     return table
+
+
+def _shown(kind: Kind, metric: str, values: Mapping[str, float], digits: int = 1) -> str:
+    """A share as a percentage; an error in its own unit."""
+    return f"{values[metric]:.{digits}%}" if kind.metrics[metric] else f"{values[metric]:.{digits + 2}g}"
 
 
 def size_line(model: nn.Module) -> str:

@@ -10,6 +10,8 @@ from typing import Any, Literal
 
 from torch.utils.data import Dataset
 
+from ..data import tasks_of
+
 
 @dataclass(frozen=True)
 class DataSource:
@@ -55,8 +57,7 @@ class DataSource:
         except TypeError as error:
             raise ValueError(f"{self.name} cannot take split={split!r} and args={self.args}: {error}.") from error
         data: Dataset[Any] = dataset_class(split=split, **self.args)
-        if not isinstance(getattr(data, "num_classes", None), dict):
-            raise ValueError(f"{self.name} must say its tasks and numbers of classes: num_classes = {{task: number}}.")
+        tasks_of(data)  # raises
         return data
 
 
@@ -73,7 +74,7 @@ def _dataset_class(name: str) -> Any:
 
     file, colon, class_name = name.rpartition(":")
     if not colon:
-        known = [each for each in data.__all__ if hasattr(getattr(data, each), "num_classes")]
+        known = [each for each in data.__all__ if hasattr(getattr(data, each), "tasks")]
         if name not in known:
             raise ValueError(f"data={name!r} is unknown. Known: {known}; your own: path/to/file.py:Class.")
         return getattr(data, name)

@@ -5,17 +5,17 @@ from collections.abc import Mapping
 from typing import Any
 
 import torch
-import torch.distributed as dist
 from torch import Tensor
 
-from ..tasks import Classification
+from ..tasks import Kind
+from .evaluation import TaskMetrics
 
 
 class MultiTaskEvaluator:
-    """The metric of every task over a data set, as timm's validation collects it.
+    """The metrics of every task over a data set, as timm's validation collects them.
 
     Metrics are `<task>_<metric>`, as in `left_accuracy`, NaN for a task that no sample has a target for; and `mean`
-    over those that are known, by which the best epoch is chosen. A metric that is better lower counts negative in it.
+    over the tasks that are known, by which the best epoch is chosen: of a metric of each kind that is in [0, 1].
 
     Args:
         kinds: The kind of each task.
@@ -36,7 +36,7 @@ class MultiTaskEvaluator:
 
     def __init__(
         self,
-        kinds: Mapping[str, Classification],
+        kinds: Mapping[str, Kind],
         device: torch.device | str | None = None,
         *,
         max_samples: int | None = None,
@@ -44,13 +44,14 @@ class MultiTaskEvaluator:
         self.kinds = dict(kinds)
         self.device = torch.device(device or "cpu")
         self.max_samples = max_samples
-        self.metric_names = (*(f"{name}_{kind.metric}" for name, kind in self.kinds.items()), "mean")
+        named = (f"{name}_{metric}" for name, kind in self.kinds.items() for metric in kind.metrics)
+        self.metric_names = (*named, "mean")
         self.reset()
 
     def reset(self) -> None:
         """Begin a data set."""
         self.num_samples = 0
-        self._totals = {name: kind.no_totals().to(self.device) for name, kind in self.kinds.items()}
+        self._metrics = TaskMetrics(self.kinds, self.device)
 
     @torch.no_grad()
     def update(self, output: Any, target: Mapping[str, Tensor]) -> None:
@@ -59,9 +60,9 @@ class MultiTaskEvaluator:
         samples = len(next(iter(outputs.values())))
         counted = samples if self.max_samples is None else min(samples, self.max_samples - self.num_samples)
         self.num_samples += counted
-        for name, kind in self.kinds.items():
+        for name in self.kinds:
             if name in target:
-                self._totals[name] += kind.totals(outputs[name][:counted], target[name][:counted])
+                self._metrics.update(name, outputs[name][:counted], target[name][:counted])
 
     def summary(self) -> dict[str, float]:
         """The metrics so far, of this process."""
@@ -69,12 +70,8 @@ class MultiTaskEvaluator:
 
     def compute(self, distributed: bool = False) -> dict[str, float]:
         """The metrics, of this process or of all."""
-        totals = {name: total.clone() for name, total in self._totals.items()}
-        if distributed:
-            for total in totals.values():
-                dist.all_reduce(total)
-        values = {name: kind.value(totals[name]) for name, kind in self.kinds.items()}
-        signed = [value if self.kinds[name].higher_is_better else -value for name, value in values.items()]
-        seen = [value for value in signed if not math.isnan(value)]
+        scores = self._metrics.compute(distributed)
+        chosen = [scores[name][kind.chosen_by] for name, kind in self.kinds.items()]
+        seen = [value for value in chosen if not math.isnan(value)]
         mean = sum(seen) / len(seen) if seen else math.nan
-        return {f"{name}_{self.kinds[name].metric}": value for name, value in values.items()} | {"mean": mean}
+        return {f"{name}_{metric}": value for name in scores for metric, value in scores[name].items()} | {"mean": mean}

@@ -15,7 +15,7 @@ from torch.nn.parallel import DistributedDataParallel
 from torch.optim import Optimizer
 
 from ..data import Collate, Sample
-from ..tasks import Classification
+from ..tasks import Classification, Kind
 from .balancing import LossWeighting
 from .gradients import outputs_by_task, zero_of
 from .idle_tasks import idle_tasks_at_rest
@@ -96,7 +96,7 @@ class MultiTaskTraining(TrainingTask):
     def __init__(
         self,
         model: nn.Module,
-        kinds: Mapping[str, Classification] | None = None,
+        kinds: Mapping[str, Kind] | None = None,
         weighting: LossWeighting | None = None,
         device: torch.device | None = None,
         dtype: torch.dtype | None = None,
@@ -110,7 +110,7 @@ class MultiTaskTraining(TrainingTask):
             )
         known: list[str] = list(model.tasks)  # type: ignore[arg-type]
         self.trainable_module = model
-        self.kinds = dict.fromkeys(known, Classification()) if kinds is None else dict(kinds)
+        self.kinds: dict[str, Kind] = dict.fromkeys(known, Classification()) if kinds is None else dict(kinds)
         self.weighting = (LossWeighting(list(self.kinds)) if weighting is None else weighting).to(self.device)
         unknown = [name for name in self.kinds if name not in known]
         if unknown or not self.kinds:
@@ -121,7 +121,7 @@ class MultiTaskTraining(TrainingTask):
         self._hooks: list[Any] = []
         self._rest: AbstractContextManager[None] | None = None
         if self.verbose:
-            _logger.info("%s: %s", type(self).__name__, {name: kind.metric for name, kind in self.kinds.items()})
+            _logger.info("%s: %s", type(self).__name__, {name: list(kind.metrics) for name, kind in self.kinds.items()})
 
     def forward(self, input: Tensor, target: Mapping[str, Tensor]) -> dict[str, Any]:  # type: ignore[override]
         """One forward and its loss.

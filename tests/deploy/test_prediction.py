@@ -1,0 +1,360 @@
+"""Predictions for image files: what the model sees, what is written, and what goes wrong."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import timm
+import torch
+from PIL import Image
+from torch import nn
+from torchvision.transforms.functional import pil_to_tensor
+
+import tsbn_hub
+from tests.models.test_families import randomize
+from tsbn_hub import Task, TsbnForMultiTask
+from tsbn_hub.deploy import predict, predict_files, prediction
+from tsbn_hub.deploy.images import read_image
+from tsbn_hub.models.interface import image_shape
+
+TASKS = [
+    Task("seg", "segmentation", labels=["floor", "wall", "door"], head_args={"channels": 8}),
+    Task("depth", "depth", head_args={"channels": 8}),
+    Task("place", labels=["room", "hall"]),
+]
+AS_IT_IS = {"input_size": (3, 40, 48), "mean": (0.0,) * 3, "std": (1.0,) * 3, "crop_pct": 1.0}
+
+
+def noise(width: int = 48, height: int = 40, mode: str = "RGB") -> Image.Image:
+    values = np.random.default_rng(0).integers(0, 256, (height, width, 3), dtype=np.uint8)
+    return Image.fromarray(values).convert(mode)
+
+
+def timm_model(data_config: dict = AS_IT_IS, **kwargs: object) -> nn.Module:
+    torch.manual_seed(0)
+    model = timm.create_model(
+        "test_resnet_tsbn", num_classes={"b": 3, "a": 7}, pretrained_cfg_overlay=data_config, **kwargs
+    )
+    randomize(model)
+    return model.eval()
+
+
+def transformers_model(**processing: object) -> nn.Module:
+    from transformers import BitImageProcessor
+
+    torch.manual_seed(0)
+    model = TsbnForMultiTask.from_backbone("timm/test_resnet", TASKS, pretrained=False)
+    randomize(model)
+    model.image_processor = BitImageProcessor(
+        **{"size": {"height": 64, "width": 96}, "do_center_crop": False, "image_mean": [0.1] * 3, **processing}
+    )
+    return model
+
+
+@pytest.fixture
+def image(tmp_path):
+    path = tmp_path / "image.png"
+    noise().save(path)
+    return path
+
+
+def files(folder):
+    return {path.name: path.read_bytes() for path in folder.iterdir()}
+
+
+# --- images of any kind ---
+
+
+def save_16_bits(path):
+    Image.fromarray((np.asarray(noise(mode="L")).astype(np.uint16) << 8) + 7).save(path)
+
+
+def save_transparent(path):
+    image = noise(mode="RGBA")
+    image.putalpha(Image.fromarray(np.tile(np.uint8([0, 255]), (40, 24))))
+    image.save(path)
+
+
+def on_white():
+    values = np.asarray(noise()).copy()
+    values[:, ::2] = 255
+    return values
+
+
+def save_turned(path):
+    exif = Image.Exif()
+    exif[0x0112] = 6  # to be turned by a quarter, clockwise
+    noise().save(path, exif=exif)
+
+
+GREY = np.asarray(noise(mode="L"))[:, :, None].repeat(3, axis=2)
+IMAGES = {
+    "colour": (lambda path: noise().save(path), np.asarray(noise())),
+    "grey": (lambda path: noise(mode="L").save(path), GREY),
+    "16 bits": (save_16_bits, GREY),
+    "transparent": (save_transparent, on_white()),
+    "turned": (save_turned, np.rot90(np.asarray(noise()), -1)),
+    "palette": (lambda path: noise().quantize(8).save(path), np.asarray(noise().quantize(8).convert("RGB"))),
+}
+
+
+@pytest.mark.parametrize("kind", IMAGES)
+def test_reading_an_image(kind, tmp_path):
+    save, expected = IMAGES[kind]
+    save(tmp_path / "image.png")
+    assert np.array_equal(np.asarray(read_image(tmp_path / "image.png")), expected)
+
+
+def test_floating_point_images_are_refused(tmp_path):
+    Image.fromarray(np.zeros((4, 4), np.float32)).save(tmp_path / "image.tiff")
+    with pytest.raises(ValueError, match=r"image\.tiff cannot be read as an image: .*floating-point"):
+        read_image(tmp_path / "image.tiff")
+
+
+def test_an_image_as_large_as_a_bomb_is_told(image, monkeypatch):
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 100)
+    with pytest.raises(ValueError, match=r"image\.png cannot be read as an image: .*decompression bomb"):
+        read_image(image)
+
+
+# --- what the model sees and says ---
+
+
+@torch.no_grad()
+def test_a_timm_model_gets_what_its_config_says():
+    model = timm_model(AS_IT_IS | {"mean": (0.25,) * 3, "std": (0.5,) * 3})
+    pixels = pil_to_tensor(noise()) / 255
+    expected = model((pixels[None] - 0.25) / 0.5)
+    predictions = predict(model.train(), noise())
+    assert list(predictions) == ["b", "a"] and not model.training
+    for task, predicted in predictions.items():
+        assert torch.allclose(predicted.value, expected[task].softmax(1)[0], atol=1e-5)
+        assert predicted.description["class"] == str(expected[task].argmax().item())
+        alone = predict(model, noise(), [task])
+        assert list(alone) == [task] and torch.allclose(alone[task].value, predicted.value, atol=1e-6)
+
+
+@torch.no_grad()
+def test_a_timm_model_of_grey_images():
+    grey = {"input_size": (1, 40, 48), "mean": (0.25,), "std": (0.5,), "crop_pct": 1.0}
+    model = timm_model(grey, in_chans=1)
+    pixels = pil_to_tensor(noise(mode="L")) / 255
+    expected = model((pixels[None] - 0.25) / 0.5)
+    for image in (noise(), noise(mode="L")):
+        predictions = predict(model, image)
+        assert torch.allclose(predictions["a"].value, expected["a"].softmax(1)[0], atol=1e-5)
+    assert predictions["a"].picture.shape == (3, 40, 48)
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("size", [(96, 64), (300, 50)])
+def test_a_model_of_transformers_gets_what_its_image_processor_gives(size):
+    model = transformers_model()
+    expected = model(**model.image_processor(noise(*size), return_tensors="pt")).logits
+    predictions = predict(model, noise(*size))
+    assert predictions["seg"].value.shape == predictions["depth"].value.shape == (64, 96)
+    assert torch.equal(predictions["seg"].value, expected["seg"].argmax(1)[0])
+    assert torch.allclose(predictions["depth"].value, expected["depth"][0, 0].clamp(min=0), atol=1e-5)
+    assert torch.allclose(predictions["place"].value, expected["place"].softmax(1)[0], atol=1e-5)
+    assert predictions["place"].description["class"] == ["room", "hall"][expected["place"].argmax()]
+    alone = predict(model, noise(*size), ["depth"])
+    assert list(alone) == ["depth"] and torch.allclose(alone["depth"].value, predictions["depth"].value, atol=1e-5)
+
+
+@pytest.mark.parametrize("processing", [{}, {"do_normalize": False}, {"do_rescale": False}], ids=str)
+def test_pictures_are_drawn_over_the_image_before_it_is_normalised(processing):
+    model = transformers_model(**processing)
+    picture = predict(model, noise(96, 64))["seg"]
+    expected = model.kinds["seg"].picture(picture.value, pil_to_tensor(noise(96, 64)) / 255)
+    assert (picture.picture.int() - expected.int()).abs().max() <= 1
+
+
+def test_half_precision():
+    model = timm_model()
+    expected = predict(model, noise())["a"].value
+    assert torch.allclose(predict(model.to(torch.bfloat16), noise())["a"].value, expected, atol=0.05)
+
+
+@torch.no_grad()
+def test_a_folded_model_has_one_task():
+    model = timm_model()
+    (folded,) = predict(model.fold("a"), noise()).items()
+    assert folded[0] == "default"
+    assert torch.allclose(folded[1].value, predict(model, noise())["a"].value, atol=1e-6)
+
+
+# --- what is written ---
+
+
+@pytest.mark.parametrize("build", [timm_model, transformers_model])
+def test_the_files(build, image, tmp_path):
+    model, other = build(), tmp_path / "other.jpg"
+    noise(200, 100).save(other)
+    returned = predict_files(model, [image, str(other)], tmp_path / "new" / "out")
+    out = tmp_path / "new" / "out"
+    assert {path.name for path in out.iterdir()} == {
+        "predictions.json", *(f"{name}.{task}.png" for name in ("image", "other") for task in model.tasks)
+    }  # fmt: skip
+    written = json.loads((out / "predictions.json").read_text())
+    assert written == returned and list(written) == [str(image), str(other)]
+    for path in (image, other):
+        for task, expected in predict(model, read_image(path)).items():
+            assert written[str(path)][task] == expected.description
+            with Image.open(out / f"{path.stem}.{task}.png") as picture:
+                assert torch.equal(pil_to_tensor(picture), expected.picture)
+
+
+def test_images_of_one_name(tmp_path):
+    paths = [tmp_path / name for name in ("a/cat.png", "b/cat.png", "cat-2.png", "a/Cat.jpg", "cat.jpg")]
+    for number, path in enumerate(paths):
+        path.parent.mkdir(exist_ok=True)
+        noise(30 + number).save(path)
+    predict_files(timm_model(), [*paths, paths[0]], tmp_path / "out", ["a"])
+    names = [path.name for path in (tmp_path / "out").glob("*.png")]
+    assert sorted(names) == ["Cat-3.a.png", "cat-2-2.a.png", "cat-2.a.png", "cat-4.a.png", "cat.a.png"]
+    assert list(json.loads((tmp_path / "out" / "predictions.json").read_text())) == [str(path) for path in paths]
+
+
+def test_a_task_with_a_slash_in_its_name(image, tmp_path):
+    model = timm.create_model("test_resnet_tsbn", num_classes={"/left/right": 2})
+    predict_files(model, [image], tmp_path / "out")
+    assert "/left/right" in json.loads((tmp_path / "out" / "predictions.json").read_text())[str(image)]
+    assert len(files(tmp_path / "out")) == 2 and len(list(tmp_path.iterdir())) == 2
+
+
+def test_a_second_run(image, tmp_path):
+    out = tmp_path / "out"
+    predict_files(timm_model(), [image], out)
+    (out / "notes.txt").write_text("mine")
+    before = files(out)
+    predict_files(timm_model(), [image], out)
+    assert files(out) == before
+    predict_files(timm_model(), [image], out, ["a"])
+    assert files(out).keys() == before.keys()
+    assert list(json.loads((out / "predictions.json").read_text())[str(image)]) == ["a"]
+
+
+@pytest.mark.parametrize("stop", [KeyboardInterrupt, OSError("No space left on device")], ids=["Ctrl-C", "full disk"])
+def test_what_is_finished_stays(stop, tmp_path, monkeypatch):
+    paths = [tmp_path / f"{name}.png" for name in "xyz"]
+    for path in paths:
+        noise().save(path)
+
+    def fail_at_the_last(model, image, tasks, done=[]):  # noqa: B006
+        done.append(image)
+        if len(done) == 3:
+            raise stop
+        return predict(model, image, tasks)
+
+    monkeypatch.setattr(prediction, "predict", fail_at_the_last)
+    with pytest.raises(type(stop) if isinstance(stop, OSError) else stop):
+        predict_files(timm_model(), paths, tmp_path / "out", ["a"])
+    assert files(tmp_path / "out").keys() == {"x.a.png", "y.a.png", "predictions.json"}
+    assert list(json.loads((tmp_path / "out" / "predictions.json").read_text())) == [str(path) for path in paths[:2]]
+
+
+# --- what goes wrong ---
+
+
+def broken(model: nn.Module) -> nn.Module:
+    nn.init.constant_(next(model.parameters()), float("nan"))
+    return model
+
+
+def without_image_processor() -> nn.Module:
+    model = transformers_model()
+    model.image_processor = None
+    return model
+
+
+def headless() -> nn.Module:
+    return tsbn_hub.TsbnModel.from_backbone("timm/test_resnet", ["a"], pretrained=False)
+
+
+WRONG = {
+    "unknown task": (timm_model, ["a", "c"], r"There are no tasks \['c'\]. The tasks of this model are \['b', 'a'\]"),
+    "no image processor": (without_image_processor, None, r"no preprocessor_config\.json.*model\.image_processor"),
+    "five channels": (lambda: timm_model(in_chans=5), None, "images of 5 channels"),
+    "means": (lambda: timm_model(in_chans=1), None, r"mean \[0\.0, 0\.0, 0\.0\].*1 channel\..*data_config"),
+    "image_mean": (lambda: transformers_model(image_mean=[0.5]), None, r"mean \[0\.5\].*3 channels\..*image_mean"),
+    "no classifier": (lambda: timm.create_model("test_resnet_tsbn", num_classes=0), None, "has no classifier"),
+    "no heads": (headless, None, "no heads"),
+}
+
+
+@pytest.mark.parametrize("what", WRONG)
+def test_what_is_wrong_is_told_before_anything_is_written(what, image, tmp_path):
+    build, tasks, message = WRONG[what]
+    with pytest.raises(ValueError, match=message):
+        predict_files(build(), [image], tmp_path / "out", tasks)
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_file_that_is_no_image_is_told_before_anything_is_written(image, tmp_path):
+    (tmp_path / "text.png").write_text("no image")
+    with pytest.raises(ValueError, match=r"text\.png is no image"):
+        predict_files(timm_model(), [image, tmp_path / "text.png"], tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_truncated_image_is_told(image, tmp_path):
+    (tmp_path / "half.png").write_bytes(image.read_bytes()[:2000])
+    with pytest.raises(ValueError, match=r"half\.png cannot be read as an image"):
+        predict_files(timm_model(), [image, tmp_path / "half.png"], tmp_path / "out", ["a"])
+    assert files(tmp_path / "out").keys() == {"image.a.png", "predictions.json"}
+
+
+def test_no_image_is_overwritten(image, tmp_path):
+    noise().save(tmp_path / "image.a.png")
+    before = files(tmp_path)
+    with pytest.raises(ValueError, match=r"image\.a\.png'\] would be overwritten"):
+        predict_files(timm_model(), [image, tmp_path / "image.a.png"], tmp_path)
+    assert files(tmp_path) == before
+
+
+def test_outputs_that_are_not_finite(image):
+    with pytest.raises(ValueError, match="task 'b' is not finite"):
+        predict(broken(timm_model()), noise())
+
+
+# --- the image's shape, and what is imported ---
+
+
+def test_the_shape_of_images():
+    assert image_shape(timm_model()) == (3, 40, 48)
+    assert image_shape(timm.create_model("test_vit_tsbn", img_size=64, in_chans=5)) == (5, 64, 64)
+    assert image_shape(transformers_model()) == (3, 64, 96)
+    assert image_shape(transformers_model(size={"shortest_edge": 80})) == (3, 80, 80)
+    assert image_shape(without_image_processor()) == (3, 160, 160)
+    from transformers import ResNetConfig, ViTConfig
+
+    tiny = ViTConfig(hidden_size=16, num_hidden_layers=1, num_attention_heads=1, intermediate_size=16, image_size=96)
+    assert image_shape(TsbnForMultiTask.from_backbone(tiny, TASKS)) == (3, 96, 96)
+    tiny = ResNetConfig(embedding_size=8, hidden_sizes=[16, 24], depths=[1, 1], num_channels=1)
+    assert image_shape(TsbnForMultiTask.from_backbone(tiny, TASKS)) == (1, 224, 224)
+
+
+WITHOUT_TRANSFORMERS = """
+import sys
+from tsbn_hub.cli import app
+checkpoint, image, out = sys.argv[1:]
+for arguments in (["predict", checkpoint, image, "--out", out], ["info", checkpoint]):
+    try:
+        app(arguments)
+    except SystemExit as ended:
+        assert not ended.code
+assert "transformers" not in sys.modules
+"""
+
+
+def test_a_timm_checkpoint_needs_no_transformers(image, tmp_path):
+    tsbn_hub.save_pretrained(timm_model(), tmp_path / "model")
+    arguments = [str(tmp_path / "model"), str(image), str(tmp_path / "out")]
+    result = subprocess.run(
+        [sys.executable, "-c", WITHOUT_TRANSFORMERS, *arguments], capture_output=True, text=True, cwd=Path.cwd()
+    )
+    assert result.returncode == 0, result.stderr
+    assert (tmp_path / "out" / "image.a.png").is_file()

@@ -1,0 +1,194 @@
+"""What a model and each of its tasks cost: parameters, buffers, FLOPs."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from rich import box
+from rich.table import Table
+from torch import Tensor, nn
+from torch.utils.flop_counter import FlopCounterMode
+
+from ..models.classifiers import TaskClassifier
+from ..models.interface import image_shape, is_timm, task_kinds, task_outputs
+from ..norms import TaskNorm
+from ..tasks import Kind
+
+
+@dataclass(frozen=True)
+class TaskCost:
+    """What a task costs.
+
+    Args:
+        name: Its name.
+        kind: Its kind.
+        classes: The number of classes or attributes; None where there are none.
+        head: Its head, and the head's keywords.
+        head_parameters: Numbers that are trained, of its head.
+        norm_parameters: Of its norms: gates, or weights and biases.
+        buffers: Numbers that are saved and not trained: its statistics, and buffers of its head.
+        flops: Of this task alone, for one image.
+    """
+
+    name: str
+    kind: str
+    classes: int | None
+    head: str
+    head_parameters: int
+    norm_parameters: int
+    buffers: int
+    flops: int
+
+
+@dataclass(frozen=True)
+class Cost:
+    """What a model costs.
+
+    Args:
+        image_shape: Channels, height and width of the image that FLOPs are counted for.
+        tasks: The tasks, in order.
+        shared_parameters: Numbers that are trained, of all tasks together.
+        shared_buffers: Numbers that are saved and not trained, of all tasks together.
+        parameters: All of them: the shared ones and the tasks'.
+        buffers: The same.
+        flops: Of all tasks, in one call of the model, for one image.
+    """
+
+    image_shape: tuple[int, int, int]
+    tasks: list[TaskCost]
+    shared_parameters: int
+    shared_buffers: int
+    parameters: int
+    buffers: int
+    flops: int
+
+
+def model_cost(model: nn.Module) -> Cost:
+    """What a model and each of its tasks cost.
+
+    FLOPs are those of convolutions, matrix products and attention, a multiplication and an addition being two. Norms,
+    activations and interpolations are not counted: they are few, and cost memory traffic, not arithmetic.
+
+    Args:
+        model: Of timm, or a `TsbnForMultiTask`. It is put into evaluation mode.
+
+    Returns:
+        The cost, for one image of the model's size.
+
+    Raises:
+        ValueError: if the model has no heads.
+
+    Example:
+        >>> import timm, tsbn_hub
+        >>> from tsbn_hub.analysis import model_cost
+        >>> cost = model_cost(timm.create_model("test_resnet_tsbn", num_classes={"gender": 2, "age": 8}))
+        >>> [(task.name, task.head_parameters, task.norm_parameters) for task in cost.tasks]
+        [('gender', 194, 1040), ('age', 776, 1040)]
+        >>> cost.image_shape, cost.flops == sum(task.flops for task in cost.tasks)
+        ((3, 160, 160), True)
+
+    Source: `torch.utils.flop_counter` counts the FLOPs.
+    """
+    kinds, shape = task_kinds(model), image_shape(model)
+    tasks = [_task_cost(model, row, name, kind, shape) for row, (name, kind) in enumerate(kinds.items())]
+    parameters, buffers = _size(model.parameters()), _size(_saved_buffers(model))
+    return Cost(
+        shape,
+        tasks,
+        parameters - sum(task.head_parameters + task.norm_parameters for task in tasks),
+        buffers - sum(task.buffers for task in tasks),
+        parameters,
+        buffers,
+        _flops(model, shape, list(kinds)),
+    )
+
+
+def cost_table(cost: Cost) -> Table:
+    """The cost as a table with a row a task; what they share, and all together, is below it."""
+    channels, height, width = cost.image_shape
+    table = Table(box=box.SIMPLE_HEAD, caption_justify="left", caption_style="")
+    for column in ("task", "kind", "head"):
+        table.add_column(column, overflow="fold")
+    for column in ("head's\nparameters", "norms'\nparameters", "% of\nshared", "buffers", "GFLOPs"):
+        table.add_column(column, justify="right", no_wrap=True)
+    for task in cost.tasks:
+        table.add_row(
+            task.name,
+            task.kind if task.classes is None else f"{task.kind} ({task.classes})",
+            task.head,
+            f"{task.head_parameters:,}",
+            f"{task.norm_parameters:,}",
+            f"{task.norm_parameters / max(cost.shared_parameters, 1):.2%}",
+            f"{task.buffers:,}",
+            f"{task.flops / 1e9:.4g}",
+        )
+    shape, gigaflops = f"{channels}x{height}x{width}", f"{cost.flops / 1e9:.4g}"
+    table.caption = (
+        f"Shared: {cost.shared_parameters:,} parameters, {cost.shared_buffers:,} buffers.\n"
+        f"Together: {cost.parameters:,} parameters, {cost.buffers:,} buffers, {gigaflops} GFLOPs in one call.\n"
+        f"FLOPs of convolutions, matrix products and attention (not of norms, activations) for one image of {shape}."
+    )
+    return table
+
+
+def _task_cost(model: Any, row: int, name: str, kind: Kind, shape: tuple[int, int, int]) -> TaskCost:
+    norm_parameters, statistics = _rows_of_norms(model, row)
+    if is_timm(model):
+        kind_name, head_name, arguments = "classification", "linear", {}
+        head_parameters, head_buffers = _rows_of_classifiers(model, row), []
+    else:
+        task, head = model.config.tasks[row], model.head(name)
+        kind_name, head_name, arguments = task.kind, task.head or kind.head, dict(task.head_args)
+        head_parameters, head_buffers = list(head.parameters()), _saved_buffers(head)
+    return TaskCost(
+        name,
+        kind_name,
+        kind.num_classes,
+        " ".join([head_name, *(f"{key}={value}" for key, value in arguments.items())]),
+        _size(head_parameters),
+        _size(norm_parameters),
+        _size(statistics) + _size(head_buffers),
+        _flops(model, shape, [name]),
+    )
+
+
+def _rows_of_norms(model: nn.Module, row: int) -> tuple[list[Tensor], list[Tensor]]:
+    """A task's parameters and statistics in the norms."""
+    parameters: list[Tensor] = []
+    statistics: list[Tensor] = []
+    for norm in model.modules():
+        for name in norm.stacked_names() if isinstance(norm, TaskNorm) else ():
+            own = getattr(norm, name)[norm.rows(row)]  # type: ignore[operator]
+            (parameters if name in norm._parameters else statistics).append(own)
+    return parameters, statistics
+
+
+def _rows_of_classifiers(model: Any, row: int) -> list[Tensor]:
+    """A task's parameters in the classifiers of a timm model, which has plain ones if it has one task."""
+    names = model.pretrained_cfg.get("classifier") or ()
+    modules = dict(model.named_modules())
+    classifiers = [modules[name] for name in ([names] if isinstance(names, str) else names) if name in modules]
+    return [
+        tensor[classifier.rows(row)] if isinstance(classifier, TaskClassifier) else tensor
+        for classifier in classifiers
+        for tensor in classifier.parameters()
+    ]
+
+
+def _saved_buffers(module: nn.Module) -> list[Tensor]:
+    saved = module.state_dict().keys()
+    return [buffer for name, buffer in module.named_buffers() if name in saved]
+
+
+def _size(tensors: Iterable[Tensor]) -> int:
+    return sum(tensor.numel() for tensor in tensors)
+
+
+@torch.no_grad()
+def _flops(model: nn.Module, shape: tuple[int, int, int], tasks: list[str]) -> int:
+    parameter = next(model.parameters())
+    image = torch.zeros(1, *shape, device=parameter.device, dtype=parameter.dtype)
+    with FlopCounterMode(display=False) as counter:
+        task_outputs(model.eval(), image, tasks)
+    return counter.get_total_flops()

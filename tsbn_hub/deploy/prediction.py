@@ -1,0 +1,163 @@
+"""What a model says of images: as values, and as pictures."""
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+
+import torch
+from PIL import Image
+from rich.console import Console
+from rich.progress import track
+from torch import Tensor, nn
+
+from ..models.interface import preprocessing_of, task_kinds, task_outputs
+from ..models.saving import write_atomically
+from ..tasks import Kind
+from .images import check_image, read_image
+
+PREDICTIONS = "predictions.json"
+
+
+@dataclass(frozen=True)
+class TaskPrediction:
+    """What a model says of an image, for a task.
+
+    Args:
+        value: In the terms of a target, or as probabilities: see the task's kind.
+        description: The same as plain values for JSON: class names with scores, depths, shares of classes.
+        picture: The same drawn, over the image as the model sees it where the kind is drawn so, (3, H, W), uint8.
+    """
+
+    value: Tensor
+    description: dict[str, Any]
+    picture: Tensor
+
+
+def predict(model: nn.Module, image: Image.Image, tasks: Sequence[str] | None = None) -> dict[str, TaskPrediction]:
+    """What a model says of an image, which is prepared as the model's checkpoint says.
+
+    Args:
+        model: Of timm, or a `TsbnForMultiTask`, on any device. It is put into evaluation mode.
+        image: Of any size; see `tsbn_hub.deploy.images.read_image`.
+        tasks: Names of tasks; None: all.
+
+    Returns:
+        By task, on the CPU.
+
+    Raises:
+        ValueError: if there is no such task, the checkpoint does not say how images are prepared, or what the model
+            gives is not finite.
+
+    Example:
+        >>> import timm, tsbn_hub
+        >>> from PIL import Image
+        >>> from tsbn_hub.deploy import predict
+        >>> model = timm.create_model("test_resnet_tsbn", num_classes={"gender": 2, "age": 8})
+        >>> predictions = predict(model, Image.new("RGB", (640, 480)))
+        >>> {task: len(prediction.value) for task, prediction in predictions.items()}
+        {'gender': 2, 'age': 8}
+        >>> predictions["age"].picture.shape
+        torch.Size([3, 160, 160])
+    """
+    kinds = _chosen(task_kinds(model), tasks)
+    preprocessing = preprocessing_of(model)
+    image = image.convert("RGB" if preprocessing.channels == 3 else "L")
+    parameter = next(model.parameters())
+    prepared = preprocessing.prepare(image)[None].to(parameter.device, parameter.dtype)
+    seen = preprocessing.show(image).expand(3, -1, -1)
+    with torch.inference_mode():
+        outputs = task_outputs(model.eval(), prepared, list(kinds))
+        predictions = {}
+        for task, kind in kinds.items():
+            if not outputs[task].isfinite().all():
+                raise ValueError(f"What the model gives for the task {task!r} is not finite: its weights are broken.")
+            value = kind.predict(outputs[task])[0].cpu()
+            predictions[task] = TaskPrediction(value, kind.describe(value), kind.picture(value, seen))
+    return predictions
+
+
+def predict_files(
+    model: nn.Module, paths: Sequence[str | Path], folder: str | Path, tasks: Sequence[str] | None = None
+) -> dict[str, dict[str, Any]]:
+    """Write what a model says of image files, showing its progress on the terminal.
+
+    The folder gets a picture `<the image's name>.<task>.png` for each image and task, and predictions.json with the
+    descriptions, by the images' paths and the tasks. Of several images with one name the second is called `name-2`,
+    and so on, in the order given. Every file is written whole; what has the same name is replaced, other files stay.
+    When it is stopped or fails, what it has written stays, and predictions.json tells of it.
+
+    Args:
+        model: As `predict` takes it.
+        paths: The image files.
+        folder: Where to; it is made if it does not exist.
+        tasks: Names of tasks; None: all.
+
+    Returns:
+        The descriptions, as in predictions.json.
+
+    Raises:
+        ValueError: if a file is no image, one would be overwritten, or as `predict` says.
+        OSError: if a file cannot be read or written.
+    """
+    # What can be wrong is found before anything is written.
+    kinds = _chosen(task_kinds(model), tasks)
+    preprocessing_of(model)
+    for path in paths:
+        check_image(path)
+    folder, names = Path(folder), _names(paths)
+    files = {(path, task): folder / f"{name}.{_file_name(task)}.png" for path, name in names.items() for task in kinds}
+    _check_kept({Path(path).resolve() for path in names}, list(files.values()))
+    folder.mkdir(parents=True, exist_ok=True)
+    descriptions: dict[str, dict[str, Any]] = {}
+    try:
+        for path in track(names, "predicting", console=Console(stderr=True), transient=True):
+            predictions = predict(model, read_image(path), tasks)
+            write_atomically(
+                {files[path, task]: _writer(prediction.picture) for task, prediction in predictions.items()}
+            )
+            descriptions[str(path)] = {task: prediction.description for task, prediction in predictions.items()}
+    finally:
+        if descriptions:
+            text = json.dumps(descriptions, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
+            write_atomically({folder / PREDICTIONS: lambda path: path.write_text(text, encoding="utf-8")})
+    return descriptions
+
+
+def _chosen(kinds: dict[str, Kind], tasks: Sequence[str] | None) -> dict[str, Kind]:
+    unknown = [task for task in tasks or [] if task not in kinds]
+    if unknown:
+        raise ValueError(f"There are no tasks {unknown}. The tasks of this model are {list(kinds)}.")
+    return kinds if tasks is None else {task: kinds[task] for task in tasks}
+
+
+def _names(paths: Sequence[str | Path]) -> dict[str | Path, str]:
+    """For each image a name of its own, whatever the file system makes of upper and lower case."""
+    names: dict[str | Path, str] = {}
+    taken: set[str] = set()
+    for path in dict.fromkeys(paths):
+        stem = name = Path(path).stem
+        number = 1
+        while name.casefold() in taken:
+            number += 1
+            name = f"{stem}-{number}"
+        taken.add(name.casefold())
+        names[path] = name
+    return names
+
+
+def _file_name(task: str) -> str:
+    return quote(task, safe=" ")  # a task may have a slash in its name
+
+
+def _check_kept(images: set[Path], files: Sequence[Path]) -> None:
+    overwritten = [str(file) for file in files if file.resolve() in images]
+    if overwritten:
+        raise ValueError(f"{overwritten} would be overwritten, and are images to predict for: choose another folder.")
+
+
+def _writer(picture: Tensor) -> Any:
+    image = Image.fromarray(picture.permute(1, 2, 0).contiguous().numpy())
+    return lambda path: image.save(path, format="PNG")
