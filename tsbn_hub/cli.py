@@ -65,7 +65,8 @@ def train(
 
     from .analysis import draw_importance, importance_matrix
     from .hub import write_card
-    from .models import from_pretrained, kinds_of
+    from .models import from_pretrained
+    from .models.interface import task_kinds
     from .training import TrainingConfig
     from .training import dry_run as show_dry_run
     from .training import train as run_training
@@ -85,7 +86,7 @@ def train(
             return
         model = from_pretrained(run.output)
         name = ", ".join(source.name for source in run.sources())
-        write_card(run.output, model, name, kinds_of(model), scores)
+        write_card(run.output, model, name, task_kinds(model), scores)
         if run.norm == "sigmoid":
             try:
                 draw_importance(importance_matrix(model), f"{run.output}/gates.png")

@@ -106,6 +106,8 @@ def test_dense_heads():
     assert [task.head for task in cost.tasks] == ["small channels=8", "deeplabv3"]
     for task in cost.tasks:
         assert task.head_parameters == sum(parameter.numel() for parameter in model.head(task.name).parameters())
+    trunk = model_cost(timm.create_model("test_resnet_tsbn")).tasks[0].buffers
+    assert cost.tasks[0].buffers == trunk + 2 * 8 + 1, "the head's BatchNorm"
     assert cost.tasks[0].classes is None and cost.tasks[1].flops > cost.tasks[0].flops
 
 

@@ -149,6 +149,21 @@ def test_a_timm_model_of_grey_images():
     assert predictions["a"].picture.shape == (3, 40, 48)
 
 
+def test_a_timm_model_of_another_size_than_its_pretrained_one():
+    model = timm.create_model("test_vit_tsbn", img_size=64, num_classes={"b": 3, "a": 7})
+    assert predict(model, noise())["a"].picture.shape == (3, 64, 64)
+
+
+@torch.no_grad()
+def test_a_model_of_transformers_of_grey_images():
+    from transformers import BitImageProcessor
+
+    model = TsbnForMultiTask.from_backbone("timm/test_resnet", TASKS, pretrained=False, in_chans=1)
+    model.image_processor = BitImageProcessor(do_resize=False, do_center_crop=False, image_mean=[0.25], image_std=[0.5])
+    expected = model((pil_to_tensor(noise(mode="L"))[None] / 255 - 0.25) / 0.5).logits
+    assert torch.allclose(predict(model, noise())["place"].value, expected["place"].softmax(1)[0], atol=1e-5)
+
+
 @torch.no_grad()
 @pytest.mark.parametrize("size", [(96, 64), (300, 50)])
 def test_a_model_of_transformers_gets_what_its_image_processor_gives(size):
@@ -176,6 +191,16 @@ def test_half_precision():
     model = timm_model()
     expected = predict(model, noise())["a"].value
     assert torch.allclose(predict(model.to(torch.bfloat16), noise())["a"].value, expected, atol=0.05)
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("build", [timm_model, transformers_model])
+def test_a_task_that_is_set_changes_nothing(build):
+    model = build()
+    expected = predict(model, noise())
+    model.set_task(model.tasks[-1])
+    for task, predicted in predict(model, noise()).items():
+        assert torch.allclose(predicted.value.float(), expected[task].value.float(), atol=1e-5)
 
 
 @torch.no_grad()

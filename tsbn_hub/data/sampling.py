@@ -3,6 +3,7 @@
 import hashlib
 import math
 import random
+from bisect import bisect_right
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from itertools import accumulate
@@ -11,7 +12,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import torch
 from torch import Tensor
-from torch.utils.data import Dataset, Sampler
+from torch.utils.data import ConcatDataset, Dataset, Sampler, Subset
 
 from .overlay import Sample
 
@@ -200,7 +201,8 @@ class SeededSamples(Dataset[Sample]):
             if self.check is not None:
                 self.check(sample)
         except Exception as error:
-            error.add_note(f"This was sample {draw.index} of {type(self.data).__name__}.")
+            data, at = _origin(self.data, draw.index)
+            error.add_note(f"This was sample {at} of {type(data).__name__}.")
             raise
         return sample
 
@@ -209,6 +211,16 @@ def check_rates(rates: Sequence[float], sets: int) -> None:
     """Raise ValueError unless the rates are positive numbers, one a data set."""
     if len(rates) != sets or not all(0 < rate < math.inf for rate in rates):
         raise ValueError(f"rates={list(rates)} must be positive numbers, one for each of the {sets} data sets.")
+
+
+def _origin(data: Any, at: int) -> tuple[Any, int]:
+    """The data set that a sample of a mixture, or of a part, comes from, and its index there."""
+    if isinstance(data, ConcatDataset):
+        which = bisect_right(data.cumulative_sizes, at)
+        return _origin(data.datasets[which], at - (data.cumulative_sizes[which - 1] if which else 0))
+    if isinstance(data, Subset):
+        return _origin(data.dataset, data.indices[at])
+    return data, at
 
 
 def _check_batches(sizes: Sequence[int], batch_size: int, process: int, processes: int) -> None:

@@ -42,7 +42,6 @@ class TsbnConfig(BackboneConfigMixin, PreTrainedConfig):
     model_type = "tsbn"
     keys_to_ignore_at_inference: ClassVar = ["losses"]  # transformers' Trainer gathers outputs, but for these
     sub_configs: ClassVar = {"backbone_config": AutoConfig}
-    stage_names: ClassVar[list[str] | None] = None  # the model finds out
 
     def __init__(
         self,
@@ -64,6 +63,7 @@ class TsbnConfig(BackboneConfigMixin, PreTrainedConfig):
         self.norm, self.keep_affine, self.gate_init = norm, keep_affine, gate_init
         self.gated = gated if gated is None or isinstance(gated, str) else list(gated)
         self.feature_layout = None if feature_layout is None else dict(feature_layout)
+        self.stage_names: list[str] | None = None  # the model finds out
         self._out_features, self._out_indices = out_features, out_indices
         # transformers sets the implementation of sub-configurations, too: None would undo the backbone's own.
         kwargs.setdefault("attn_implementation", self.backbone_config._attn_implementation)

@@ -1,6 +1,7 @@
 """What heads get from a native backbone: its feature maps, and the vector that its own classifier gets."""
 
 import inspect
+import math
 from copy import deepcopy
 from dataclasses import dataclass
 from typing import Any
@@ -59,9 +60,11 @@ def feature_layout(config: PreTrainedConfig) -> FeatureLayout:
         states, pooled = reader.read(image)
     if states is None:
         return FeatureLayout([], [], [], pooled.shape[-1])
-    strides = [round(height / state.shape[-2]) for state in states]
-    # The image itself is no feature map (DINOv3's ConvNeXt has it among its hidden states).
-    indices = [at for at, stride in enumerate(strides) if stride > 1]
+    strides = [_stride(height, state.shape[-2]) for state in states]
+    # A pyramid begins at stride 4, as decoders expect. What is finer is the stem's, or the image itself, which DINOv3's
+    # ConvNeXt has among its hidden states.
+    finest = min(4, max(strides))
+    indices = [at for at, stride in enumerate(strides) if stride >= finest]
     last_of_stride = {strides[at]: at for at in indices}
     if len(last_of_stride) > 1:
         indices = sorted(last_of_stride.values())
@@ -180,6 +183,11 @@ def _classification(backbone: PreTrainedModel) -> PreTrainedModel | None:
     return model
 
 
+def _stride(height: int, rows: int) -> int:
+    """Pixels for one row of a map; the next power of two where the map was rounded up."""
+    return height // rows if height % rows == 0 else 2 ** round(math.log2(height / rows))
+
+
 def _as_map(state: Tensor, pixel_values: Tensor, config: PreTrainedConfig) -> Tensor:
     """Tokens (B, N, C), without those that stand for no patch, as a map."""
     if state.ndim == 4:
@@ -187,7 +195,7 @@ def _as_map(state: Tensor, pixel_values: Tensor, config: PreTrainedConfig) -> Te
     patch = config.patch_size if isinstance(config.patch_size, int) else config.patch_size[0]
     height, width = pixel_values.shape[-2] // patch, pixel_values.shape[-1] // patch
     patches = state[:, state.shape[1] - height * width :]
-    return patches.transpose(1, 2).reshape(len(state), -1, height, width)
+    return patches.transpose(1, 2).unflatten(-1, (height, width))
 
 
 def _pooled(outputs: Any) -> Tensor:

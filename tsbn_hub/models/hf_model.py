@@ -10,6 +10,7 @@ import transformers.initialization as init
 from torch import Tensor, nn
 from transformers import AutoConfig, AutoModel, PreTrainedConfig, PreTrainedModel
 from transformers.core_model_loading import revert_weight_conversion
+from transformers.utils.output_capturing import maybe_install_capturing_hooks
 
 from ..norms import NormOptions, SharedBatchNorm, TaskModule, TaskNorm, TaskSelector
 from ..norms.blocking import block_what_loses_gates
@@ -17,6 +18,7 @@ from ..norms.convert import convert_norms
 from ..norms.gating import gated_norms
 from ..norms.recomputation import remembering_task
 from ..norms.task_module import Tasks, folded
+from ..tasks import Task
 from .heads import Features
 from .hf_config import TsbnConfig
 from .hf_features import FeatureLayout, FeatureReader, feature_layout
@@ -205,6 +207,8 @@ class TsbnModel(TsbnPreTrainedModel):
         convert_norms(self.backbone, self.task_selector, options, gated_norms(self.backbone, config.gated))
         self.task_selector.shares_trunk = not any(isinstance(module, TaskNorm) for module in self.modules())
         block_what_loses_gates(self)
+        # Else it is done in the first forward, under a lock, which breaks a compiled graph.
+        maybe_install_capturing_hooks(self.backbone)
         self.post_init()
 
     def forward(self, pixel_values: Tensor, task: Tasks | None = None, **kwargs: Any) -> Any:
@@ -248,7 +252,7 @@ class TsbnModel(TsbnPreTrainedModel):
     def add_task(self, task: str, like: str | None = None) -> None:
         """See `TaskModule.add_task`."""
         super().add_task(task, like)
-        self._record_tasks([*self.config.tasks, task])
+        self._record_tasks([*self.config.tasks, Task(task)])
 
     def remove_task(self, task: str) -> None:
         """See `TaskModule.remove_task`."""

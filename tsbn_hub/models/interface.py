@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from ..norms import TaskModule
 from ..tasks import Classification, Kind
-from .timm_model import TimmTaskModel, kinds_of
+from .timm_model import TimmTaskModel
 
 DEFAULT_TASK = "default"
 
@@ -35,8 +35,10 @@ def task_kinds(model: Any) -> dict[str, Kind]:
     """
     if is_timm(model) and not model.num_classes:
         raise ValueError(f"This {type(model).__name__} has no classifier: reset_classifier(…) gives it one.")
-    if isinstance(model, TimmTaskModel) or hasattr(model, "kinds"):
-        return kinds_of(model)
+    if isinstance(model, TimmTaskModel):
+        return {task: Classification(size) for task, size in zip(model.tasks, model.task_classes, strict=True)}
+    if hasattr(model, "kinds"):
+        return dict(model.kinds)
     if is_timm(model):
         return {DEFAULT_TASK: Classification(model.num_classes)}
     raise ValueError(f"{type(model).__name__} has no heads for tasks. Known are timm's models and TsbnForMultiTask.")
@@ -55,15 +57,12 @@ def task_outputs(model: Any, images: Tensor, tasks: Sequence[str]) -> dict[str, 
     """
     if not isinstance(model, TaskModule):
         return dict.fromkeys(tasks, model(images))
-    if list(tasks) == model.tasks and len(tasks) > 1:
-        return _by_task(model(images))  # one pass where the tasks share all but their heads
-    outputs = {task: model(images, task=task) for task in tasks}
-    return {task: output if is_timm(model) else _by_task(output)[task] for task, output in outputs.items()}
-
-
-def _by_task(outputs: Any) -> dict[str, Tensor]:
-    by_task: dict[str, Tensor] = outputs if isinstance(outputs, dict) and "logits" not in outputs else outputs.logits
-    return by_task
+    if list(tasks) == model.tasks and model.task is None:
+        outputs = model(images)  # one pass where the tasks share all but their heads
+        return outputs if is_timm(model) else outputs.logits
+    if is_timm(model):
+        return {task: model(images, task=task) for task in tasks}
+    return {task: model(images, task=task).logits[task] for task in tasks}
 
 
 @dataclass(frozen=True)

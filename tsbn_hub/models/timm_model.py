@@ -19,7 +19,6 @@ from ..norms.kernels import is_batch_norm, is_norm
 from ..norms.selection import check_task_names
 from ..norms.task_module import as_task_module
 from ..norms.task_parameters import StateDict
-from ..tasks import Classification, Kind
 from .classifiers import TaskClassifier
 
 Classes = int | Mapping[str, int]
@@ -196,14 +195,6 @@ class TimmTaskModel(TaskModule):
         if not isinstance(outputs, Tensor) or len(set(sizes)) == 1:
             return outputs
         return [output[: sizes[row]] for row, output in zip(rows, outputs, strict=True)]
-
-
-def kinds_of(model: Any) -> dict[str, Kind]:
-    """The kind of each task of a model. A model of timm has a classifier for each."""
-    if isinstance(model, TimmTaskModel):
-        return {task: Classification(size) for task, size in zip(model.tasks, model.task_classes, strict=True)}
-    kinds: dict[str, Kind] = model.kinds
-    return kinds
 
 
 def _task_part(output: Tensor, classifier: TaskClassifier, row: int, total: int) -> Tensor:

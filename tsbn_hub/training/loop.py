@@ -62,7 +62,8 @@ def train(config: TrainingConfig, restart: bool = False, aggregator: Aggregator 
         By task, its metrics on the test set.
 
     Raises:
-        ValueError: if the config does not fit the data, or the folder holds another run.
+        ValueError: if the config does not fit the data, the folder holds another run, or a task has no target in a
+            whole epoch.
         NotFiniteError: if a loss or gradient is not finite; it names step and task. The last state is kept.
         Stopped: after Ctrl-C or SIGTERM; the state was saved.
         OSError: if a file cannot be written; the last state is kept.
@@ -250,6 +251,7 @@ class Training:
         step = self._steps_done()
         counts = label_counts(batches, self.kinds, accelerator)
         active = {name: column for name, column in zip(self.kinds, counts.T.tolist(), strict=True) if any(column)}
+        self.record.labelled += [name for name in active if name not in self.record.labelled]
         if config.tasks_per_step is not None and config.tasks_per_step < len(active):
             drawn = random.Random(f"{config.seed} {step}").sample(list(active), config.tasks_per_step)
             active = {name: column for name, column in active.items() if name in drawn}
@@ -300,8 +302,18 @@ class Training:
             "Try a smaller lr, max_grad_norm, or mixed_precision: 'no'."
         )
 
+    def _check_labelled(self) -> None:
+        unlabelled = [name for name in self.kinds if name not in self.record.labelled]
+        if unlabelled:
+            left = f", or leave them out: tasks={self.record.labelled}" if self.record.labelled else ""
+            raise ValueError(
+                f"No sample of epoch {self.record.epoch} had a target for {unlabelled}: there is nothing to learn from. "
+                f"Look at `--dry-run`, and mend the data{left}."
+            )
+
     def _end_epoch(self, started: float, progress: Progress) -> None:
         record = self.record
+        self._check_labelled()
         losses = record.mean_losses()
         self.weighting.after_epoch(losses)
         model = self.model if self.ema is None else self.ema.module

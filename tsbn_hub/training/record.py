@@ -15,6 +15,7 @@ class Record:
         steps: The steps of this epoch that are done.
         losses: Each task's loss, summed over this epoch.
         counts: How many terms each of these sums has.
+        labelled: The tasks that a sample of this epoch had a target for.
         task_steps: How many steps of the run were for each task.
         best: The best mean score on the validation data so far.
         log: The lines of the log.
@@ -25,6 +26,7 @@ class Record:
     steps: int = 0
     losses: dict[str, float] = field(default_factory=dict)
     counts: dict[str, int] = field(default_factory=dict)
+    labelled: list[str] = field(default_factory=list)
     task_steps: dict[str, int] = field(default_factory=dict)
     best: float = -math.inf
     log: list[dict[str, Any]] = field(default_factory=list)
@@ -43,4 +45,4 @@ class Record:
 
     def next_epoch(self) -> None:
         """Begin another epoch."""
-        self.epoch, self.steps, self.losses, self.counts = self.epoch + 1, 0, {}, {}
+        self.epoch, self.steps, self.losses, self.counts, self.labelled = self.epoch + 1, 0, {}, {}, []
