@@ -17,7 +17,7 @@ def code_of(page):
 
 def test_the_ten_lines_of_the_readme(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    (code,) = code_of("README.md")
+    code, _ = code_of("README.md")  # the other one needs a download
     scope: dict = {}
     exec(code, scope)
     outputs = scope["model"](scope["images"])
@@ -41,3 +41,21 @@ def test_links_of_the_docs():
     for page in [ROOT / "README.md", *(ROOT / "docs").glob("*.md")]:
         for target in re.findall(r"\]\(([^)#]+)\)", page.read_text()):
             assert "://" in target or (page.parent / target).exists(), f"{page.name}: {target}"
+
+
+def test_the_dense_tasks(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (code,) = code_of("docs/dense-tasks.md")
+    scope: dict = {}
+    exec(code, scope)
+    assert scope["out"].logits["seg"].shape == (2, 3, 96, 128) and list(scope["out"].losses) == ["seg", "depth"]
+    assert type(scope["classifier"]).__name__ == "TimmWrapperForImageClassification"
+    assert type(scope["backbone"]).__name__ == "TimmWrapperModel"
+
+
+def test_every_kind_and_head_is_in_the_docs():
+    page = (ROOT / "docs/dense-tasks.md").read_text()
+    for kind in ("classification", "attributes", "regression", "segmentation", "depth", "normals", "edges", "saliency"):
+        assert f"| {kind} |" in page
+    for head in ("linear", "small", "deeplabv3", "upernet", "segformer"):
+        assert f"`{head}`" in page

@@ -1,7 +1,6 @@
 """Compiling, exporting and copying models of transformers."""
 
 import copy
-import pickle
 import threading
 
 import pytest
@@ -12,6 +11,7 @@ from tsbn_hub import TsbnBackbone, TsbnConfig
 
 from .hf_backbones import (
     BACKBONES,
+    FEW,
     NAMES,
     assert_equal,
     assert_states_equal,
@@ -42,7 +42,7 @@ def test_one_compiled_graph_for_all_tasks(tiny):
     assert not torch.equal(outputs["z"], outputs["a"])
 
 
-@every_backbone
+@few_backbones
 def test_one_compiled_graph_with_all_heads(tiny):
     model, x, labels = tiny.multi_task(), tiny.images(), tiny.labels()
     graphs = CompileCounter()
@@ -87,46 +87,42 @@ def test_one_compiled_graph_for_a_tensor_of_rows(name):
     assert graphs.frame_count == 1
 
 
-@pytest.mark.parametrize("name", ["vit", "swin"])
-def test_compiled_with_sizes_that_change(name):
-    model = BACKBONES[name].multi_task()
-    compiled = torch.compile(model, backend="eager", dynamic=True)
-    for height, width in ((64, 64), (64, 128), (128, 64)):
-        x = torch.randn(2, 3, height, width)
+def test_compiled_with_sizes_that_change():
+    """From the first call on: transformers would install what records hidden states in it, and break the graph."""
+    model = BACKBONES["vit"].multi_task()
+    compiled = torch.compile(model, backend="eager", fullgraph=True)
+    for size in ((64, 64), (64, 128), (128, 64)):
+        x = torch.randn(2, 3, *size)
         with torch.no_grad():
-            assert_equal(compiled(x).logits, model(x).logits, (height, width), bound=1e-5)
+            assert_equal(compiled(x).logits, model(x).logits, size, bound=1e-5)
 
 
-BATCH = torch.export.Dim("batch", min=2, max=64)
-# Its reshaping by the sizes of windows holds for one batch.
-FIXED_BATCH = {"swin", "swinv2"}
+ANY_BATCH = {"pixel_values": {0: torch.export.Dim("batch", min=2, max=64)}}
+EXPORTED = [*FEW, "beit", "dinov3_vit", "segformer"]
 
 
-@pytest.mark.parametrize("strict", [False, True], ids=["", "strict"])
-@pytest.mark.parametrize("name", BACKBONES)
-def test_exported_with_a_task_set(name, strict):
-    model, x = BACKBONES[name].backbone(), BACKBONES[name].images(3)
-    model.set_task("a")
-    with torch.no_grad():
-        program = torch.export.export(model, (x,), dynamic_shapes=_batch(pixel_values=True), strict=strict)
-        for batch in (3, 5):
-            x = BACKBONES[name].images(batch)
-            assert_equal(program.module()(x).last_hidden_state, model(x).last_hidden_state, bound=1e-5)
+@pytest.mark.parametrize("name", EXPORTED)
+def test_exported_with_a_task_set(name):
+    _assert_exports(BACKBONES[name], BACKBONES[name].backbone(), strict=False, task="a")
 
 
-@pytest.mark.parametrize("strict", [False, True], ids=["", "strict"])
-@pytest.mark.parametrize("name", BACKBONES)
+@pytest.mark.parametrize("name", ["vit", "resnet"])
+def test_exported_strictly(name):
+    _assert_exports(BACKBONES[name], BACKBONES[name].backbone(), strict=True, task="m")
+
+
+@pytest.mark.parametrize(("name", "strict"), [("vit", True), ("vit", False), ("swin", False), ("resnet", False)])
 def test_exported_with_all_heads(name, strict):
-    model, x = BACKBONES[name].multi_task(), BACKBONES[name].images(3)
-    with torch.no_grad():
-        program = torch.export.export(model, (x,), dynamic_shapes=_batch(pixel_values=True), strict=strict)
-        for batch in (3, 5):
-            x = BACKBONES[name].images(batch)
-            assert_equal(leaves(program.module()(x)), leaves(model(x)), bound=1e-5)
+    _assert_exports(BACKBONES[name], BACKBONES[name].multi_task(), strict, task=None)
 
 
-def _batch(**inputs):
-    return {name: {0: BATCH} for name in inputs}
+@torch.no_grad()
+def _assert_exports(tiny, model, strict, task):
+    model.set_task(task)
+    program = torch.export.export(model, (tiny.images(3),), dynamic_shapes=ANY_BATCH, strict=strict)
+    for batch in (3, 5):
+        x = tiny.images(batch)
+        assert_equal(leaves(program.module()(x)), leaves(model(x)), bound=1e-5)
 
 
 @few_backbones
@@ -134,14 +130,14 @@ def test_copies_are_models_of_their_own(tiny):
     model, x = tiny.multi_task(), tiny.images()
     with torch.no_grad():
         expected = model(x).logits
-        for other in (copy.deepcopy(model), pickle.loads(pickle.dumps(model))):
-            assert type(other) is type(model)
-            assert_states_equal(other, model)
-            assert_equal(other(x).logits, expected)
-            other.set_task("a")
-            assert model.task is None
-            for parameter in other.parameters():
-                parameter.zero_()
+        other = copy.deepcopy(model)
+        assert type(other) is type(model)
+        assert_states_equal(other, model)
+        assert_equal(other(x).logits, expected)
+        other.set_task("a")
+        assert model.task is None
+        for parameter in other.parameters():
+            parameter.zero_()
         assert_equal(model(x).logits, expected)
 
 
@@ -172,6 +168,8 @@ def test_threads_with_different_tasks(name):
 def test_built_without_memory(tiny):
     """On the meta device; and building there leaves nothing behind that a real model would meet."""
     source = tiny.multi_task()
+    with torch.no_grad():
+        expected = source(tiny.images()).logits
     config = copy.deepcopy(source.config)
     config.feature_layout = None
     with torch.device("meta"):
@@ -179,7 +177,7 @@ def test_built_without_memory(tiny):
     assert {each.device.type for each in model.parameters()} == {"meta"}
     assert config.feature_layout == source.config.feature_layout
     with torch.no_grad():
-        assert_equal(tiny.multi_task()(tiny.images()).logits, source(tiny.images()).logits)
+        assert_equal(tiny.multi_task()(tiny.images()).logits, expected)
 
 
 @few_backbones

@@ -71,7 +71,7 @@ class TsbnBackbone(BackboneMixin, TsbnModel):
         if output_hidden_states is None:
             output_hidden_states = self.config.output_hidden_states
         states: Any = self.reader.read(pixel_values, **kwargs)[0]
-        maps = tuple(states[self.layout.indices[at]] for at in self.out_indices)
+        maps = tuple(states[self.layout.indices[at]] for at in self.config.out_indices)
         outputs = BackboneOutput(feature_maps=maps, hidden_states=tuple(states) if output_hidden_states else None)
         return outputs.to_tuple() if return_dict is False else outputs
 

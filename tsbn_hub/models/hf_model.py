@@ -209,7 +209,7 @@ class TsbnModel(TsbnPreTrainedModel):
         block_what_loses_gates(self)
         # Else it is done in the first forward, under a lock, which breaks a compiled graph.
         maybe_install_capturing_hooks(self.backbone)
-        self.post_init()
+        self.post_init()  # type: ignore[operator]
 
     def forward(self, pixel_values: Tensor, task: Tasks | None = None, **kwargs: Any) -> Any:
         """The backbone's outputs.

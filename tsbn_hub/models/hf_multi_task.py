@@ -67,7 +67,7 @@ class TsbnForMultiTask(TsbnPreTrainedModel):
         self.heads = nn.ModuleDict({_key(task.name): self._new_head(task) for task in config.tasks})
         for parameter in self.tsbn.reader.idle_parameters():
             parameter.requires_grad = False
-        self.post_init()
+        self.post_init()  # type: ignore[operator]
 
     def _new_head(self, task: Task) -> Head:
         kind = make_kind(task)

@@ -66,9 +66,10 @@ def image_processor_of(source: Any, **kwargs: Any) -> Any:
             return _timm_processor(pretrained_cfg)
         source = source.name_or_path or ""
     elif isinstance(source, nn.Module):
-        return _timm_processor(source.pretrained_cfg)
+        return _timm_processor(vars(source)["pretrained_cfg"])
     elif str(source).startswith(_TIMM) and not Path(source).is_dir():
-        return _timm_processor(timm.get_pretrained_cfg(str(source).removeprefix(_TIMM)).to_dict())
+        known: Any = timm.get_pretrained_cfg(str(source).removeprefix(_TIMM))
+        return _timm_processor(known.to_dict())
     if not str(source) or str(source) in CONFIG_MAPPING:
         return None
     try:
@@ -80,7 +81,7 @@ def image_processor_of(source: Any, **kwargs: Any) -> Any:
 
 
 def _base_model(model: PreTrainedModel) -> PreTrainedModel:
-    """What AutoModel builds. (`base_model` alone would be a part of it for DINOv3.)"""
+    """What AutoModel builds. For DINOv3, `base_model` alone would be a part of it."""
     base_class = MODEL_MAPPING.get(type(model.config), None)
     for candidate in (model, model.base_model):
         if base_class is not None and isinstance(candidate, base_class):

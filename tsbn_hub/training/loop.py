@@ -307,8 +307,8 @@ class Training:
         if unlabelled:
             left = f", or leave them out: tasks={self.record.labelled}" if self.record.labelled else ""
             raise ValueError(
-                f"No sample of epoch {self.record.epoch} had a target for {unlabelled}: there is nothing to learn from. "
-                f"Look at `--dry-run`, and mend the data{left}."
+                f"No sample of epoch {self.record.epoch} had a target for {unlabelled}: they cannot be learned. See "
+                f"what `--dry-run` shows, and mend the data{left}."
             )
 
     def _end_epoch(self, started: float, progress: Progress) -> None:
