@@ -382,9 +382,9 @@ def test_superfluous_gates(tmp_path):
     weights = load_file(tmp_path / WEIGHTS)
     weights["tsbn.backbone.layernorm.gate_logits"] = torch.zeros(3, 32)
     save_file(weights, tmp_path / WEIGHTS, {"format": "pt"})
-    with pytest.raises(ValueError, match=r"gates that this model has no place for: .*layernorm.gate_logits"):
+    with pytest.raises(ValueError, match=r"gates that this model has no place for: .*layernorm\.gate_logits"):
         TsbnForMultiTask.from_pretrained(tmp_path)
-    with pytest.raises(RuntimeError, match="no place for: .*layernorm.gate_logits"):
+    with pytest.raises(RuntimeError, match=r"no place for: .*layernorm\.gate_logits"):
         model.load_state_dict(weights)
 
 
@@ -401,6 +401,20 @@ def test_another_number_of_tasks(name, tmp_path):
     two = BACKBONES[name].multi_task(tasks=TASKS[:2])
     with pytest.raises(RuntimeError, match=r"3 tasks.*\['z', 'a'\]"):
         two.load_state_dict(model.state_dict())
+
+
+def test_another_size_of_a_head(tmp_path, nan_memory):
+    """The head may start fresh, if one says so."""
+    model = BACKBONES["vit"].multi_task()
+    model.save_pretrained(tmp_path)
+    config = TsbnConfig.from_pretrained(tmp_path)
+    config.tasks[1] = Task("a", num_classes=6)
+    with pytest.raises(ValueError, match=r"heads\.a_head\..* in the shape \(4.*this model in \(6"):
+        TsbnForMultiTask.from_pretrained(tmp_path, config=config)
+    again = TsbnForMultiTask.from_pretrained(tmp_path, config=config, ignore_mismatched_sizes=True)
+    assert_states_equal(again.tsbn, model.tsbn)
+    logits = again(BACKBONES["vit"].images()).logits
+    assert logits["a"].shape == (2, 6) and logits["a"].isfinite().all()
 
 
 def test_files_that_are_none(tmp_path):
@@ -483,9 +497,7 @@ def test_from_a_classifier_and_its_folder(tmp_path):
         expected = classifier(x, output_hidden_states=True).hidden_states[-1]
         for source in (classifier, tmp_path):
             model = TsbnForMultiTask.from_backbone(source, TASKS)
-            assert_equal(
-                model.tsbn(x, task="a", output_hidden_states=True).hidden_states[-1], expected, bound=ROUNDING
-            )
+            assert_equal(model.tsbn(x, task="a", output_hidden_states=True).hidden_states[-1], expected, bound=ROUNDING)
 
 
 @pytest.mark.parametrize("name", [name for name in BACKBONES if name.startswith("timm/")])

@@ -1,4 +1,4 @@
-"""Training models of transformers: gradient checkpointing, transformers' Trainer, parameter groups, tasks that come and go."""
+"""Training models of transformers: recomputation, their Trainer, parameter groups, tasks that come and go."""
 
 import copy
 
@@ -197,7 +197,9 @@ def test_trainer_loads_the_best_model(tmp_path):
 def test_trainer_with_gradient_checkpointing(tmp_path):
     states = []
     for checkpointing in (False, True):
-        trainer = trainer_for(BACKBONES["vit"], tmp_path, gradient_checkpointing=checkpointing, save_strategy="no")
+        trainer = trainer_for(BACKBONES["vit"], tmp_path, save_strategy="no")
+        if checkpointing:
+            trainer.model.gradient_checkpointing_enable()
         trainer.train()
         states.append(trainer.model.state_dict())
     for key, tensor in states[0].items():

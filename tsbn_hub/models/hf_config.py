@@ -30,6 +30,7 @@ class TsbnConfig(BackboneConfigMixin, PreTrainedConfig):
 
     Raises:
         ValueError: if a value is not allowed.
+        TypeError: if the tasks are one string.
 
     Example:
         >>> from tsbn_hub import Task, TsbnConfig
@@ -57,6 +58,8 @@ class TsbnConfig(BackboneConfigMixin, PreTrainedConfig):
         **kwargs: Any,
     ) -> None:
         self.backbone_config = _native_config(backbone_config)
+        if isinstance(tasks, str):
+            check_task_names(tasks)  # raises
         self.tasks = [_task(each) for each in (("default",) if tasks is None else tasks)]
         check_task_names(self.task_names)
         NormOptions(norm, keep_affine, gate_init)  # raises

@@ -31,7 +31,9 @@ def check_loaded(model: TaskModule, source: Any, info: Mapping[str, Any], ignore
                 "with its own tasks, then use add_task and remove_task."
             )
         if key in stacked or not ignore_mismatched_sizes:
-            raise ValueError(f"{source} has {key} in the shape {saved}, this model in {own}. They differ in their config.")
+            raise ValueError(
+                f"{source} has {key} in the shape {saved}, this model in {own}. They differ in their config."
+            )
     # transformers does not know how timm initialises its models.
     timm_trunks = [name + "." for name, module in model.named_modules() if isinstance(module, TimmWrapperModel)]
     missing = [key for key in info["missing_keys"] if key in stacked or key.startswith(tuple(timm_trunks))]

@@ -23,7 +23,7 @@ from .heads import Features
 from .hf_config import TsbnConfig
 from .hf_features import FeatureLayout, FeatureReader, feature_layout
 from .hf_loading import check_loaded
-from .hf_sources import image_processor_of, native_model
+from .hf_sources import check_folder, image_processor_of, native_model
 
 
 class TsbnPreTrainedModel(TaskModule, PreTrainedModel):
@@ -120,6 +120,8 @@ class TsbnPreTrainedModel(TaskModule, PreTrainedModel):
         model: Any
         info: Any
         source = pretrained_model_name_or_path
+        if source is not None:
+            check_folder(source)
         model, info = super().from_pretrained(
             source, *args, output_loading_info=True, ignore_mismatched_sizes=True, **kwargs
         )

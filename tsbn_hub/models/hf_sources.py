@@ -47,6 +47,7 @@ def native_model(source: Any, pretrained: bool = True, **kwargs: Any) -> PreTrai
         return _base_model(source)
     if isinstance(source, nn.Module):
         return _wrapped(source)
+    check_folder(source)
     name = str(source)
     if name.startswith(_TIMM) and not Path(name).is_dir():
         model = _timm_model(name.removeprefix(_TIMM), pretrained, kwargs)
@@ -56,6 +57,16 @@ def native_model(source: Any, pretrained: bool = True, **kwargs: Any) -> PreTrai
     if not pretrained:
         return AutoConfig.from_pretrained(name, **kwargs)
     return AutoModel.from_pretrained(name, **{**kwargs, "use_safetensors": True})  # never a pickle
+
+
+def check_folder(source: str | Path) -> None:
+    """Refuse a folder that does not exist, where it cannot be meant as the name of a repo.
+
+    Raises:
+        FileNotFoundError: if there is no such folder.
+    """
+    if (isinstance(source, Path) or Path(source).is_absolute()) and not Path(source).is_dir():
+        raise FileNotFoundError(f"There is no folder {source}.")
 
 
 def image_processor_of(source: Any, **kwargs: Any) -> Any:

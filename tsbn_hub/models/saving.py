@@ -1,9 +1,10 @@
-"""Folders that `timm.create_model("local-dir:…")`, and transformers' TimmWrapper, load."""
+"""Folders that timm and transformers load."""
 
 import json
 import os
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -70,13 +71,27 @@ def save_pretrained(model: nn.Module, folder: str | Path, data_config: dict[str,
 
 def _save_transformers(model: Any, folder: Path) -> None:
     folder.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=folder, prefix=".saving.") as unfinished:
+    with tempfile.TemporaryDirectory(dir=folder, prefix=".saving.") as unfinished, _without_progress_bars():
         try:
             model.save_pretrained(unfinished)
         except SafetensorError as error:  # what it makes of a full disk
             raise OSError(f"{folder} could not be written, what was there is kept: {error}") from error
         for path in Path(unfinished).iterdir():
             path.replace(folder / path.name)
+
+
+@contextmanager
+def _without_progress_bars() -> Iterator[None]:
+    """Within the block, transformers shows no bar for each file."""
+    from transformers.utils import logging
+
+    shown = logging.is_progress_bar_enabled()
+    logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        if shown:
+            logging.enable_progress_bar()
 
 
 def _save_config(model: nn.Module, path: Path, data_config: dict[str, Any] | None) -> None:
@@ -153,7 +168,8 @@ def _from_transformers(folder_or_repo: str | Path, config: dict[str, Any], **kwa
         raise ValueError(f"{folder_or_repo} names the architectures {names}, which transformers does not know.")
     if not Path(folder_or_repo).is_dir() and "@" in str(folder_or_repo):
         folder_or_repo, _, kwargs["revision"] = str(folder_or_repo).partition("@")
-    model: nn.Module = classes[0].from_pretrained(folder_or_repo, **{"use_safetensors": True, **kwargs})
+    with _without_progress_bars():
+        model: nn.Module = classes[0].from_pretrained(folder_or_repo, **{"use_safetensors": True, **kwargs})
     return model
 
 
