@@ -164,6 +164,13 @@ def test_backbone_that_has_task_norms(convert, model):
         TsbnForMultiTask.from_backbone(converted, TASKS)
 
 
+def test_folder_and_configuration_that_have_task_norms(model, tmp_path):
+    model.save_pretrained(tmp_path)
+    for source, options in ((tmp_path, {}), (tmp_path, {"pretrained": False}), (model.config, {})):
+        with pytest.raises(ValueError, match=r"has task norms already: fold a task first, or load .* use add_task"):
+            TsbnForMultiTask.from_backbone(source, TASKS, **options)
+
+
 def test_backbone_of_another_shape_than_its_configuration():
     plain = VIT.plain()
     plain.layers = plain.layers[:2]

@@ -428,8 +428,14 @@ def test_files_that_are_none(tmp_path):
     torch.save(model.state_dict(), tmp_path / "pytorch_model.bin")
     with pytest.raises(OSError, match=r"safetensors"):
         TsbnForMultiTask.from_pretrained(tmp_path)
-    with pytest.raises(OSError, match=r"safetensors"):
-        TsbnForMultiTask.from_backbone(tmp_path, TASKS)
+    plain = BACKBONES["vit"].plain()
+    plain.config.save_pretrained(tmp_path / "plain")
+    torch.save(plain.state_dict(), tmp_path / "plain" / "pytorch_model.bin")
+    for options in ({}, {"use_safetensors": False}):
+        with pytest.raises(OSError, match=r"safetensors"):
+            TsbnForMultiTask.from_backbone(tmp_path / "plain", TASKS, **options)
+        with pytest.raises(OSError, match=r"safetensors"):
+            TsbnForMultiTask.from_pretrained(tmp_path, **options)
 
 
 # --- names ---

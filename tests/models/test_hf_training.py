@@ -197,9 +197,7 @@ def test_trainer_loads_the_best_model(tmp_path):
 def test_trainer_with_gradient_checkpointing(tmp_path):
     states = []
     for checkpointing in (False, True):
-        trainer = trainer_for(BACKBONES["vit"], tmp_path, save_strategy="no")
-        if checkpointing:
-            trainer.model.gradient_checkpointing_enable()
+        trainer = trainer_for(BACKBONES["vit"], tmp_path, gradient_checkpointing=checkpointing, save_strategy="no")
         trainer.train()
         states.append(trainer.model.state_dict())
     for key, tensor in states[0].items():

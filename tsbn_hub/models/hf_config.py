@@ -108,9 +108,14 @@ class TsbnConfig(BackboneConfigMixin, PreTrainedConfig):
 def _native_config(config: PreTrainedConfig | Mapping[str, Any] | None) -> PreTrainedConfig:
     if config is None:
         return ViTConfig()
+    model_type = config.model_type if isinstance(config, PreTrainedConfig) else config.get("model_type")
+    if model_type == TsbnConfig.model_type:
+        raise ValueError(
+            "This backbone has task norms already: fold a task first, or load the model by from_pretrained and use "
+            "add_task."
+        )
     if isinstance(config, PreTrainedConfig):
         return deepcopy(config)
-    model_type = config.get("model_type")
     if model_type not in CONFIG_MAPPING:
         raise ValueError(f"backbone_config has model_type={model_type!r}, which transformers does not know.")
     return CONFIG_MAPPING[model_type].from_dict(dict(config))
