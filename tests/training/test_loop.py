@@ -14,6 +14,7 @@ from sklearn.metrics import accuracy_score
 import tsbn_hub
 from tsbn_hub.norms import TaskNorm
 from tsbn_hub.training import NotFiniteError, TrainingConfig, train
+from tsbn_hub.training.building import build_data, build_model, build_tasks
 
 ROOT = Path(__file__).parents[2]
 
@@ -156,4 +157,11 @@ def test_config_files(tmp_path):
 
 @pytest.mark.parametrize("path", sorted((ROOT / "examples" / "configs").glob("*.yaml")), ids=lambda path: path.stem)
 def test_the_examples_configs_are_right(path):
-    assert TrainingConfig.read(path).model.endswith("_tsbn")
+    config = TrainingConfig.read(path)
+    assert config.output == f"runs/{path.stem}"
+    if config.data == "Scenes":
+        tasks = build_tasks(config, build_data(config, "test"))
+        model = build_model(config, tasks, (3, 96, 128)).eval()
+        with torch.no_grad():
+            logits = model(torch.rand(1, 3, 96, 128)).logits
+        assert {task: tuple(each.shape[2:]) for task, each in logits.items()} == dict.fromkeys(model.tasks, (96, 128))

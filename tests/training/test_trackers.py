@@ -37,9 +37,10 @@ def test_scalars_by_epoch(tensorboard, tmp_path):
     found, times = scalars(tensorboard, config.with_suffix(""))
     for line in logged(config):
         step = 9 * line["epoch"]
-        for kind in ("loss", "validation"):
-            for task, value in line[kind].items():
-                assert found[f"{kind}/{task}"][step] == pytest.approx(value, rel=1e-6)
+        of_tasks = {f"loss/{task}": loss for task, loss in line["loss"].items()}
+        of_tasks |= {f"validation/{task}/accuracy": each["accuracy"] for task, each in line["validation"].items()}
+        for name, value in of_tasks.items():
+            assert found[name][step] == pytest.approx(value, rel=1e-6)
         assert found["lr"][step] == pytest.approx(line["lr"]) and found["epoch"][step] == line["epoch"]
     assert found["loss/corner"].keys() == {9, 18, 27}  # by epoch alone: those of single steps have another name
     assert set(times.values()) == {1}

@@ -61,12 +61,11 @@ def feature_layout(config: PreTrainedConfig) -> FeatureLayout:
     if states is None:
         return FeatureLayout([], [], [], pooled.shape[-1])
     strides = [_stride(height, state.shape[-2]) for state in states]
-    # A pyramid begins at stride 4, as decoders expect. What is finer is the stem's, or the image itself, which DINOv3's
-    # ConvNeXt has among its hidden states.
-    finest = min(4, max(strides))
-    indices = [at for at, stride in enumerate(strides) if stride >= finest]
-    last_of_stride = {strides[at]: at for at in indices}
-    if len(last_of_stride) > 1:
+    # The image itself is no feature map: DINOv3's ConvNeXt has it among its hidden states.
+    indices = [at for at, stride in enumerate(strides) if stride > 1]
+    if len({strides[at] for at in indices}) > 1:
+        # A pyramid begins at stride 4, as decoders expect; what is finer is the stem's.
+        last_of_stride = {strides[at]: at for at in indices if strides[at] >= min(4, max(strides))}
         indices = sorted(last_of_stride.values())
     else:
         blocks = len(indices) - (not isinstance(reader.backbone, TimmWrapperModel))  # without the embeddings

@@ -1,0 +1,154 @@
+"""Where a backbone, and its image processor, come from."""
+
+import numpy
+import pytest
+import timm
+import torch
+from PIL import Image
+from timm.data import create_transform, resolve_data_config
+from transformers import AutoImageProcessor, BitImageProcessor, ViTConfig, ViTImageProcessor, ViTModel
+
+from tsbn_hub import TsbnForMultiTask, TsbnModel
+from tsbn_hub.models.hf_sources import image_processor_of
+
+from .hf_backbones import (
+    BACKBONES,
+    NAMES,
+    TASKS,
+    assert_equal,
+    randomized,
+)
+from .test_hf_saving import assert_round_trip
+
+ROUNDING = 1e-6  # the same weights at another alignment in memory may take another kernel
+
+
+@pytest.mark.parametrize("name", ["vit", "swin", "dinov2", "convnext", "resnet", "segformer"])
+def test_from_a_folder_of_transformers(name, tmp_path):
+    tiny = BACKBONES[name]
+    plain, x = tiny.plain(), tiny.images()
+    plain.save_pretrained(tmp_path)
+    with torch.no_grad():
+        model = TsbnModel.from_backbone(tmp_path, NAMES)
+        assert_equal(model(x, task="a"), plain(x), bound=ROUNDING)
+        random = TsbnModel.from_backbone(str(tmp_path), NAMES, pretrained=False)
+        assert random.config.backbone_config.to_dict() == model.config.backbone_config.to_dict()
+        assert random(x, task="a").last_hidden_state.shape == plain(x).last_hidden_state.shape
+        assert not torch.equal(random(x, task="a").last_hidden_state, plain(x).last_hidden_state)
+
+
+def test_from_a_classifier_and_its_folder(tmp_path):
+    """Of a whole model of transformers its base is taken."""
+    from transformers import ViTForImageClassification
+
+    tiny = BACKBONES["vit"]
+    torch.manual_seed(0)
+    classifier = ViTForImageClassification(tiny.config).eval()
+    classifier.save_pretrained(tmp_path)
+    x = tiny.images()
+    with torch.no_grad():
+        expected = classifier(x, output_hidden_states=True).hidden_states[-1]
+        for source in (classifier, tmp_path):
+            model = TsbnForMultiTask.from_backbone(source, TASKS)
+            assert_equal(model.tsbn(x, task="a", output_hidden_states=True).hidden_states[-1], expected, bound=ROUNDING)
+
+
+@pytest.mark.parametrize("name", [name for name in BACKBONES if name.startswith("timm/")])
+def test_from_timm(name):
+    tiny = BACKBONES[name]
+    torch.manual_seed(0)
+    plain = randomized(timm.create_model(name.removeprefix("timm/"), num_classes=7)).eval()
+    x = tiny.images()
+    model = TsbnModel.from_backbone(plain, NAMES)
+    with torch.no_grad():
+        assert_equal(model(x, task="a").last_hidden_state, plain.forward_features(x))
+        pooled = plain.forward_head(plain.forward_features(x), pre_logits=True)
+        assert_equal(model.features(x, task="a").pooled, pooled)
+        random = TsbnForMultiTask.from_backbone(name, TASKS, pretrained=False)
+        assert not torch.equal(random.tsbn(x, task="a").last_hidden_state, plain.forward_features(x))
+        assert random(x).logits["a"].shape == (2, 4)
+
+
+def test_model_arguments_of_timm(tmp_path):
+    model = TsbnForMultiTask.from_backbone("timm/test_vit", TASKS, pretrained=False, img_size=64, in_chans=1)
+    x = torch.randn(2, 1, 64, 64)
+    assert model(x).logits["z"].shape == (2, 3, 64, 64)
+    assert_round_trip(randomized(model), tmp_path, x)
+    from_module = TsbnForMultiTask.from_backbone(timm.create_model("test_vit", img_size=64, in_chans=1), TASKS)
+    assert from_module(x).logits["z"].shape == (2, 3, 64, 64)
+
+
+def test_random_weights_of_a_model_type():
+    model = TsbnForMultiTask.from_backbone("vit", TASKS, hidden_size=32, num_hidden_layers=2, num_attention_heads=2)
+    assert model.config.backbone_config.hidden_size == 32 and model.config.keep_affine is False
+    again = TsbnForMultiTask.from_backbone(ViTConfig(**model.config.backbone_config.to_dict()), TASKS)
+    assert again.state_dict().keys() == model.state_dict().keys()
+
+
+def test_memory_of_a_plain_model_is_not_shared():
+    plain = BACKBONES["vit"].plain()
+    model = TsbnForMultiTask.from_backbone(plain, TASKS)
+    own = {tensor.data_ptr() for tensor in plain.state_dict().values()}
+    assert not own & {tensor.data_ptr() for tensor in model.state_dict().values()}
+
+
+# --- image processors ---
+
+
+def picture(width: int = 400, height: int = 320) -> Image.Image:
+    pixels = numpy.random.default_rng(0).integers(0, 256, (height // 4, width // 4, 3), dtype=numpy.uint8)
+    return Image.fromarray(pixels).resize((width, height), Image.Resampling.BICUBIC)
+
+
+def test_image_processor_of_transformers_travels(tmp_path):
+    plain = ViTModel(BACKBONES["vit"].config)
+    plain.save_pretrained(tmp_path / "plain")
+    processor = ViTImageProcessor(size={"height": 32, "width": 32}, image_mean=[0.1, 0.2, 0.3], do_rescale=True)
+    processor.save_pretrained(tmp_path / "plain")
+    model = TsbnForMultiTask.from_backbone(tmp_path / "plain", TASKS)
+    model.save_pretrained(tmp_path / "ours")
+    for again in (
+        AutoImageProcessor.from_pretrained(tmp_path / "ours"),
+        TsbnForMultiTask.from_pretrained(tmp_path / "ours").image_processor,
+    ):
+        expected = processor(picture(), return_tensors="pt").pixel_values
+        assert torch.equal(again(picture(), return_tensors="pt").pixel_values, expected)
+    assert TsbnForMultiTask.from_backbone(plain.config, TASKS).image_processor is None
+
+
+PREPROCESSING = {
+    "crop": "beit_base_patch16_224",
+    "bilinear": "mobilenetv3_small_050",
+    "no-crop": "test_vit",
+    "squash": "coat_lite_medium_384.in1k",
+    "squash-oblong": "vit_5b_patch16_sapiens2.fb",
+}
+
+
+@pytest.mark.parametrize("name", PREPROCESSING.values(), ids=PREPROCESSING)
+def test_image_processor_of_timm_makes_timms_pixels(name, tmp_path):
+    """Those of its transform for evaluation, where the crop can be in the middle."""
+    processor = image_processor_of(f"timm/{name}")
+    assert isinstance(processor, BitImageProcessor)
+    processor.save_pretrained(tmp_path)
+    config = resolve_data_config(pretrained_cfg=timm.get_pretrained_cfg(name).to_dict(), verbose=False)
+    # Resized, the image is wider than the crop by an even number of pixels.
+    image = picture(*(320, 320) if name.startswith("mobilenet") else (400, 320))
+    expected = create_transform(**config)(image)
+    pixels = AutoImageProcessor.from_pretrained(tmp_path)(image, return_tensors="pt").pixel_values[0]
+    assert pixels.shape == expected.shape
+    error = (pixels - expected).abs() * min(config["std"]) * 255
+    assert error.max() <= 3 and error.mean() <= 0.3, "in steps of 256"
+
+
+def test_no_image_processor_pads():
+    name = "deepseek_vit_412m.deepseek_v4_1_flash"
+    assert timm.get_pretrained_cfg(name).crop_mode == "border"
+    assert image_processor_of(f"timm/{name}") is None
+
+
+def test_image_processor_of_a_timm_model_travels(tmp_path):
+    model = TsbnForMultiTask.from_backbone(timm.create_model("test_vit"), TASKS)
+    model.save_pretrained(tmp_path)
+    pixels = AutoImageProcessor.from_pretrained(tmp_path)(picture(), return_tensors="pt").pixel_values
+    assert model(pixels).logits["z"].shape[-2:] == pixels.shape[-2:] == (160, 160)
