@@ -13,8 +13,7 @@ from PIL import Image
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from tsbn_hub.tasks import Task
-
+from ..tasks import Task
 from .overlay import Sample
 
 DEBIAN = Path("/usr/share/visp-images-data/ViSP-images")

@@ -8,8 +8,7 @@ import numpy as np
 import torch
 from torch.utils.data import Dataset
 
-from tsbn_hub.tasks import Task
-
+from ..tasks import Task
 from .furnishing import draw_interior
 from .interiors import LABELS
 from .overlay import Sample

@@ -52,8 +52,8 @@ def feature_layout(config: PreTrainedConfig) -> FeatureLayout:
     """
     with torch.device("meta"):
         reader = FeatureReader(deepcopy(config))
-        height, width = _image_size(reader.backbone)
-        image = torch.zeros(2, _image_channels(reader.backbone), height, width)
+        height, width = image_size(reader.backbone)
+        image = torch.zeros(2, image_channels(reader.backbone), height, width)
     reader.backbone.eval()
     # What a forward makes anew may be kept for all models (BEiT's positions are): it must have values.
     with torch.device("cpu"), torch.no_grad():
@@ -114,7 +114,7 @@ class FeatureReader:
         if maps and "output_hidden_states_before_downsampling" in _parameters(getattr(self.backbone, "encoder", None)):
             kwargs["output_hidden_states_before_downsampling"] = True
         if "interpolate_pos_encoding" in _parameters(self.backbone):
-            kwargs.setdefault("interpolate_pos_encoding", pixel_values.shape[-2:] != _image_size(self.backbone))
+            kwargs.setdefault("interpolate_pos_encoding", pixel_values.shape[-2:] != image_size(self.backbone))
         model = self.backbone if self.classification is None else self.classification
         outputs = model(pixel_values, output_hidden_states=maps, **kwargs)
         pooled = _pooled(outputs) if self.classification is None else outputs.logits
@@ -137,7 +137,7 @@ class FeatureReader:
     def _read_swinv2(self, backbone: Swinv2Model, pixel_values: Tensor) -> tuple[list[Tensor], Tensor]:
         # Its own forward does not ask the encoder for the maps before their downsampling, as Swin's does.
         size = pixel_values.shape[-2:]
-        tokens, grid = backbone.embeddings(pixel_values, interpolate_pos_encoding=size != _image_size(backbone))
+        tokens, grid = backbone.embeddings(pixel_values, interpolate_pos_encoding=size != image_size(backbone))
         outputs = backbone.encoder(
             tokens, grid, output_hidden_states=True, output_hidden_states_before_downsampling=True
         )
@@ -206,7 +206,8 @@ def _parameters(module: nn.Module | None) -> Any:
     return () if module is None else inspect.signature(module.forward).parameters
 
 
-def _image_size(backbone: PreTrainedModel) -> tuple[int, int]:
+def image_size(backbone: PreTrainedModel) -> tuple[int, int]:
+    """Height and width of the images that a native backbone is for."""
     if isinstance(backbone, TimmWrapperModel):
         size = (backbone.config.model_args or {}).get("img_size", backbone.timm_model.pretrained_cfg["input_size"][1:])
     else:
@@ -214,7 +215,8 @@ def _image_size(backbone: PreTrainedModel) -> tuple[int, int]:
     return (size, size) if isinstance(size, int) else (size[0], size[1])
 
 
-def _image_channels(backbone: PreTrainedModel) -> int:
+def image_channels(backbone: PreTrainedModel) -> int:
+    """The channels of the images that a native backbone is for."""
     if isinstance(backbone, TimmWrapperModel):
         return (backbone.config.model_args or {}).get("in_chans", backbone.timm_model.pretrained_cfg["input_size"][0])
     return getattr(backbone.config, "num_channels", 3)

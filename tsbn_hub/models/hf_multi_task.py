@@ -64,13 +64,14 @@ class TsbnForMultiTask(TsbnPreTrainedModel):
         self.kinds: dict[str, Kind] = {task.name: make_kind(task) for task in config.tasks}
         self.tsbn = TsbnModel(config)
         self.task_selector = self.tsbn.task_selector
-        self.heads = nn.ModuleDict({_key(task.name): self._new_head(task) for task in config.tasks})
+        self.heads = nn.ModuleDict(
+            {_key(task.name): self._new_head(task, self.kinds[task.name]) for task in config.tasks}
+        )
         for parameter in self.tsbn.reader.idle_parameters():
             parameter.requires_grad = False
         self.post_init()  # type: ignore[operator]
 
-    def _new_head(self, task: Task) -> Head:
-        kind = make_kind(task)
+    def _new_head(self, task: Task, kind: Kind) -> Head:
         return make_head(task.head or kind.head, kind.outputs, kind.dense, self.tsbn.layout.info, **task.head_args)
 
     def head(self, task: str) -> Head:
@@ -170,12 +171,12 @@ class TsbnForMultiTask(TsbnPreTrainedModel):
             ValueError: if the name is taken, or the kind or head unknown, or there is no task `like`.
         """
         check_task_names([*self.tasks, task.name])  # before anything changes
-        parameter = next(self.parameters())
-        head = self._new_head(task).to(parameter.device, parameter.dtype)
+        parameter, kind = next(self.parameters()), make_kind(task)
+        head = self._new_head(task, kind).to(parameter.device, parameter.dtype)
         self.tsbn.task_selector.row(self.tasks[0] if like is None else like)  # raises
         TsbnPreTrainedModel.add_task(self, task.name, like)
         self.heads[_key(task.name)] = head.train(self.training)
-        self.kinds[task.name] = make_kind(task)
+        self.kinds[task.name] = kind
         self._record_tasks([*self.config.tasks, task])
 
     def remove_task(self, task: str) -> None:

@@ -152,13 +152,11 @@ def image_shape(model: Any) -> tuple[int, int, int]:
 
 def _shape_by_config(model: Any) -> tuple[int, int, int]:
     if not is_timm(model):
-        backbone = model.tsbn.backbone
-        if hasattr(backbone, "timm_model"):
-            return _shape_by_config(backbone.timm_model)
-        size, channels = getattr(backbone.config, "image_size", 224), getattr(backbone.config, "num_channels", 3)
-    else:
-        channels, *size = model.pretrained_cfg["input_size"]
-        arguments = getattr(model, "_model_args", {})
-        size, channels = arguments.get("img_size", size), arguments.get("in_chans", channels)
+        from .hf_features import image_channels, image_size
+
+        return image_channels(model.tsbn.backbone), *image_size(model.tsbn.backbone)
+    channels, *size = model.pretrained_cfg["input_size"]
+    arguments = getattr(model, "_model_args", {})
+    size, channels = arguments.get("img_size", size), arguments.get("in_chans", channels)
     height, width = (size, size) if isinstance(size, int) else size
     return channels, height, width

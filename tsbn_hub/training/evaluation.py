@@ -100,7 +100,13 @@ def mean_score(kinds: Mapping[str, Kind], scores: Scores) -> float:
     Raises:
         ValueError: if no task has one.
     """
-    known = [score for name in scores if not math.isnan(score := scores[name][kinds[name].chosen_by])]
+    known = chosen_scores(kinds, scores)
     if not known:
         raise ValueError("No sample of the validation split has a target: there is nothing to choose by.")
     return sum(known) / len(known)
+
+
+def chosen_scores(kinds: Mapping[str, Kind], scores: Scores) -> list[float]:
+    """Of each task that has one, the metric in [0, 1] by which its kind lets the best epoch be chosen."""
+    chosen = [values[kinds[name].chosen_by] for name, values in scores.items()]
+    return [value for value in chosen if not math.isnan(value)]

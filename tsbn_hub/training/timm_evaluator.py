@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from ..tasks import Kind
-from .evaluation import TaskMetrics
+from .evaluation import TaskMetrics, chosen_scores
 
 
 class MultiTaskEvaluator:
@@ -71,7 +71,6 @@ class MultiTaskEvaluator:
     def compute(self, distributed: bool = False) -> dict[str, float]:
         """The metrics, of this process or of all."""
         scores = self._metrics.compute(distributed)
-        chosen = [scores[name][kind.chosen_by] for name, kind in self.kinds.items()]
-        seen = [value for value in chosen if not math.isnan(value)]
+        seen = chosen_scores(self.kinds, scores)
         mean = sum(seen) / len(seen) if seen else math.nan
         return {f"{name}_{metric}": value for name in scores for metric, value in scores[name].items()} | {"mean": mean}
