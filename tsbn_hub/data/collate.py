@@ -1,10 +1,10 @@
 """From samples to a batch, where any sample may lack any target."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.utils.data import default_collate
 
 from .overlay import Sample
@@ -15,6 +15,7 @@ class Collate:
 
     Args:
         missing: For each task, the value that stands for "no target". Other tasks' targets are left out.
+        normalize: What becomes of the images, (B, …) → (B, …).
 
     Example:
         >>> import torch
@@ -24,8 +25,8 @@ class Collate:
         {'a': tensor([   3, -100,    5]), 'b': tensor([-100,    1, -100])}
     """
 
-    def __init__(self, missing: Mapping[str, float]) -> None:
-        self.missing = dict(missing)
+    def __init__(self, missing: Mapping[str, float], normalize: Callable[[Tensor], Tensor] | None = None) -> None:
+        self.missing, self.normalize = dict(missing), normalize or nn.Identity()
 
     def __call__(self, samples: Sequence[Sample]) -> dict[str, Any]:
         """The batch: `image` (B, …), and `targets` of the tasks that at least one sample has a target for."""
@@ -36,7 +37,7 @@ class Collate:
             if like is not None:
                 absent = torch.full_like(like, missing)
                 targets[task] = torch.stack([absent if target is None else torch.as_tensor(target) for target in given])
-        return {"image": _stacked([sample["image"] for sample in samples]), "targets": targets}
+        return {"image": self.normalize(_stacked([sample["image"] for sample in samples])), "targets": targets}
 
 
 def _stacked(images: list[Tensor]) -> Tensor:

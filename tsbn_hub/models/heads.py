@@ -116,20 +116,15 @@ class UperNetHead(DenseHead):
         channels: Inside the head.
         pool_scales: Height and width to which its parallel branches pool the coarsest map.
 
-    Raises:
-        ImportError: if transformers is not installed.
-
     Source: Xiao et al., "Unified Perceptual Parsing for Scene Understanding", arXiv 1807.10221.
     """
 
     def __init__(
         self, outputs: int, features: FeatureInfo, channels: int = 512, pool_scales: Sequence[int] = (1, 2, 3, 6)
     ) -> None:
-        try:
-            from transformers import UperNetConfig
-            from transformers.models.upernet.modeling_upernet import UperNetHead as Decoder
-        except ImportError as error:
-            raise _without_transformers("upernet") from error
+        from transformers import UperNetConfig
+        from transformers.models.upernet.modeling_upernet import UperNetHead as Decoder
+
         super().__init__()
         config = UperNetConfig(hidden_size=channels, pool_scales=tuple(pool_scales))
         config.num_labels = outputs
@@ -149,19 +144,14 @@ class SegformerHead(DenseHead):
         channels: Inside the head.
         dropout: Before the last layer, in [0, 1).
 
-    Raises:
-        ImportError: if transformers is not installed.
-
     Source: Xie et al., "SegFormer: Simple and Efficient Design for Semantic Segmentation with Transformers",
     arXiv 2105.15203.
     """
 
     def __init__(self, outputs: int, features: FeatureInfo, channels: int = 256, dropout: float = 0.1) -> None:
-        try:
-            from transformers import SegformerConfig
-            from transformers.models.segformer.modeling_segformer import SegformerDecodeHead
-        except ImportError as error:
-            raise _without_transformers("segformer") from error
+        from transformers import SegformerConfig
+        from transformers.models.segformer.modeling_segformer import SegformerDecodeHead
+
         super().__init__()
         config = SegformerConfig(
             num_encoder_blocks=len(features.channels),
@@ -174,10 +164,6 @@ class SegformerHead(DenseHead):
 
     def decode(self, maps: list[Tensor]) -> Tensor:
         return self.decoder(maps)
-
-
-def _without_transformers(head: str) -> ImportError:
-    return ImportError(f"The head {head!r} comes from transformers: pip install 'tsbn_hub[transformers]'.")
 
 
 class HeadBatchNorm(nn.BatchNorm2d):

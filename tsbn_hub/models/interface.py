@@ -6,7 +6,9 @@ from typing import Any
 
 from PIL import Image
 from timm.data import create_transform, resolve_data_config
+from timm.data.model_config import resolve_input_data_config
 from torch import Tensor, nn
+from torchvision.transforms import Normalize
 
 from ..norms import TaskModule
 from ..tasks import Classification, Kind
@@ -134,6 +136,25 @@ def _check_mean(mean: Any, channels: int, way_out: str) -> None:
             f"The checkpoint subtracts the mean {list(mean)} from images of {channels} channel{'s' * (channels > 1)}. "
             f"Save it anew with {way_out}."
         )
+
+
+def normalization_of(model: Any) -> nn.Module:
+    """How a checkpoint shifts and scales images whose values are from 0 to 1: a module, (…, C, H, W) → (…, C, H, W).
+
+    Example:
+        >>> import timm, tsbn_hub
+        >>> from tsbn_hub.models.interface import normalization_of
+        >>> normalization_of(timm.create_model("resnet10t_tsbn", num_classes=10))
+        Normalize(mean=(0.485, 0.456, 0.406), std=(0.229, 0.224, 0.225))
+    """
+    if is_timm(model):
+        config = resolve_input_data_config(model)
+        mean, std = config["mean"], config["std"]
+    elif model.image_processor is not None and model.image_processor.do_normalize:
+        mean, std = model.image_processor.image_mean, model.image_processor.image_std
+    else:
+        return nn.Identity()
+    return Normalize(mean, std) if any(mean) or any(value != 1 for value in std) else nn.Identity()
 
 
 def image_shape(model: Any) -> tuple[int, int, int]:

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 import timm
+from timm.data.model_config import resolve_input_data_config
 from torch import nn
 
 from ..data import Mixture, tasks_of
@@ -76,12 +77,6 @@ def build_model(config: TrainingConfig, tasks: list[Task], image_shape: tuple[in
         raise ValueError(f"model={config.model!r} with model_args={config.model_args}: {error}.") from error
 
 
-def image_preprocessing(image_shape: tuple[int, ...]) -> dict[str, Any]:
-    """The preprocessing for the saved config of a timm model: the images as the data set gives them."""
-    channels = image_shape[0]
-    return {"input_size": image_shape, "mean": (0.0,) * channels, "std": (1.0,) * channels, "crop_pct": 1.0}
-
-
 def _with_head(task: Task, head: str | Mapping[str, Any] | None) -> Task:
     if head is None:
         return task
@@ -108,13 +103,19 @@ def _check_transformers_name(model: str) -> None:
 
 
 def _timm_model(config: TrainingConfig, tasks: list[Task], image_shape: tuple[int, ...]) -> nn.Module:
-    model: nn.Module = timm.create_model(
+    model: Any = timm.create_model(
         config.model,
         pretrained=config.pretrained,
         num_classes={task.name: task.num_classes for task in tasks},
         norm=config.norm,
         **{"in_chans": image_shape[0], **config.model_args},
     )
+    # The images of the data set are what the checkpoint is for: as large as they are, normalised as it begins.
+    own = resolve_input_data_config(model)
+    unchanged = {"mean": (0.0,) * image_shape[0], "std": (1.0,) * image_shape[0]}
+    statistics = {key: own[key] for key in unchanged} if config.pretrained else unchanged
+    others = {key: value for key, value in model.pretrained_cfg.items() if not key.startswith("test_")}
+    model.pretrained_cfg = {**others, "input_size": image_shape, "crop_pct": 1.0, **statistics}
     return model
 
 
@@ -131,11 +132,16 @@ def _transformers_model(config: TrainingConfig, tasks: list[Task], image_shape: 
         model_args.setdefault("in_chans", image_shape[0])
     elif not config.pretrained:
         model_args.setdefault("num_channels", image_shape[0])
-    model: nn.Module = TsbnForMultiTask.from_backbone(
+    model: Any = TsbnForMultiTask.from_backbone(
         name, tasks, pretrained=config.pretrained, norm=config.norm, **model_args
     )
     height, width = image_shape[-2:]
+    own: Any = model.image_processor
+    if config.pretrained and own is not None and own.do_normalize:
+        normalization = {"do_normalize": True, "image_mean": own.image_mean, "image_std": own.image_std}
+    else:
+        normalization = {"do_normalize": False}
     model.image_processor = BitImageProcessor(
-        size={"height": height, "width": width}, do_center_crop=False, do_normalize=False
+        size={"height": height, "width": width}, do_center_crop=False, **normalization
     )
     return model

@@ -35,7 +35,8 @@ class TrainingConfig:
             `name` and the head's keywords; None: the default of the task's kind.
         model_args: Further keywords of `timm.create_model`, or of the backbone's configuration.
         data_args: Further keywords of the data set, where it is one.
-        pretrained: Start from pretrained weights.
+        pretrained: Start from pretrained weights. Images, whose values are from 0 to 1, are then normalised by the mean
+            and standard deviation that these were trained with.
         epochs: Passes over the training data.
         batch_size: Samples a process and forward.
         gradient_accumulation_steps: Batches a process and optimizer step.

@@ -7,6 +7,7 @@ from accelerate import Accelerator
 from rich.progress import track
 
 from ..models import from_pretrained
+from ..models.interface import normalization_of
 from ..tasks import Kind
 from .building import build_data, build_kinds, build_tasks
 from .config import TrainingConfig
@@ -35,6 +36,6 @@ def evaluate_run(folder: str | Path, split: Literal["train", "test"] = "test") -
     data = build_data(config, split)
     kinds = build_kinds(build_tasks(config, data))
     model = from_pretrained(folder).to(accelerator.device)
-    batches = evaluation_batches(data, config, kinds, accelerator)
+    batches = evaluation_batches(data, config, kinds, normalization_of(model), accelerator)
     shown = track(batches, split, total=len(batches), console=console_of(accelerator), transient=True)
     return kinds, evaluate(model, shown, kinds, accelerator)

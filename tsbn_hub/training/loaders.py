@@ -1,18 +1,21 @@
 """Batches of a data set for one process."""
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import partial
 from itertools import islice
 from typing import Any
 
 import torch
 from accelerate import Accelerator
+from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler
 
 from ..data import Collate, Draw, EvaluationBatches, Mixture, SeededSamples, TrainingBatches
 from ..tasks import Kind
 from .config import TrainingConfig
 from .signals import ignore_stop_signals
+
+Normalize = Callable[[Tensor], Tensor]
 
 
 class TrainingSteps:
@@ -22,6 +25,7 @@ class TrainingSteps:
         data: The training data.
         config: Of the run.
         kinds: The kind of each task.
+        normalize: What the model does to images, (B, C, H, W), whose values are from 0 to 1.
         accelerator: Of this process.
 
     Raises:
@@ -29,7 +33,12 @@ class TrainingSteps:
     """
 
     def __init__(
-        self, data: Mixture, config: TrainingConfig, kinds: Mapping[str, Kind], accelerator: Accelerator
+        self,
+        data: Mixture,
+        config: TrainingConfig,
+        kinds: Mapping[str, Kind],
+        normalize: Normalize,
+        accelerator: Accelerator,
     ) -> None:
         self._micro_batches = config.gradient_accumulation_steps
         self._batches = TrainingBatches(
@@ -40,7 +49,7 @@ class TrainingSteps:
             accelerator.process_index,
             accelerator.num_processes,
         )
-        self._loader = _loader(data, self._batches, config, kinds, accelerator)
+        self._loader = _loader(data, self._batches, config, kinds, normalize, accelerator)
         if not len(self):
             raise ValueError(
                 f"The training data give {len(self._batches)} batches of {config.batch_size} an epoch and process, "
@@ -61,11 +70,15 @@ class TrainingSteps:
 
 
 def evaluation_batches(
-    data: Mixture, config: TrainingConfig, kinds: Mapping[str, Kind], accelerator: Accelerator
+    data: Mixture,
+    config: TrainingConfig,
+    kinds: Mapping[str, Kind],
+    normalize: Normalize,
+    accelerator: Accelerator,
 ) -> DataLoader[Any]:
     """This process's part of all samples, each once over all processes, in order."""
     batches = EvaluationBatches(data.sizes, 4 * config.batch_size, accelerator.process_index, accelerator.num_processes)
-    return _loader(data, batches, config, kinds, accelerator)
+    return _loader(data, batches, config, kinds, normalize, accelerator)
 
 
 def _loader(
@@ -73,12 +86,13 @@ def _loader(
     batches: Sampler[list[Draw]],
     config: TrainingConfig,
     kinds: Mapping[str, Kind],
+    normalize: Normalize,
     accelerator: Accelerator,
 ) -> DataLoader[Any]:
     return DataLoader(
         SeededSamples(data, check=partial(check_sample, kinds)),
         batch_sampler=batches,
-        collate_fn=Collate({name: kind.missing for name, kind in kinds.items()}),
+        collate_fn=Collate({name: kind.missing for name, kind in kinds.items()}, normalize),
         num_workers=config.workers,
         worker_init_fn=ignore_stop_signals,
         pin_memory=accelerator.device.type == "cuda",

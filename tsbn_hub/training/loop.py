@@ -19,11 +19,12 @@ from torch.utils.data import DataLoader
 
 from ..models import from_pretrained, save_pretrained
 from ..models.head import Head
+from ..models.interface import normalization_of
 from ..models.saving import MODEL_FILES, remove_leftovers, write_atomically
 from ..norms import convert_sync_batchnorm
 from .acceleration import make_accelerator
 from .balancing import loss_weighting
-from .building import build_data, build_kinds, build_model, build_tasks, image_preprocessing
+from .building import build_data, build_kinds, build_model, build_tasks
 from .config import TrainingConfig
 from .evaluate_run import CONFIG
 from .evaluation import Scores, evaluate, mean_score
@@ -96,11 +97,10 @@ class Training:
         tasks = build_tasks(config, data)
         self.kinds = build_kinds(tasks)
         training_data, validation_data = data.split_off(config.validation, config.seed)
-        self.image_shape = tuple(first_sample(data)["image"].shape)
-        self.steps = TrainingSteps(training_data, config, self.kinds, accelerator)
-        self.validation_batches = evaluation_batches(validation_data, config, self.kinds, accelerator)
-
-        self.model = build_model(config, tasks, self.image_shape)
+        self.model = build_model(config, tasks, tuple(first_sample(data)["image"].shape))
+        self.normalize = normalization_of(self.model)
+        self.steps = TrainingSteps(training_data, config, self.kinds, self.normalize, accelerator)
+        self.validation_batches = evaluation_batches(validation_data, config, self.kinds, self.normalize, accelerator)
         if config.sync_batch_norm:
             convert_sync_batchnorm(self.model)
         self.weighting = loss_weighting(
@@ -336,13 +336,14 @@ class Training:
         if mean > record.best:
             record.best = mean
             if self.accelerator.is_main_process:
-                save_pretrained(model, self.output, data_config=image_preprocessing(self.image_shape))
+                save_pretrained(model, self.output)
         record.next_epoch()
 
     def _test(self, progress: Progress) -> Scores:
         self.accelerator.wait_for_everyone()
         model = from_pretrained(self.output).to(self.accelerator.device)
-        batches = evaluation_batches(build_data(self.config, "test"), self.config, self.kinds, self.accelerator)
+        data = build_data(self.config, "test")
+        batches = evaluation_batches(data, self.config, self.kinds, self.normalize, self.accelerator)
         scores = self._evaluate(model, batches, "test", progress)
         self.record.log.append({"test": scores})
         return scores
