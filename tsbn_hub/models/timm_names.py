@@ -22,6 +22,8 @@ from ..norms import NormOptions, TaskSelector
 from ..norms.gating import Patterns
 from ..norms.task_norm import Style
 from . import timm_norms  # noqa: F401 — registers timm's norm classes
+from .checkpoint_files import CONFIG, WEIGHTS, CheckpointError, read_shapes, without_weights
+from .repositories import local_folder
 from .timm_model import Classes, Recipe, TimmTaskModel, as_timm_task_model, convert_timm_model, task_classes_of
 
 SUFFIX = "_tsbn"
@@ -130,7 +132,7 @@ def _create(
     recipe = Recipe(architecture, selector.tasks, sizes, options, gated)
     overlay = {**(pretrained_cfg_overlay or {}), "architecture": name}
     if pretrained:
-        _refuse_pickles(pretrained_cfg, overlay)
+        _refuse_pickles(pretrained_cfg, overlay, kwargs.get("cache_dir"))
     if sizes is not None:
         kwargs["num_classes"] = max(sizes)
     features_only = bool(kwargs.get("features_only"))
@@ -178,47 +180,25 @@ def _before_loading(name: str, convert: Callable[[nn.Module], None]) -> Iterator
             _builder.get_model_traits = get_model_traits
 
 
-def _refuse_pickles(pretrained_cfg: Any, overlay: dict[str, Any]) -> None:
+def _refuse_pickles(pretrained_cfg: Any, overlay: dict[str, Any], cache_dir: str | Path | None) -> None:
     """Allow safetensors alone from a user's folder, file or repo; and a whole file, so that the error is clear."""
     config = pretrained_cfg.to_dict() if isinstance(pretrained_cfg, PretrainedCfg) else pretrained_cfg
     config = config if isinstance(config, dict) else {}
     source, file = config.get("source"), overlay.get("file") or config.get("file")
     if source == "hf-hub" or overlay.get("hf_hub_id"):
-        overlay.setdefault("hf_hub_filename", "model.safetensors")
+        local_folder(overlay.get("hf_hub_id") or config["hf_hub_id"], (CONFIG, WEIGHTS), cache_dir=cache_dir)
+        overlay.setdefault("hf_hub_filename", WEIGHTS)
     elif source == "local-dir" and not overlay.get("file"):
         folder = Path(str(file))
-        if not (folder / "model.safetensors").is_file():
-            found = sorted(path.name for path in folder.iterdir()) if folder.is_dir() else []
-            raise ValueError(
-                f"{folder} has no model.safetensors (it has {found}). Pickled weights (.bin, .pth) can run code when "
-                "they are loaded, and are not read: save the model with tsbn_hub.save_pretrained."
-            )
-        check_safetensors(folder / "model.safetensors")
+        if not (folder / WEIGHTS).is_file():
+            found = [path.name for path in folder.iterdir()] if folder.is_dir() else []
+            raise CheckpointError(without_weights(str(folder), found))
+        read_shapes(folder / WEIGHTS)
     elif file:
         if Path(str(file)).suffix == ".safetensors":
-            check_safetensors(Path(str(file)))
+            read_shapes(Path(str(file)))
         elif not overlay.get("custom_load"):
             raise ValueError(
                 f"{file} is no .safetensors file. Pickled weights can run code when they are loaded, and are not read: "
                 "convert the file with safetensors.torch.save_file."
             )
-
-
-def check_safetensors(path: Path) -> None:
-    """Raise a clear error if a file is missing, truncated or no safetensors file.
-
-    Raises:
-        FileNotFoundError: if there is no such file.
-        ValueError: if it cannot be read.
-    """
-    from safetensors import SafetensorError, safe_open
-
-    if not path.is_file():
-        raise FileNotFoundError(f"There is no file {path}.")
-    try:
-        with safe_open(path, framework="pt"):
-            pass
-    except SafetensorError as error:
-        raise ValueError(
-            f"{path} is truncated, or no safetensors file ({path.stat().st_size} bytes): {error}"
-        ) from error

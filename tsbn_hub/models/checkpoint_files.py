@@ -1,0 +1,102 @@
+"""The files of a checkpoint, read with care: they may come from anybody."""
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from safetensors import SafetensorError, safe_open
+
+CONFIG, WEIGHTS = "config.json", "model.safetensors"
+WEIGHTS_INDEX = f"{WEIGHTS}.index.json"
+PICKLES = (".bin", ".pth", ".pt", ".pkl", ".ckpt")
+
+Shapes = dict[str, tuple[int, ...]]
+
+# No size in the config of a network is larger. (An integer can ask for any amount of memory and time.)
+_LARGEST_INTEGER = 10**6
+
+
+class CheckpointError(ValueError):
+    """The files of a checkpoint cannot be loaded. The message names the file, and what is wrong with it."""
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """The object in a JSON file.
+
+    Raises:
+        FileNotFoundError: if there is no such file; it says what else its folder has.
+        CheckpointError: if it is no JSON, no object, or holds an integer that no network has a use for.
+    """
+    if not path.is_file():
+        found = sorted(each.name for each in path.parent.iterdir()) if path.parent.is_dir() else "no such folder"
+        raise FileNotFoundError(f"{path.parent} has no {path.name} ({found}).")
+    try:
+        values = json.loads(path.read_text(encoding="utf-8"))
+    except (ValueError, RecursionError) as error:  # the former is for JSON and for the encoding
+        raise CheckpointError(f"{path} is no JSON: {error}") from error
+    if not isinstance(values, dict):
+        raise CheckpointError(f"{path} holds no object, but {str(values)[:100]!r}.")
+    for key, value in _leaves(values):
+        if isinstance(value, int) and abs(value) > _LARGEST_INTEGER:
+            raise CheckpointError(f"{path} has {key}={str(value)[:30]}, which is no size of a network.")
+    return values
+
+
+def _leaves(values: Any, key: str = "") -> Iterator[tuple[str, Any]]:
+    if isinstance(values, dict | list):
+        items = values.items() if isinstance(values, dict) else enumerate(values)
+        for name, value in items:
+            yield from _leaves(value, f"{key}.{name}" if key else str(name))
+    else:
+        yield key, values
+
+
+def weight_files(folder: Path) -> list[Path]:
+    """The safetensors files of a checkpoint: one, or those of its index.
+
+    Raises:
+        CheckpointError: if there are none, or the index names files that are missing or not in the folder.
+    """
+    if (folder / WEIGHTS).is_file():
+        return [folder / WEIGHTS]
+    if not (folder / WEIGHTS_INDEX).is_file():
+        raise CheckpointError(without_weights(str(folder), [path.name for path in folder.iterdir()]))
+    weight_map = read_json(folder / WEIGHTS_INDEX).get("weight_map")
+    if not isinstance(weight_map, dict) or not all(isinstance(name, str) for name in weight_map.values()):
+        raise CheckpointError(f"{folder / WEIGHTS_INDEX} has no weight_map from names of weights to names of files.")
+    names = sorted(set(weight_map.values()))
+    wrong = [name for name in names if Path(name).name != name or not (folder / name).is_file()]
+    if wrong or not names:
+        raise CheckpointError(
+            f"{folder / WEIGHTS_INDEX} names the files {wrong or names}, which {folder} does not have."
+        )
+    return [folder / name for name in names]
+
+
+def without_weights(
+    where: str, files: list[str], weights: str = WEIGHTS, way_out: str = "tsbn_hub.save_pretrained"
+) -> str:
+    """What to say of a checkpoint without weights in safetensors."""
+    text = f"{where} has no {weights} (it has {sorted(files)})."
+    if any(name.endswith(PICKLES) for name in files):
+        text += " Pickled weights (.bin, .pth) can run code when they are loaded, and are not read."
+    return f"{text} Save it with {way_out}."
+
+
+def read_shapes(path: Path) -> Shapes:
+    """The shapes of the tensors in a safetensors file, from its header.
+
+    Raises:
+        FileNotFoundError: if there is no such file.
+        CheckpointError: if it is truncated, or no safetensors file.
+    """
+    if not path.is_file():
+        raise FileNotFoundError(f"There is no file {path}.")
+    try:
+        with safe_open(path, framework="pt") as file:
+            return {name: tuple(file.get_slice(name).get_shape()) for name in file.keys()}  # noqa: SIM118 — no mapping
+    except (SafetensorError, OSError) as error:
+        raise CheckpointError(
+            f"{path} is truncated, or no safetensors file ({path.stat().st_size} bytes): {error}"
+        ) from error

@@ -1,0 +1,224 @@
+"""Models from folders and repos, of timm and of transformers, whatever these hold."""
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import timm
+import torch
+from timm.models._hub import load_model_config_from_path
+from torch import nn
+from torch.overrides import TorchFunctionMode
+
+from ..tasks import Task
+from .checkpoint_files import CONFIG, CheckpointError, Shapes, read_json, read_shapes, weight_files
+from .repositories import local_folder, repo_commit, split_revision
+from .saving import without_progress_bars
+from .timm_names import SUFFIX
+
+# A config may ask for this many values and no more, or for this many times those that the weights have.
+_VALUES, _TIMES = 10**7, 10
+# How many calls of torch it takes to build a network: some for each of its tensors.
+_CALLS, _CALLS_A_TENSOR = 20_000, 200
+
+
+def from_pretrained(
+    folder_or_repo: str | Path,
+    *,
+    revision: str | None = None,
+    cache_dir: str | Path | None = None,
+    token: str | None = None,
+    **kwargs: Any,
+) -> nn.Module:
+    """Load a model of timm or transformers from a folder, or from a repo of the Hub: "org/name" or "org/name@revision".
+
+    The folder may come from anybody: no pickle is read, no code of it is run, and what its config asks for is held
+    against what its weights have before memory is taken for it.
+
+    Args:
+        folder_or_repo: Where from. A folder that exists wins over a repo of the same name.
+        revision: Of a repo: a branch, tag or commit.
+        cache_dir: Another cache than that of huggingface_hub.
+        token: Another token than the stored one.
+        **kwargs: Further keywords of `timm.create_model`, or of transformers' `from_pretrained`.
+
+    Returns:
+        The model: of timm, in training mode, or of transformers, in evaluation mode, as these give it.
+
+    Raises:
+        FileNotFoundError: if there is no such folder, or it has no config.json.
+        HubError: if the Hub cannot be reached, or has no such repo.
+        CheckpointError: if the weights are no safetensors, or do not fit the config, or the config names no known
+            architecture. It is a ValueError.
+
+    Example:
+        >>> import tempfile, timm, tsbn_hub
+        >>> model = timm.create_model("test_resnet_tsbn", num_classes={"left": 10, "right": 4})
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     tsbn_hub.save_pretrained(model, folder)
+        ...     tsbn_hub.from_pretrained(folder).tasks
+        ['left', 'right']
+    """
+    folder = local_folder(folder_or_repo, revision=revision, cache_dir=cache_dir, token=token)
+    config = read_json(folder / CONFIG)
+    files = weight_files(folder)
+    shapes = {name: shape for path in files for name, shape in read_shapes(path).items()}
+    model: Any
+    if "model_type" in config:
+        model = _from_transformers(folder, config, shapes, **kwargs)
+    else:
+        model = _from_timm(folder, config, shapes, **kwargs)
+    if folder != Path(folder_or_repo):
+        _note_origin(model, split_revision(str(folder_or_repo))[0], repo_commit(folder))
+    return model
+
+
+def load_base(
+    folder_or_repo: str | Path,
+    task: str,
+    options: Mapping[str, Any],
+    model_args: Mapping[str, Any],
+    *,
+    revision: str | None = None,
+    token: str | None = None,
+) -> nn.Module:
+    """A checkpoint to add tasks to: one of ours as it is, or a plain one with task norms.
+
+    Args:
+        folder_or_repo: Where from.
+        task: The name of the one task of a plain checkpoint.
+        options: Of a plain checkpoint's norms: norm, keep_affine, gate_init, gated.
+        model_args: Further keywords of a plain timm model.
+        revision: Of a repo: a branch, tag or commit.
+        token: Another token than the stored one.
+
+    Raises:
+        As `from_pretrained` does.
+    """
+    folder = local_folder(folder_or_repo, revision=revision, token=token)
+    config = read_json(folder / CONFIG)
+    model: Any
+    if config.get("model_type") == "tsbn" or str(config.get("architecture")).endswith(SUFFIX):
+        model = from_pretrained(folder)
+    else:
+        shapes = {name: shape for path in weight_files(folder) for name, shape in read_shapes(path).items()}
+        model = _plain_with_task_norms(folder, config, shapes, task, options, model_args)
+    if folder != Path(folder_or_repo):
+        _note_origin(model, split_revision(str(folder_or_repo))[0], repo_commit(folder))
+    return model
+
+
+def _plain_with_task_norms(
+    folder: Path,
+    config: dict[str, Any],
+    shapes: Shapes,
+    task: str,
+    options: Mapping[str, Any],
+    model_args: Mapping[str, Any],
+) -> nn.Module:
+    if "model_type" in config:
+        from .hf import TsbnForMultiTask
+
+        return _built(folder, lambda: TsbnForMultiTask.from_backbone(folder, [Task(task, num_classes=1)], **options))
+
+    def build(pretrained: bool) -> nn.Module:
+        pretrained_cfg, architecture, own_args = load_model_config_from_path(folder)
+        model: nn.Module = timm.models.model_entrypoint(architecture + SUFFIX)(
+            pretrained=pretrained,
+            pretrained_cfg=pretrained_cfg,
+            pretrained_cfg_overlay=None,
+            tasks=[task],
+            num_classes=1,
+            **options,
+            **{**own_args, **model_args},
+        )
+        return model
+
+    _check_size(folder, shapes, lambda: build(pretrained=False))
+    return _built(folder, lambda: build(pretrained=True))
+
+
+def _from_timm(folder: Path, config: dict[str, Any], shapes: Shapes, **kwargs: Any) -> nn.Module:
+    architecture = config.get("architecture")
+    if not isinstance(architecture, str) or not timm.is_model(architecture):
+        base = str(architecture).removesuffix(SUFFIX)
+        way_out = f" Call tsbn_hub.register({base!r}) first." if timm.is_model(base) else ""
+        raise CheckpointError(
+            f"{folder / CONFIG} names the architecture {architecture!r}, which timm does not know.{way_out}"
+        )
+    name = f"local-dir:{folder}"
+    _check_size(folder, shapes, lambda: timm.create_model(name, pretrained=False, **kwargs))
+    return _built(folder, lambda: timm.create_model(name, pretrained=True, **kwargs))
+
+
+def _from_transformers(folder: Path, config: dict[str, Any], shapes: Shapes, **kwargs: Any) -> nn.Module:
+    """One of our models, or a folded one: the class that the config names."""
+    import transformers
+
+    from . import hf
+
+    names = config.get("architectures")
+    known = [
+        getattr(home, name)
+        for name in (names if isinstance(names, list) else [])
+        for home in (hf, transformers)
+        if isinstance(name, str) and hasattr(home, name)
+    ]
+    classes = [each for each in known if isinstance(each, type) and issubclass(each, transformers.PreTrainedModel)]
+    if not classes:
+        raise CheckpointError(
+            f"{folder / CONFIG} names the architectures {names}, which transformers does not know as models."
+        )
+    model_class: Any = classes[0]
+    with without_progress_bars():
+        _check_size(folder, shapes, lambda: model_class(model_class.config_class.from_pretrained(folder)))
+        return _built(folder, lambda: model_class.from_pretrained(folder, **{**kwargs, "use_safetensors": True}))
+
+
+def _check_size(folder: Path, shapes: Shapes, build: Callable[[], nn.Module]) -> None:
+    """Refuse a config that asks for much more than the weights have. The model is built without memory for that."""
+
+    def numel(shape: tuple[int, ...]) -> int:
+        return torch.Size(shape).numel()
+
+    with torch.device("meta"), _CallsOfTorch(_CALLS + _CALLS_A_TENSOR * len(shapes)):
+        model = _built(folder, build)
+    asked = sum(tensor.numel() for tensors in (model.parameters(), model.buffers()) for tensor in tensors)
+    given = sum(map(numel, shapes.values()))
+    if asked > max(_VALUES, _TIMES * given):
+        raise CheckpointError(
+            f"{folder / CONFIG} describes a model of {asked:,} values, and the weights beside it are {given:,}."
+        )
+
+
+def _built(folder: Path, build: Callable[[], nn.Module]) -> nn.Module:
+    try:
+        return build()
+    except (CheckpointError, MemoryError):
+        raise
+    except Exception as error:  # what a config says can make timm and transformers fail anywhere
+        raise CheckpointError(f"{folder} cannot be loaded: {type(error).__name__}: {error}") from error
+
+
+def _note_origin(model: Any, repo: str, commit: str | None) -> None:
+    """Write down where a model is from as timm and transformers do, which saw a folder of the cache."""
+    if hasattr(model, "pretrained_cfg"):
+        origin = {"source": "hf-hub", "hf_hub_id": f"{repo}@{commit}" if commit else repo}
+        model.pretrained_cfg = {key: value for key, value in model.pretrained_cfg.items() if key != "file"} | origin
+    else:
+        model.config.name_or_path = repo
+        model.config._commit_hash = commit
+
+
+class _CallsOfTorch(TorchFunctionMode):
+    """Within the block, a limit to the number of torch's functions that this thread calls."""
+
+    def __init__(self, limit: int) -> None:
+        super().__init__()
+        self._left = limit
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        self._left -= 1
+        if self._left < 0:
+            raise CheckpointError("The config describes a network of many more layers than the weights have.")
+        return func(*args, **(kwargs or {}))
