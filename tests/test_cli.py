@@ -18,6 +18,7 @@ from tests.training.small_runs import write_config
 from tsbn_hub import save_pretrained
 from tsbn_hub.cli import app
 from tsbn_hub.deploy import prediction
+from tsbn_hub.hub import Results
 from tsbn_hub.tasks import Classification
 from tsbn_hub.training import loop
 
@@ -132,7 +133,8 @@ def test_train_then_evaluate(precision, config, tmp_path, monkeypatch):
     assert told.exit_code == 0, told.output
     run = tmp_path / "run"
     assert sorted(path.name for path in run.iterdir()) == [
-        "README.md", "config.json", "gates.png", "log.jsonl", "model.safetensors", "state.safetensors", "training.yaml"
+        "README.md", "config.json", "gates.png", "log.jsonl", "model.safetensors", "results.json", "state.safetensors",
+        "training.yaml",
     ]  # fmt: skip
     assert max(len(line) for line in told.output.splitlines() if str(tmp_path) not in line) <= 100
     log = [json.loads(line) for line in (run / "log.jsonl").read_text().splitlines()]
@@ -146,6 +148,9 @@ def test_train_then_evaluate(precision, config, tmp_path, monkeypatch):
     for task, values in scores.items():
         assert re.search(rf"{task} +│ accuracy ↑ │ +{values['accuracy']:.2%}", shown.output)
     assert json.loads(tsbn("evaluate", run, "--json").stdout) == scores
+    for task in Results.read(run).tasks:
+        assert {metric.name: metric.value for metric in task.metrics} == scores[task.name]
+        assert f"| {task.name} | classification | {task.classes} | accuracy ↑ | " in (run / "README.md").read_text()
     (validated,) = [line["validation"] for line in log[:-1]]
     assert json.loads(tsbn("evaluate", run, "--split", "train", "--json").stdout).keys() == validated.keys()
 
@@ -211,6 +216,60 @@ def test_without_a_network(config, tmp_path, monkeypatch):
     assert not (tmp_path / "run").exists()
 
 
+# --- cards ---
+
+
+def test_single_task_runs_in_the_card(config, tmp_path):
+    run, alone = tmp_path / "run", [tmp_path / task for task in ("keys", "corner")]
+    for folder, tasks in ((run, "keys,corner"), *((folder, folder.name) for folder in alone)):
+        assert tsbn("train", "--config", config, "--tasks", tasks, "--output", folder).exit_code == 0
+    options = [option for folder in alone for option in ("--single-task", folder)]
+    told = tsbn("card", run, *options, "--license", "mit")
+    assert told.exit_code == 0 and "results.json" in told.output
+    card, measured = (run / "README.md").read_text(), [Results.read(folder).tasks[0].metrics[0] for folder in alone]
+    assert "the same recipe" in card and "license: mit\n" in card
+    for task, metric in zip(("keys", "corner"), measured, strict=True):
+        assert re.search(rf"\| {task} \| .* \| {metric.value:.2%} \|\n", card)
+
+    before = files(tmp_path)
+    assert tsbn("card", run).exit_code == 0 and files(tmp_path) == before
+    assert tsbn("train", "--config", config, "--tasks", "keys,corner").exit_code == 0  # it is finished
+    assert files(tmp_path) == before
+
+
+def test_a_card_of_a_checkpoint(checkpoint, tmp_path):
+    told = tsbn("card", checkpoint)
+    assert told.exit_code == 0, told.output
+    assert {"README.md", "gates.png"} < {path.name for path in Path(checkpoint).iterdir()}
+    card = (Path(checkpoint) / "README.md").read_text()
+    assert "](gates.png)" in card and "Not measured" in card
+
+
+def test_a_card_of_a_folded_model(tmp_path):
+    save_pretrained(timm.create_model("test_resnet_tsbn", num_classes={"keys": 2, "corner": 4}).fold("keys"), tmp_path)
+    assert tsbn("card", tmp_path).exit_code == 0
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["README.md", "config.json", "model.safetensors"]
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--single-task", "runs/none"], "has no results.json: nothing measured was recorded"),
+        (["--license", "Apache 2"], "license='Apache 2' is no licence's name on the Hub"),
+    ],
+)
+def test_what_goes_wrong_with_a_card(options, message, checkpoint):
+    before = {path.name: path.read_bytes() for path in Path(checkpoint).iterdir() if path.name != "gates.png"}
+    told = tsbn("card", checkpoint, *options)
+    assert told.exit_code == 1 and re.search(f"^tsbn: .*{message}", told.stderr) and "Traceback" not in told.output
+    assert {name: (Path(checkpoint) / name).read_bytes() for name in before} == before
+
+
+def test_a_card_of_nothing(tmp_path):
+    told = tsbn("card", tmp_path)
+    assert told.exit_code == 1 and re.search("^tsbn: .* has no config.json", told.stderr)
+
+
 # --- checkpoints ---
 
 
@@ -251,7 +310,7 @@ def test_predict_with_a_run(config, picture, tmp_path):
         ({"image": "."}, 2, "is a directory"),
         ({"image": "text"}, 1, "^tsbn: .*text is no image"),
         ({"checkpoint": "model"}, 1, "^tsbn: model is neither a folder nor a Hub repo"),
-        ({"checkpoint": "org/name"}, 1, "^tsbn: org/name is no folder, and the Hub did not give it"),
+        ({"checkpoint": "org/name"}, 1, "^tsbn: org/name: the Hub cannot be reached, and the cache has no copy"),
         ({"--task": "smile"}, 1, r"^tsbn: There are no tasks \['smile'\]\. The tasks of this model are"),
         ({"--device": "gpu"}, 1, "^tsbn: --device gpu: "),
         ({"--out": "text"}, 1, "^tsbn: .*exists.*text"),

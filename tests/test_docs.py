@@ -4,6 +4,7 @@ import re
 from pathlib import Path
 
 import timm
+import torch
 
 import tsbn_hub  # noqa: F401
 from tsbn_hub.data import MultiDigits
@@ -17,7 +18,7 @@ def code_of(page):
 
 def test_the_ten_lines_of_the_readme(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    code, _ = code_of("README.md")  # the other one needs a download
+    code, *_ = code_of("README.md")  # the others need downloads
     scope: dict = {}
     exec(code, scope)
     outputs = scope["model"](scope["images"])
@@ -35,6 +36,16 @@ def test_the_loop_of_ones_own(tmp_path, monkeypatch, capsys):
     exec(code, {})
     assert capsys.readouterr().out.count("'left'") == 2
     assert timm.create_model("local-dir:my_model", pretrained=True).tasks == ["left", "right"]
+
+
+def test_the_hub(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    scope: dict = {}
+    for code in code_of("docs/hub.md"):
+        exec(code, scope)
+    model, x = scope["model"], scope["x"]
+    assert model.tasks == ["gender", "age", "smile", "years"]
+    assert torch.equal(model(x, task="years"), model(x, task="age"))
 
 
 def test_links_of_the_docs():

@@ -10,6 +10,13 @@ from .models import register_timm_architectures
 
 if TYPE_CHECKING:
     from .analysis import importance_matrix as importance_matrix
+    from .hub import load_task as load_task
+    from .hub import merge as merge
+    from .hub import push_task_to_hub as push_task_to_hub
+    from .hub import push_to_hub as push_to_hub
+    from .hub import save_task as save_task
+    from .models import CheckpointError as CheckpointError
+    from .models import HubError as HubError
     from .models import from_pretrained as from_pretrained
     from .models import register as register
     from .models import save_pretrained as save_pretrained
@@ -19,22 +26,31 @@ if TYPE_CHECKING:
     from .models.hf import TsbnModel as TsbnModel
     from .norms import convert as convert
     from .tasks import Task as Task
-    from .training import param_groups as param_groups
+    from .training.freezing import freeze_trunk as freeze_trunk
+    from .training.param_groups import param_groups as param_groups
 
 __version__ = "0.1.0"
 
 _HOMES = {
+    "CheckpointError": "models",
+    "HubError": "models",
     "Task": "tasks",
     "TsbnBackbone": "models.hf",
     "TsbnConfig": "models.hf",
     "TsbnForMultiTask": "models.hf",
     "TsbnModel": "models.hf",
     "convert": "norms",
+    "freeze_trunk": "training",
     "from_pretrained": "models",
     "importance_matrix": "analysis",
+    "load_task": "hub",
+    "merge": "hub",
     "param_groups": "training",
+    "push_task_to_hub": "hub",
+    "push_to_hub": "hub",
     "register": "models",
     "save_pretrained": "models",
+    "save_task": "hub",
 }
 
 __all__ = [*_HOMES, "__version__"]

@@ -63,10 +63,7 @@ def train(
     """
     from accelerate import PartialState
 
-    from .analysis import draw_importance, importance_matrix
-    from .hub import write_card
-    from .models import from_pretrained
-    from .models.interface import task_kinds
+    from .hub.recording import record_run
     from .training import TrainingConfig
     from .training import dry_run as show_dry_run
     from .training import train as run_training
@@ -84,14 +81,8 @@ def train(
         scores = run_training(run, restart=restart)
         if not PartialState().is_main_process:
             return
-        model = from_pretrained(run.output)
-        name = ", ".join(source.name for source in run.sources())
-        write_card(run.output, model, name, task_kinds(model), scores)
-        if run.norm == "sigmoid":
-            try:
-                draw_importance(importance_matrix(model), f"{run.output}/gates.png")
-            except ImportError as error:
-                typer.echo(f"tsbn: {error}", err=True)
+        record_run(run, scores)
+        _write_card_and_picture(Path(run.output))
         typer.echo(f"\n{run.output}: {', '.join(sorted(path.name for path in Path(run.output).iterdir()))}")
 
 
@@ -174,6 +165,97 @@ def info(
             console.print_json(json.dumps(asdict(cost)))
         else:
             console.print(cost_table(cost))
+
+
+@app.command()
+def card(
+    folder: Annotated[Path, typer.Argument(help="A run's folder, or a folder of save_pretrained.")],
+    single_task: Annotated[
+        list[Path] | None,
+        typer.Option(metavar="RUN", help="The run of one task alone, for Δm; may be repeated. It is recorded."),
+    ] = None,
+    license: Annotated[
+        str | None, typer.Option(help="Of the weights, such as apache-2.0. Default: what the card states, if any.")
+    ] = None,
+) -> None:
+    """Write a checkpoint's card, and the picture of its gates, from what is recorded beside its weights.
+
+    Example: tsbn card runs/multi_digits --single-task runs/left --single-task runs/right
+    """
+    from .hub import Results
+    from .hub.recording import with_single_task
+
+    with _plain_errors():
+        if single_task:
+            with_single_task(Results.read(folder), folder, single_task).write(folder)
+        _write_card_and_picture(folder, license)
+        typer.echo(f"{folder}: {', '.join(sorted(path.name for path in folder.iterdir()))}")
+
+
+def _write_card_and_picture(folder: Path, license: str | None = None) -> None:
+    from .analysis import draw_importance, importance_matrix
+    from .hub import write_card
+    from .hub.card_text import GATES, has_gates
+    from .models import from_pretrained
+
+    model = from_pretrained(folder)
+    if has_gates(model):
+        try:
+            draw_importance(importance_matrix(model), folder / GATES)
+        except ImportError as error:
+            typer.echo(f"tsbn: {error}", err=True)
+    write_card(folder, model, license=license)
+
+
+@app.command()
+def push(
+    folder: Annotated[Path, typer.Argument(help="A folder of a checkpoint: a run, save_pretrained's, save_task's.")],
+    repo: Annotated[str, typer.Argument(help="org/name; with --all an organisation or user.")],
+    all: Annotated[bool, typer.Option("--all", help="Push each checkpoint in the folder, under its own name.")] = False,
+    task: Annotated[
+        str | None,
+        typer.Option(metavar="NAME", help="Push this task alone: gates, statistics and head, as an adapter."),
+    ] = None,
+    private: Annotated[bool, typer.Option("--private", help="Make a private repo.")] = False,
+    revision: Annotated[str | None, typer.Option(help="The branch, made where it is missing.")] = None,
+    create_pr: Annotated[bool, typer.Option("--create-pr", help="Open a pull request.")] = False,
+    message: Annotated[str | None, typer.Option(help="Of the commit.")] = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Show what would go, and send nothing.")] = False,
+) -> None:
+    """Publish a checkpoint on the Hub, in one commit. Log in with `hf auth login` first, or set HF_TOKEN.
+
+    With --all, every checkpoint in a folder: tsbn push --all model_cards ada
+
+    Example: tsbn push runs/multi_digits ada/multi-digits --dry-run
+    """
+    from accelerate import Accelerator
+
+    from .hub import checkpoints_in, push_folder, push_task_to_hub
+    from .models import from_pretrained
+    from .training.report import console_of
+
+    options: dict[str, Any] = {
+        "private": private, "revision": revision, "create_pr": create_pr, "commit_message": message, "dry_run": dry_run
+    }  # fmt: skip
+    with _plain_errors():
+        if all and task is not None:
+            raise ValueError("--all pushes whole checkpoints: leave out --task.")
+        console = console_of(Accelerator())
+        targets = [(each, f"{repo}/{each.name}") for each in checkpoints_in(folder)] if all else [(folder, repo)]
+        for each, name in targets:
+            if task is not None:
+                pushed = push_task_to_hub(from_pretrained(each), task, name, **options)
+            else:
+                pushed = push_folder(each, name, **options)
+            console.print(_publication_lines(each, pushed), markup=False, highlight=False, soft_wrap=True)
+
+
+def _publication_lines(folder: Path, pushed: Any) -> str:
+    sizes = "\n".join(f"  {size:>13,}  {name}" for name, size in pushed.files.items())
+    removed = "".join(f"\n        removed  {name}" for name in pushed.removed)
+    if pushed.url is None:
+        return f"{folder} would go to {pushed.repo}, nothing was sent. Bytes:\n{sizes}"
+    return f"{folder} is at {pushed.url}. Bytes:\n{sizes}{removed}"
 
 
 def _device(name: str | None) -> torch.device:

@@ -14,9 +14,10 @@ from hypothesis import strategies as st
 from tsbn_hub.training import TrainingConfig
 
 NEEDED = {"model": "test_resnet_tsbn", "data": "MultiDigits", "output": "runs/x"}
+FROM_CHECKPOINT = {"checkpoint": "runs/trained", "data": "MultiDigits", "output": "runs/x"}
 FIELDS = [field.name for field in dataclasses.fields(TrainingConfig)]
 
-TEXTS, TEXT_LISTS = ["model", "output", "optimizer", "balancing"], ["tasks", "trackers"]
+TEXTS, TEXT_LISTS = ["model", "checkpoint", "output", "optimizer", "balancing"], ["tasks", "trackers"]
 MAPPINGS, SWITCHES = (
     [
         "model_args",
@@ -25,7 +26,7 @@ MAPPINGS, SWITCHES = (
         "balancing_args",
         "heads",
     ],
-    ["pretrained", "sync_batch_norm", "deterministic"],
+    ["pretrained", "freeze_trunk", "sync_batch_norm", "deterministic"],
 )
 CHOICES = {
     "norm": ["sigmoid", "affine", "shared"],
@@ -44,7 +45,10 @@ REAL = {
     "ema_decay": (0, False), "validation": (0, False),
 }  # fmt: skip
 BELOW_ONE, UP_TO_ONE = ["ema_decay", "validation"], ["layer_decay", "decay_rate"]
-OR_NONE = ["tasks", "gate_lr_scale", "layer_decay", "max_grad_norm", "tasks_per_step", "ema_decay", "mixed_precision"]
+OR_NONE = [
+    "model", "checkpoint", "norm", "tasks", "gate_lr_scale", "layer_decay", "max_grad_norm", "tasks_per_step",
+    "ema_decay", "mixed_precision",
+]  # fmt: skip
 
 
 def test_no_field_is_left_out():
@@ -72,7 +76,7 @@ switch, odd = st.booleans(), st.sampled_from([datetime.date(2020, 1, 1), b"bytes
 def test_a_wrong_type(data):
     name = data.draw(st.sampled_from([name for name in FIELDS if name != "data"]))
     if name in TEXTS:
-        wrong = number | mapping | several | switch | st.none()
+        wrong = number | mapping | several | switch
     elif name in TEXT_LISTS:
         wrong = text | number | mapping | several | switch
     elif name in MAPPINGS:
@@ -123,10 +127,12 @@ def test_a_right_number(data):
 
 @pytest.mark.parametrize("name", FIELDS)
 def test_defaults_and_none(name):
-    config = TrainingConfig(**NEEDED)
-    assert TrainingConfig(**dataclasses.asdict(config)) == config
+    for needed in (NEEDED, FROM_CHECKPOINT):
+        config = TrainingConfig(**needed)
+        assert TrainingConfig(**dataclasses.asdict(config)) == config
     if name in OR_NONE:
-        assert getattr(TrainingConfig(**NEEDED | {name: None}), name) is None
+        needed = FROM_CHECKPOINT if name in ("model", "norm") else NEEDED
+        assert getattr(TrainingConfig(**needed | {name: None}), name) is None
     for value in CHOICES.get(name, []):
         assert getattr(TrainingConfig(**NEEDED | {name: value}), name) == value
 
@@ -191,6 +197,38 @@ def test_overrides(tmp_path):
     assert config.max_grad_norm is None and config.lr == 0.2
     with pytest.raises(ValueError, match=r"unknown keys \['path'\]"):
         TrainingConfig.read(path, path="x")
+
+
+def test_a_checkpoint_brings_its_norm(tmp_path):
+    assert TrainingConfig(**NEEDED).norm == "sigmoid" and TrainingConfig(**FROM_CHECKPOINT).norm is None
+    path = tmp_path / "config.yaml"
+    path.write_text(yaml.safe_dump(FROM_CHECKPOINT | {"freeze_trunk": True}))
+    assert TrainingConfig.read(path) == TrainingConfig(**FROM_CHECKPOINT, freeze_trunk=True)
+    path.write_text(yaml.safe_dump({"data": "MultiDigits", "output": "runs/x"}))
+    with pytest.raises(ValueError, match=r"lacks \['model'\]"):
+        TrainingConfig.read(path)
+
+
+@pytest.mark.parametrize("given", [{"norm": "sigmoid"}, {"model_args": {"drop_rate": 0.1}}, {"pretrained": True}])
+def test_what_a_checkpoint_has_of_its_own(given):
+    (name,) = given
+    with pytest.raises(ValueError, match=rf"checkpoint='runs/trained' has \['{name}'\] of its own: leave them out"):
+        TrainingConfig(**FROM_CHECKPOINT | given)
+    with pytest.raises(ValueError, match=r"has \['model'\] of its own"):
+        TrainingConfig(**NEEDED, checkpoint="runs/trained")
+    with pytest.raises(ValueError, match="is the output, too"):
+        TrainingConfig(**FROM_CHECKPOINT | {"checkpoint": "runs/../runs/x"})
+
+
+def test_differences():
+    config = TrainingConfig(**NEEDED)
+    known = dataclasses.asdict(config)
+    assert config.differences(known | {"output": "elsewhere", "workers": 3}) == []
+    assert config.differences(known | {"lr": 0.5}) == ["lr: 0.5, here 0.001"]
+    earlier = {name: value for name, value in known.items() if name not in ("checkpoint", "freeze_trunk")}
+    assert config.differences(earlier) == []
+    frozen = TrainingConfig(**NEEDED, freeze_trunk=True)
+    assert frozen.differences(earlier) == ["freeze_trunk: False, here True"]
 
 
 def test_several_data_sets():

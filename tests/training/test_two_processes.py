@@ -153,7 +153,7 @@ def evaluate_each(folder):
     config, accelerator, scores = TrainingConfig(**config_of(folder, 2), model="unused"), Accelerator(), []
     for sizes in SIZES:
         data = Mixture([Corners("test", test=size) for size in sizes])
-        batches = evaluation_batches(data, config, KINDS, accelerator)
+        batches = evaluation_batches(data, config, KINDS, torch.nn.Identity(), accelerator)
         scores.append([len(batches), evaluate(a_model(), batches, KINDS, accelerator)])
     (folder / f"scores.{accelerator.process_index}").write_text(json.dumps(scores))
 

@@ -20,7 +20,9 @@ def draw_importance(importance: Importance, path: str | Path) -> None:
     except ImportError as error:
         raise ImportError("Pictures need matplotlib: pip install 'tsbn_hub[pictures]'.") from error
     names = list(importance.layers)
-    figure = Figure(figsize=(max(6.0, 1.0 + 0.45 * len(names)), 5.5), layout="constrained")
+    labels = _short(names)
+    height = 5.0 + 0.06 * max(map(len, labels))  # inches: the labels lean, and the plots keep their height
+    figure = Figure(figsize=(max(6.0, 1.0 + 0.45 * len(names)), height), layout="constrained")
     above, below = figure.subplots(2, 1, sharex=True, height_ratios=[3, 2])
     offsets = [(row + 0.5) / len(importance.tasks) - 0.5 for row in range(len(importance.tasks))]
     for row, task in enumerate(importance.tasks):
@@ -45,6 +47,16 @@ def draw_importance(importance: Importance, path: str | Path) -> None:
         range(len(names)), [spread[columns].mean().item() for columns in importance.layers.values()], color="grey"
     )
     below.set_ylabel("largest − smallest gate,\nmean over filters")
-    below.set_xticks(range(len(names)), names, rotation=60, ha="right", fontsize="small")
+    below.set_xticks(range(len(names)), labels, rotation=60, ha="right", fontsize="small")
     below.set_title("How differently the tasks use a layer's filters", fontsize="medium")
     figure.savefig(str(path), dpi=120)
+
+
+def _short(names: list[str]) -> list[str]:
+    """The names of layers without the modules, before and after, that all are in."""
+    parts = [name.split(".") for name in names]
+    while all(len(each) > 1 and each[0] == parts[0][0] for each in parts):
+        parts = [each[1:] for each in parts]
+    while all(len(each) > 1 and each[-1] == parts[0][-1] for each in parts):
+        parts = [each[:-1] for each in parts]
+    return [".".join(each) for each in parts]

@@ -54,6 +54,8 @@ class Castles(Dataset[Sample]):
     """
 
     tasks: ClassVar = [Task("depth", kind="depth")]
+    url = "https://visp.inria.fr"
+    license = "gpl-2.0"
 
     def __init__(
         self,

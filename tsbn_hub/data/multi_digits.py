@@ -32,6 +32,8 @@ class MultiDigits(OverlaidPairs):
     """
 
     tasks: ClassVar = [Task("left", num_classes=10), Task("right", num_classes=10)]
+    url = "https://archive.ics.uci.edu/dataset/80/optical+recognition+of+handwritten+digits"
+    license = "cc-by-4.0"
 
     def __init__(self, split: Literal["train", "test"] = "train", seed: int = 0) -> None:
         if split not in ("train", "test"):

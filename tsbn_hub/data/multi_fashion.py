@@ -37,6 +37,8 @@ class MultiFashion(OverlaidPairs):
     """
 
     tasks: ClassVar = [Task("left", num_classes=10), Task("right", num_classes=10)]
+    url = "https://github.com/zalandoresearch/fashion-mnist"
+    license = "mit"
     labels = (
         "T-shirt", "trouser", "pullover", "dress", "coat", "sandal", "shirt", "sneaker", "bag", "ankle boot",
     )  # fmt: skip

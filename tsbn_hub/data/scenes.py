@@ -70,6 +70,7 @@ class Scenes(Dataset[Sample]):
         Task("normals", kind="normals"),
         Task("edges", kind="edges"),
     ]
+    license = "apache-2.0"
 
     def __init__(
         self,

@@ -1,5 +1,19 @@
-"""Model cards."""
+"""The Hub: publishing, model cards, and task adapters."""
 
-from .cards import write_card
+from .adapters import load_task, merge, push_task_to_hub, save_task
+from .card import write_card
+from .publishing import Publication, checkpoints_in, push_folder, push_to_hub
+from .results import Results
 
-__all__ = ["write_card"]
+__all__ = [
+    "Publication",
+    "Results",
+    "checkpoints_in",
+    "load_task",
+    "merge",
+    "push_folder",
+    "push_task_to_hub",
+    "push_to_hub",
+    "save_task",
+    "write_card",
+]

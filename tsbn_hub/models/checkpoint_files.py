@@ -1,6 +1,7 @@
 """The files of a checkpoint, read with care: they may come from anybody."""
 
 import json
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -13,8 +14,18 @@ PICKLES = (".bin", ".pth", ".pt", ".pkl", ".ckpt")
 
 Shapes = dict[str, tuple[int, ...]]
 
-# No size in the config of a network is larger. (An integer can ask for any amount of memory and time.)
-_LARGEST_INTEGER = 10**6
+# No size in the config of a network is larger, and none is nested deeper. (An integer can ask for any amount of memory
+# and time.)
+_LARGEST_INTEGER, _DEEPEST = 10**6, 30
+
+# The keys by which timm and transformers would look for something beside the checkpoint, a file, a repo, code, and what
+# is allowed there.
+_ELSEWHERE = {
+    re.compile(r"(^|\.)model_args\.(checkpoint_path|pretrained)"): re.compile("None"),
+    re.compile(r"(^|\.)architecture$"): re.compile("[^:]*"),
+    re.compile(r"(^|\.)backbone$"): re.compile("None"),
+    re.compile(r"(^|\.)_?attn_implementation"): re.compile("None|eager|sdpa|flex_attention"),
+}
 
 
 class CheckpointError(ValueError):
@@ -26,7 +37,7 @@ def read_json(path: Path) -> dict[str, Any]:
 
     Raises:
         FileNotFoundError: if there is no such file; it says what else its folder has.
-        CheckpointError: if it is no JSON, no object, or holds an integer that no network has a use for.
+        CheckpointError: if it is no JSON, no object, or `check_values` refuses it.
     """
     if not path.is_file():
         found = sorted(each.name for each in path.parent.iterdir()) if path.parent.is_dir() else "no such folder"
@@ -36,20 +47,43 @@ def read_json(path: Path) -> dict[str, Any]:
     except (ValueError, RecursionError) as error:  # the former is for JSON and for the encoding
         raise CheckpointError(f"{path} is no JSON: {error}") from error
     if not isinstance(values, dict):
-        raise CheckpointError(f"{path} holds no object, but {str(values)[:100]!r}.")
-    for key, value in _leaves(values):
-        if isinstance(value, int) and abs(value) > _LARGEST_INTEGER:
-            raise CheckpointError(f"{path} has {key}={str(value)[:30]}, which is no size of a network.")
+        raise CheckpointError(f"{path} holds no object, but a {type(values).__name__}.")
+    check_values(values, path)
     return values
 
 
-def _leaves(values: Any, key: str = "") -> Iterator[tuple[str, Any]]:
-    if isinstance(values, dict | list):
-        items = values.items() if isinstance(values, dict) else enumerate(values)
-        for name, value in items:
-            yield from _leaves(value, f"{key}.{name}" if key else str(name))
-    else:
-        yield key, values
+def check_values(values: Any, where: object) -> None:
+    """Refuse what no config of a network says.
+
+    Raises:
+        CheckpointError: if it is nested very deeply, there is an integer that no network has a use for, or what would
+            make timm or transformers look for something elsewhere: a file, a repo, code.
+    """
+    for path, value in _within(values):
+        key = ".".join(path)
+        if len(path) > _DEEPEST:
+            raise CheckpointError(f"{where} has {key[:30]}…, nested deeper than any config.")
+        if isinstance(value, int) and abs(value) > _LARGEST_INTEGER:
+            raise CheckpointError(f"{where} has {key}={str(value)[:30]}, which is no size of a network.")
+        if not isinstance(value, dict | list) and _asks_elsewhere(key, str(value)):
+            raise CheckpointError(
+                f"{where} has {key}={str(value)[:100]!r}: a checkpoint may ask for nothing beside it."
+            )
+
+
+def _asks_elsewhere(key: str, value: str) -> bool:
+    return any(asks.search(key) and not allowed.fullmatch(value) for asks, allowed in _ELSEWHERE.items())
+
+
+def _within(values: Any) -> Iterator[tuple[tuple[str, ...], Any]]:
+    """A value, and all that is in it, each with the keys that lead there."""
+    left: list[tuple[tuple[str, ...], Any]] = [((), values)]
+    while left:
+        path, value = left.pop()
+        yield path, value
+        if isinstance(value, dict | list):
+            items = value.items() if isinstance(value, dict) else enumerate(value)
+            left += [((*path, str(name)), inner) for name, inner in items]
 
 
 def weight_files(folder: Path) -> list[Path]:

@@ -11,6 +11,7 @@ from ..norms.gating import Patterns
 from ..norms.selection import check_task_names
 from ..norms.task_norm import NormOptions, Style
 from ..tasks import Task
+from .checkpoint_files import check_values
 
 
 class TsbnConfig(BackboneConfigMixin, PreTrainedConfig):
@@ -116,6 +117,7 @@ def _native_config(config: PreTrainedConfig | Mapping[str, Any] | None) -> PreTr
         )
     if isinstance(config, PreTrainedConfig):
         return deepcopy(config)
+    check_values(config, "backbone_config")
     if model_type not in CONFIG_MAPPING:
         raise ValueError(f"backbone_config has model_type={model_type!r}, which transformers does not know.")
     return CONFIG_MAPPING[model_type].from_dict(dict(config))

@@ -2,19 +2,23 @@
 
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import timm
 import torch
 from timm.models._hub import load_model_config_from_path
+from timm.models._input import update_model_args
 from torch import nn
 from torch.overrides import TorchFunctionMode
 
 from ..tasks import Task
-from .checkpoint_files import CONFIG, CheckpointError, Shapes, read_json, read_shapes, weight_files
+from .checkpoint_files import CONFIG, WEIGHTS, CheckpointError, Shapes, read_json, read_shapes, weight_files
 from .repositories import local_folder, repo_commit, split_revision
 from .saving import without_progress_bars
+from .task_parts import has_task_heads
 from .timm_names import SUFFIX
+
+T = TypeVar("T")
 
 # A config may ask for this many values and no more, or for this many times those that the weights have.
 _VALUES, _TIMES = 10**7, 10
@@ -98,8 +102,13 @@ def load_base(
     folder = local_folder(folder_or_repo, revision=revision, token=token)
     config = read_json(folder / CONFIG)
     model: Any
-    if config.get("model_type") == "tsbn" or str(config.get("architecture")).endswith(SUFFIX):
+    is_ours = str(config.get("architecture")).endswith(SUFFIX)
+    if "model_type" in config:
+        is_ours = config["model_type"] == "tsbn"
+    if is_ours:
         model = from_pretrained(folder)
+        if not has_task_heads(model):
+            raise CheckpointError(f"{folder} has a {type(model).__name__}, without heads: take a TsbnForMultiTask's.")
     else:
         shapes = {name: shape for path in weight_files(folder) for name, shape in read_shapes(path).items()}
         model = _plain_with_task_norms(folder, config, shapes, task, options, model_args)
@@ -119,10 +128,18 @@ def _plain_with_task_norms(
     if "model_type" in config:
         from .hf import TsbnForMultiTask
 
-        return _built(folder, lambda: TsbnForMultiTask.from_backbone(folder, [Task(task, num_classes=1)], **options))
+        def on_backbone(pretrained: bool) -> Any:
+            return TsbnForMultiTask.from_backbone(
+                folder, [Task(task, num_classes=1)], pretrained=pretrained, trust_remote_code=False, **options
+            )
+
+        with without_progress_bars():
+            _check_size(folder, shapes, lambda: on_backbone(pretrained=False))
+            return _built(folder, lambda: on_backbone(pretrained=True))
 
     def build(pretrained: bool) -> nn.Module:
         pretrained_cfg, architecture, own_args = load_model_config_from_path(folder)
+        args = {**own_args, **model_args}
         model: nn.Module = timm.models.model_entrypoint(architecture + SUFFIX)(
             pretrained=pretrained,
             pretrained_cfg=pretrained_cfg,
@@ -130,8 +147,9 @@ def _plain_with_task_norms(
             tasks=[task],
             num_classes=1,
             **options,
-            **{**own_args, **model_args},
+            **args,
         )
+        update_model_args(model, **args)  # as timm.create_model does, which would read the file of a checkpoint_path
         return model
 
     _check_size(folder, shapes, lambda: build(pretrained=False))
@@ -146,8 +164,16 @@ def _from_timm(folder: Path, config: dict[str, Any], shapes: Shapes, **kwargs: A
         raise CheckpointError(
             f"{folder / CONFIG} names the architecture {architecture!r}, which timm does not know.{way_out}"
         )
+    if not (folder / WEIGHTS).is_file():
+        raise CheckpointError(f"{folder} has no {WEIGHTS}, and timm reads no other safetensors. Save it in one file.")
     name = f"local-dir:{folder}"
-    _check_size(folder, shapes, lambda: timm.create_model(name, pretrained=False, **kwargs))
+    sketch: Any = _check_size(folder, shapes, lambda: timm.create_model(name, pretrained=False, **kwargs))
+    said = sketch.pretrained_cfg.get("num_classes")
+    if getattr(sketch, "num_classes", said) != said and not kwargs.keys() & {"num_classes", "task_classes"}:
+        raise CheckpointError(
+            f"{folder / CONFIG} says num_classes={said}, and its model_args make a model of {sketch.num_classes}: timm "
+            "would leave out the classifiers' weights."
+        )
     return _built(folder, lambda: timm.create_model(name, pretrained=True, **kwargs))
 
 
@@ -175,29 +201,44 @@ def _from_transformers(folder: Path, config: dict[str, Any], shapes: Shapes, **k
         return _built(folder, lambda: model_class.from_pretrained(folder, **{**kwargs, "use_safetensors": True}))
 
 
-def _check_size(folder: Path, shapes: Shapes, build: Callable[[], nn.Module]) -> None:
-    """Refuse a config that asks for much more than the weights have. The model is built without memory for that."""
+def _check_size(folder: Path, shapes: Shapes, build: Callable[[], nn.Module]) -> nn.Module:
+    """Refuse a config that asks for much more than the weights have. Returns the model, without memory."""
 
     def numel(shape: tuple[int, ...]) -> int:
         return torch.Size(shape).numel()
 
-    with torch.device("meta"), _CallsOfTorch(_CALLS + _CALLS_A_TENSOR * len(shapes)):
-        model = _built(folder, build)
+    model = sketched(folder, build, len(shapes))
     asked = sum(tensor.numel() for tensors in (model.parameters(), model.buffers()) for tensor in tensors)
     given = sum(map(numel, shapes.values()))
     if asked > max(_VALUES, _TIMES * given):
         raise CheckpointError(
             f"{folder / CONFIG} describes a model of {asked:,} values, and the weights beside it are {given:,}."
         )
+    return model
 
 
-def _built(folder: Path, build: Callable[[], nn.Module]) -> nn.Module:
+def sketched(source: str | Path, build: Callable[[], T], tensors: int) -> T:
+    """What is built by what a config of anybody's says: on the meta device, without memory, and in bounded time.
+
+    Args:
+        source: Where the config is from.
+        build: Builds it.
+        tensors: How many tensors the checkpoint has.
+
+    Raises:
+        CheckpointError: if it cannot be built, or has many more layers than the checkpoint has tensors.
+    """
+    with torch.device("meta"), _CallsOfTorch(_CALLS + _CALLS_A_TENSOR * tensors):
+        return _built(source, build)
+
+
+def _built(source: str | Path, build: Callable[[], T]) -> T:
     try:
         return build()
     except (CheckpointError, MemoryError):
         raise
     except Exception as error:  # what a config says can make timm and transformers fail anywhere
-        raise CheckpointError(f"{folder} cannot be loaded: {type(error).__name__}: {error}") from error
+        raise CheckpointError(f"{source} cannot be loaded: {type(error).__name__}: {error}") from error
 
 
 def _note_origin(model: Any, repo: str, commit: str | None) -> None:

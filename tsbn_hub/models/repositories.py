@@ -19,7 +19,7 @@ from huggingface_hub.errors import (
     RevisionNotFoundError,
 )
 
-from .checkpoint_files import CONFIG, WEIGHTS_INDEX, CheckpointError, without_weights
+from .checkpoint_files import CONFIG, WEIGHTS, WEIGHTS_INDEX, CheckpointError, without_weights
 
 CHECKPOINT_FILES = (CONFIG, "preprocessor_config.json", "*.safetensors", WEIGHTS_INDEX)
 
@@ -42,6 +42,18 @@ def split_revision(repo: str) -> tuple[str, str | None]:
     return name, revision or None
 
 
+def is_repo(name: str | Path) -> bool:
+    """Whether this can be a repo, "org/name" or "org/name@revision": it is no folder, and no path elsewhere.
+
+    Example:
+        >>> from tsbn_hub.models.repositories import is_repo
+        >>> is_repo("org/name@try/this"), is_repo("/org/name"), is_repo("name")
+        (True, False, False)
+    """
+    repo = Path(split_revision(str(name))[0])
+    return not (isinstance(name, Path) or Path(name).is_dir() or repo.is_absolute()) and len(repo.parts) == 2
+
+
 def local_folder(
     folder_or_repo: str | Path,
     files: Sequence[str] = CHECKPOINT_FILES,
@@ -54,31 +66,35 @@ def local_folder(
 
     Args:
         folder_or_repo: A folder that exists; else "org/name" or "org/name@revision".
-        files: Patterns of the files to download.
+        files: Patterns of the files to download; the first one is that of the config, which a repo must have.
         revision: A branch, tag or commit.
         cache_dir: Another cache than that of huggingface_hub.
         token: Another token than the stored one.
 
     Raises:
-        FileNotFoundError: if it is neither a folder nor a repo's name.
+        FileNotFoundError: if it is neither a folder nor a repo's name, or the repo has no config.
         HubError: if the Hub cannot be reached and the cache has no copy, or there is no such repo, or no access to it.
         CheckpointError: if the repo has no weights in safetensors, or a file in the cache is damaged.
     """
     if Path(folder_or_repo).is_dir():
         return Path(folder_or_repo)
-    if len(Path(folder_or_repo).parts) != 2 or isinstance(folder_or_repo, Path) or Path(folder_or_repo).is_absolute():
+    if not is_repo(folder_or_repo):
         raise FileNotFoundError(f"{folder_or_repo} is neither a folder nor a Hub repo's name (org/name).")
-    repo, of_name = split_revision(folder_or_repo)
+    repo, of_name = split_revision(str(folder_or_repo))
     with hub_errors(repo, revision or of_name):
         folder = Path(
             snapshot_download(
                 repo, revision=revision or of_name, allow_patterns=list(files), cache_dir=cache_dir, token=token
             )
         )
-        weights = list(folder.glob("*.safetensors"))
-        if not weights:
+        weights = [path for name in files for path in folder.glob(name) if path.suffix == ".safetensors"]
+        if not weights or not (folder / files[0]).is_file():
             found = list_repo_files(repo, revision=revision or of_name, token=token)
-            raise CheckpointError(without_weights(str(folder_or_repo), found))
+            if files[0] not in found:
+                raise FileNotFoundError(f"{folder_or_repo} has no {files[0]} ({sorted(found)}).")
+            wanted = next((name for name in files if name.endswith(".safetensors") and "*" not in name), WEIGHTS)
+            saved_by = "save_pretrained" if wanted == WEIGHTS else "save_task"
+            raise CheckpointError(without_weights(str(folder_or_repo), found, wanted, f"tsbn_hub.{saved_by}"))
     for path in weights:
         check_download(path)
     return folder
@@ -118,21 +134,23 @@ def hub_errors(repo: str, revision: str | None = None) -> Iterator[None]:
     """
     try:
         yield
-    except (HfHubHTTPError, HTTPError, OSError, HFValidationError) as error:
+    except (HfHubHTTPError, HTTPError, OSError, HFValidationError, RuntimeError) as error:
         if isinstance(error, HubError) or not _is_of_the_hub(error):
             raise
-        raise HubError(f"{repo}{f'@{revision}' if revision else ''}: {_reason(error, repo, revision)}") from error
+        # huggingface_hub wraps what goes wrong with a large file; hf_xet raises RuntimeErrors of its own.
+        cause = error.__cause__ if isinstance(error, RuntimeError) and error.__cause__ else error
+        raise HubError(f"{repo}{f'@{revision}' if revision else ''}: {_reason(cause, revision)}") from error
 
 
 def _is_of_the_hub(error: Exception) -> bool:
     kinds = (HTTPError, HFValidationError, LocalTokenNotFoundError, LocalEntryNotFoundError, ConnectionError)
-    return isinstance(error, kinds)
+    return isinstance(error, (*kinds, RuntimeError))  # the last is for large files
 
 
-def _reason(error: Exception, repo: str, revision: str | None) -> str:
+def _reason(error: BaseException, revision: str | None) -> str:
     if isinstance(error, HFValidationError):
         return f"this cannot be the name of a repo. {error}"
-    if isinstance(error, LocalTokenNotFoundError):
+    if isinstance(error, LocalTokenNotFoundError) or _lacked_token(error):
         return f"there is no token. {_LOG_IN}"
     if isinstance(error, GatedRepoError):
         return f"the repo is gated: ask for access on its page, then {_LOG_IN[0].lower()}{_LOG_IN[1:]}"
@@ -145,8 +163,17 @@ def _reason(error: Exception, repo: str, revision: str | None) -> str:
     if isinstance(error, LocalEntryNotFoundError):
         return "the Hub cannot be reached, and the cache has no copy. Try again with a connection to it."
     if isinstance(error, HfHubHTTPError):
-        return _BY_STATUS.get(error.response.status_code, "the Hub refused.") + f" It says: {error}"
+        reason = _BY_STATUS.get(error.response.status_code, "the Hub refused.")
+        return f"{reason} It says: {error.server_message or f'HTTP status {error.response.status_code}'}"
     return f"the connection to the Hub failed ({type(error).__name__}: {error}). Try again."
+
+
+def _lacked_token(error: BaseException) -> bool:
+    """Whether the Hub asked for a token to change something, and got none."""
+    if not isinstance(error, HfHubHTTPError) or error.response.status_code != 401:
+        return False
+    request = error.response.request
+    return request.method not in ("GET", "HEAD") and "authorization" not in request.headers
 
 
 _LOG_IN = "Log in with `hf auth login`, or set HF_TOKEN to a token with access to it."

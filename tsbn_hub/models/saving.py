@@ -84,6 +84,9 @@ def _save_transformers(model: Any, folder: Path, max_shard_size: int | str) -> N
             raise OSError(f"{folder} could not be written, what was there is kept: {error}") from error
         written = {path.name for path in Path(unfinished).iterdir()}
         for name in written:
+            Path(unfinished, name).chmod(
+                0o666 & ~_umask()
+            )  # the weights are the owner's alone, as safetensors makes them
             Path(unfinished, name).replace(folder / name)
         for older in [folder / WEIGHTS, folder / WEIGHTS_INDEX, *folder.glob("model-*-of-*.safetensors")]:
             if older.name not in written:

@@ -1,19 +1,24 @@
 """What of a model belongs to one task, as tensors without the task's name: out of one model, into another."""
 
 import hashlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from ..norms import TaskNorm
+from ..norms import TaskModule, TaskNorm
 from ..tasks import Task, make_kind
 from .classifiers import TaskClassifier
 from .interface import is_timm
 from .timm_model import TimmTaskModel
 
 NORMS, HEAD = "norms.", "head."
+
+
+def has_task_heads(model: nn.Module) -> bool:
+    """Whether it is a timm model with task norms, or a `TsbnForMultiTask`: what adapters are of, and for."""
+    return isinstance(model, TimmTaskModel) or (isinstance(model, TaskModule) and hasattr(model, "heads"))
 
 
 def described_task(model: Any, task: str) -> Task:
@@ -82,35 +87,53 @@ def task_state_dict(model: Any, task: str) -> dict[str, Tensor]:
 
 
 def differences(model: Any, task: Task, tensors: Mapping[str, Tensor]) -> list[str]:
-    """Why the tensors of a task do not fit a model, in words; an empty list: they fit."""
-    found: list[str] = []
+    """Why the tensors of a task do not fit a model, in words; an empty list: they fit.
+
+    The task's head is built for that. What a task of anybody's asks for is not known: call it within `sketched`.
+
+    Raises:
+        ValueError: if there is no such kind or head, or it does not take what the task says.
+    """
+    if isinstance(model, TimmTaskModel):
+        if task.kind != "classification" or task.head is not None or task.head_args or task.kind_args:
+            return [f"the task is {task.kind} with a head of its own, and timm's models have classifiers alone"]
+        if not isinstance(task.num_classes, int) or task.num_classes < 0:
+            return [f"num_classes={task.num_classes!r} is no number of classes"]
     own = {
         f"{NORMS}{name}.{entry}": getattr(norm, entry)[0]
         for name, norm in _norms(model)
         for entry in norm.stacked_names()
-    }
-    if not isinstance(model, TimmTaskModel):
-        with torch.device("meta"):
-            head = model._new_head(task, make_kind(task)).state_dict()
-        own |= {f"{HEAD}{name}": tensor for name, tensor in head.items()}
-    elif task.kind != "classification" or task.head is not None:
-        found.append(f"the task is {task.kind} with a head of its own, and timm's models have classifiers alone")
-    else:
-        for name, classifier in _classifiers(model):
-            for entry, tensor in classifier.named_parameters():
-                own[f"{HEAD}{name}.{entry}"] = tensor.new_empty(
-                    (task.num_classes or 0, *tensor.shape[1:]), device="meta"
-                )
-    for what, names in (("lacks", own.keys() - tensors.keys()), ("has besides", tensors.keys() - own.keys())):
-        if names:
-            some = ", ".join(sorted(names)[:3]) + (f", … ({len(names)} in all)" if len(names) > 3 else "")
-            found.append(f"it {what} {some}")
-    found += [
-        f"{name} has the shape {tuple(tensors[name].shape)}, and {tuple(tensor.shape)} in the model"
-        for name, tensor in own.items()
-        if name in tensors and tensors[name].shape != tensor.shape
+    } | {f"{HEAD}{name}": tensor for name, tensor in _new_head(model, task).items()}
+    return [
+        *_some(f"it lacks {name}" for name in sorted(own.keys() - tensors.keys())),
+        *_some(f"it has {name} besides" for name in sorted(tensors.keys() - own.keys())),
+        *_some(
+            f"{name} is {_described(tensors[name])}, and {_described(tensor)} in the model"
+            for name, tensor in own.items()
+            if name in tensors and _described(tensors[name]) != _described(tensor)
+        ),
     ]
-    return found
+
+
+def _new_head(model: Any, task: Task) -> dict[str, Tensor]:
+    """The tensors that the head of a task has in a model: on the meta device, where this is called on that."""
+    if not isinstance(model, TimmTaskModel):
+        head: nn.Module = model._new_head(task, make_kind(task)).to(dtype=next(model.parameters()).dtype)
+        return head.state_dict()
+    return {
+        f"{name}.{entry}": torch.empty(task.num_classes or 0, *tensor.shape[1:], dtype=tensor.dtype)
+        for name, classifier in _classifiers(model)
+        for entry, tensor in classifier.named_parameters()
+    }
+
+
+def _described(tensor: Tensor) -> str:
+    return f"{str(tensor.dtype).removeprefix('torch.')} {tuple(tensor.shape)}"
+
+
+def _some(differences: Iterable[str], shown: int = 3) -> list[str]:
+    every = list(differences)
+    return every if len(every) <= shown else [*every[:shown], f"… ({len(every)} in all)"]
 
 
 @torch.no_grad()

@@ -23,7 +23,7 @@ from ..norms.gating import Patterns
 from ..norms.task_norm import Style
 from . import timm_norms  # noqa: F401 — registers timm's norm classes
 from .checkpoint_files import CONFIG, WEIGHTS, CheckpointError, read_shapes, without_weights
-from .repositories import local_folder
+from .repositories import local_folder, repo_commit, split_revision
 from .timm_model import Classes, Recipe, TimmTaskModel, as_timm_task_model, convert_timm_model, task_classes_of
 
 SUFFIX = "_tsbn"
@@ -186,7 +186,11 @@ def _refuse_pickles(pretrained_cfg: Any, overlay: dict[str, Any], cache_dir: str
     config = config if isinstance(config, dict) else {}
     source, file = config.get("source"), overlay.get("file") or config.get("file")
     if source == "hf-hub" or overlay.get("hf_hub_id"):
-        local_folder(overlay.get("hf_hub_id") or config["hf_hub_id"], (CONFIG, WEIGHTS), cache_dir=cache_dir)
+        repo = overlay.get("hf_hub_id") or config["hf_hub_id"]
+        folder = local_folder(repo, (CONFIG, WEIGHTS), cache_dir=cache_dir)
+        if commit := repo_commit(folder):  # what was checked is what timm loads, and the model knows where it is from
+            overlay["hf_hub_id"] = f"{split_revision(repo)[0]}@{commit}"
+        read_shapes(folder / WEIGHTS)
         overlay.setdefault("hf_hub_filename", WEIGHTS)
     elif source == "local-dir" and not overlay.get("file"):
         folder = Path(str(file))

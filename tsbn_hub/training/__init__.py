@@ -7,6 +7,7 @@ from .dry_run import dry_run
 from .evaluate_run import evaluate_run
 from .evaluation import evaluate
 from .finite import NotFiniteError
+from .freezing import freeze_trunk
 from .gradients import TasksForward, fill_gradients, label_counts
 from .idle_tasks import idle_tasks_at_rest
 from .loop import train
@@ -28,6 +29,7 @@ __all__ = [
     "evaluate",
     "evaluate_run",
     "fill_gradients",
+    "freeze_trunk",
     "idle_tasks_at_rest",
     "label_counts",
     "loss_weighting",

@@ -14,6 +14,8 @@ from ..data import Mixture, tasks_of
 from ..models.timm_names import SUFFIX
 from ..tasks import Kind, Task, make_kind
 from .config import TrainingConfig
+from .continuing import model_of_checkpoint
+from .freezing import freeze_trunk
 
 
 def build_data(config: TrainingConfig, split: Literal["train", "test"]) -> Mixture:
@@ -59,22 +61,35 @@ def build_kinds(tasks: list[Task]) -> dict[str, Kind]:
 
 
 def build_model(config: TrainingConfig, tasks: list[Task], image_shape: tuple[int, ...]) -> nn.Module:
-    """The model: of timm, where all tasks are classification by timm's own classifiers, else of transformers.
+    """The model: a new one, or the checkpoint's with the tasks that it lacks.
+
+    A new one is of timm, where all tasks are classification by timm's own classifiers, else of transformers.
 
     Raises:
-        ValueError: if the name is unknown, or the model does not take `model_args`.
+        ValueError: if the name is unknown, or the model does not take `model_args`; or if the checkpoint does not fit
+            the tasks or images.
         OSError: if there is no such repo or folder.
     """
+    if config.model is None:
+        model = model_of_checkpoint(config, tasks, image_shape)
+    else:
+        model = _new_model(config.model, config, tasks, image_shape)
+    if config.freeze_trunk:
+        freeze_trunk(model)
+    return model
+
+
+def _new_model(name: str, config: TrainingConfig, tasks: list[Task], image_shape: tuple[int, ...]) -> nn.Module:
     try:
-        if config.model.partition(".")[0].endswith(SUFFIX) or ":" in config.model:
-            _check_timm_name(config.model)
+        if name.partition(".")[0].endswith(SUFFIX) or ":" in name:
+            _check_timm_name(name)
             if all(task.kind == "classification" and task.head is None for task in tasks):
-                return _timm_model(config, tasks, image_shape)
+                return _timm_model(name, config, tasks, image_shape)
         else:
-            _check_transformers_name(config.model)
-        return _transformers_model(config, tasks, image_shape)
+            _check_transformers_name(name)
+        return _transformers_model(name, config, tasks, image_shape)
     except TypeError as error:
-        raise ValueError(f"model={config.model!r} with model_args={config.model_args}: {error}.") from error
+        raise ValueError(f"model={name!r} with model_args={config.model_args}: {error}.") from error
 
 
 def _with_head(task: Task, head: str | Mapping[str, Any] | None) -> Task:
@@ -102,9 +117,9 @@ def _check_transformers_name(model: str) -> None:
         )
 
 
-def _timm_model(config: TrainingConfig, tasks: list[Task], image_shape: tuple[int, ...]) -> nn.Module:
+def _timm_model(name: str, config: TrainingConfig, tasks: list[Task], image_shape: tuple[int, ...]) -> nn.Module:
     model: Any = timm.create_model(
-        config.model,
+        name,
         pretrained=config.pretrained,
         num_classes={task.name: task.num_classes for task in tasks},
         norm=config.norm,
@@ -119,12 +134,14 @@ def _timm_model(config: TrainingConfig, tasks: list[Task], image_shape: tuple[in
     return model
 
 
-def _transformers_model(config: TrainingConfig, tasks: list[Task], image_shape: tuple[int, ...]) -> nn.Module:
+def _transformers_model(
+    name: str, config: TrainingConfig, tasks: list[Task], image_shape: tuple[int, ...]
+) -> nn.Module:
     from transformers import BitImageProcessor
 
     from ..models.hf import TsbnForMultiTask
 
-    name, model_args = config.model, dict(config.model_args)
+    model_args = dict(config.model_args)
     architecture, dot, tag = name.partition(".")
     if architecture.endswith(SUFFIX):
         name = f"timm/{architecture.removesuffix(SUFFIX)}{dot}{tag}"

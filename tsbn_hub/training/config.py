@@ -16,9 +16,10 @@ from .optimization import ScheduleName
 from .sources import DataSource
 
 _FREE_TO_CHANGE = ("output", "workers", "checkpoint_steps", "trackers")
+_OF_A_NEW_MODEL = ("model", "norm", "model_args", "pretrained")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class TrainingConfig:
     """One training run.
 
@@ -30,13 +31,18 @@ class TrainingConfig:
             `rate`: how many batches are drawn from it, relative to the others; without rates, in proportion to size.
         output: The folder of the run: checkpoints, log, card, picture.
         tasks: The tasks to train; None for all of the data. One gives single-task training.
-        norm: "sigmoid" (TSσBN), "affine" (TSBN), "shared" (hard sharing).
+        norm: "sigmoid" (TSσBN), "affine" (TSBN), "shared" (hard sharing); None: "sigmoid", or the checkpoint's.
         heads: By task, the name of its head ("small", "deeplabv3", "upernet", "segformer", "linear"), or a mapping with
             `name` and the head's keywords; None: the default of the task's kind.
         model_args: Further keywords of `timm.create_model`, or of the backbone's configuration.
         data_args: Further keywords of the data set, where it is one.
         pretrained: Start from pretrained weights. Images, whose values are from 0 to 1, are then normalised by the mean
             and standard deviation that these were trained with.
+        checkpoint: In place of `model`, a trained model of ours to go on from: the folder of a run, or a Hub repo. It
+            keeps its tasks and its preprocessing, and gets the tasks of the data that it lacks. A new task starts with
+            fresh gates and statistics (of TSBN: the first task's) and a fresh head. The tasks of the data are trained.
+        freeze_trunk: Train nothing but what single tasks have of their own: gates, statistics, heads. Tasks that are
+            not trained keep their outputs bit for bit.
         epochs: Passes over the training data.
         batch_size: Samples a process and forward.
         gradient_accumulation_steps: Batches a process and optimizer step.
@@ -66,18 +72,20 @@ class TrainingConfig:
         deterministic: Only algorithms that give the same bits every time; on CUDA they are slower.
 
     Raises:
-        ValueError: if a value is out of its range.
+        ValueError: if a value is out of its range, or values contradict each other.
     """
 
-    model: str
+    model: str | None = None
     data: str | list[Any]
     output: str
     tasks: list[str] | None = None
-    norm: Style = "sigmoid"
+    norm: Style | None = None
     heads: dict[str, Any] = field(default_factory=dict)
     model_args: dict[str, Any] = field(default_factory=dict)
     data_args: dict[str, Any] = field(default_factory=dict)
     pretrained: bool = False
+    checkpoint: str | None = None
+    freeze_trunk: bool = False
     epochs: int = 10
     batch_size: int = 64
     gradient_accumulation_steps: int = 1
@@ -135,6 +143,22 @@ class TrainingConfig:
             if not isinstance(head, str) and not (isinstance(head, dict) and isinstance(head.get("name"), str)):
                 raise ValueError(f"heads={self.heads}: {task} has {head!r}; a head is a name, or a mapping with name.")
         self.sources()
+        self._check_start()
+        if self.norm is None and self.checkpoint is None:
+            object.__setattr__(self, "norm", "sigmoid")
+
+    def _check_start(self) -> None:
+        if self.checkpoint is None:
+            if self.model is None:
+                raise ValueError(
+                    "model=None, checkpoint=None: give one, a model to train or a trained one of ours to go on from."
+                )
+            return
+        given = [name for name in _OF_A_NEW_MODEL if getattr(self, name)]
+        if given:
+            raise ValueError(f"checkpoint={self.checkpoint!r} has {given} of its own: leave them out.")
+        if Path(self.checkpoint).resolve() == Path(self.output).resolve():
+            raise ValueError(f"checkpoint={self.checkpoint!r} is the output, too, and would be overwritten.")
 
     @classmethod
     def read(cls, path: str | Path, /, **overrides: Any) -> "TrainingConfig":
@@ -159,7 +183,8 @@ class TrainingConfig:
         unknown = sorted(set(values) - {each.name for each in fields}, key=str)
         if unknown:
             raise ValueError(f"{path} has unknown keys {unknown}. Known: {[each.name for each in fields]}.")
-        missing = [name for name in ("model", "data", "output") if name not in values]
+        needed = ("data", "output") if "checkpoint" in values else ("model", "data", "output")
+        missing = [name for name in needed if name not in values]
         if missing:
             raise ValueError(f"{path} lacks {missing}.")
         return cls(**values)
@@ -184,11 +209,12 @@ class TrainingConfig:
     def differences(self, other: dict[str, Any]) -> list[str]:
         """What makes another run of it, as "name: theirs, here ours"; where it is stored does not."""
         ours = dataclasses.asdict(self)
-        names = [name for name in ours | other if name not in _FREE_TO_CHANGE]
+        # A run from before there was a key had what is now its default.
+        theirs = {each.name: each.default for each in dataclasses.fields(self)} | other
         return [
-            f"{name}: {other.get(name)!r}, here {ours.get(name)!r}"
-            for name in names
-            if ours.get(name) != other.get(name)
+            f"{name}: {value!r}, here {ours.get(name)!r}"
+            for name, value in theirs.items()
+            if name not in _FREE_TO_CHANGE and value != ours.get(name)
         ]
 
 

@@ -8,10 +8,10 @@ import torch
 from accelerate import Accelerator
 from torch import Tensor, nn
 
-from ..models.head import Head
-from ..norms import TaskParameters, TaskSelector
+from ..norms import TaskSelector
 from ..norms.selection import Selection
 from ..tasks import Kind
+from .freezing import parameters_of_single_tasks
 
 Backward = Literal["all", "task"]
 Aggregator = Callable[[Tensor], Tensor]
@@ -53,7 +53,8 @@ def outputs_by_task(model: nn.Module, images: Tensor, tasks: Sequence[str], repe
                 output = model(images)
                 by_task[task] = output.logits[task] if hasattr(output, "logits") else output
         return by_task
-    outputs = model(images)
+    with _at_rest(model, [task for task in known if task not in tasks]):
+        outputs = model(images)
     outputs = getattr(outputs, "logits", outputs)  # of a model of transformers
     if isinstance(outputs, dict):
         return {task: outputs[task] for task in tasks}
@@ -77,6 +78,20 @@ def _pass_for(model: nn.Module, task: str, repeated: bool) -> Iterator[None]:
     finally:
         for norm in counting:
             norm.track_running_stats = True
+
+
+@contextmanager
+def _at_rest(model: nn.Module, idle: Sequence[str]) -> Iterator[None]:
+    """Within the block, a pass for all tasks leaves the statistics in the heads of idle ones as they are."""
+    heads = [model.head(task) for task in idle] if hasattr(model, "kinds") else []  # type: ignore[operator]
+    modes = [head.training for head in heads]
+    for head in heads:
+        head.eval()
+    try:
+        yield
+    finally:
+        for head, mode in zip(heads, modes, strict=True):
+            head.train(mode)
 
 
 def label_counts(batches: Sequence[Mapping[str, Any]], kinds: Mapping[str, Kind], accelerator: Accelerator) -> Tensor:
@@ -187,7 +202,7 @@ class _Jacobian:
     """The gradients of single tasks with respect to the parameters that they share."""
 
     def __init__(self, network: nn.Module) -> None:
-        own = {id(parameter) for module in network.modules() for parameter in _of_single_tasks(module)}
+        own = {id(parameter) for parameter in parameters_of_single_tasks(network)}
         parameters = [parameter for parameter in network.parameters() if parameter.requires_grad]
         self._shared = [parameter for parameter in parameters if id(parameter) not in own]
         self._own = [parameter for parameter in parameters if id(parameter) in own]
@@ -209,9 +224,3 @@ class _Jacobian:
         parts = gradient.split([parameter.numel() for parameter in self._shared])
         for parameter, part in zip(self._shared, parts, strict=True):
             parameter.grad = part.view_as(parameter).to(parameter.dtype)
-
-
-def _of_single_tasks(module: nn.Module) -> list[nn.Parameter]:
-    if isinstance(module, Head):
-        return list(module.parameters())
-    return module.stacked_parameters() if isinstance(module, TaskParameters) else []

@@ -91,6 +91,8 @@ class Training:
         self.config, self.accelerator, self.signals, self.aggregator = config, accelerator, signals, aggregator
         self.console = console_of(accelerator)
         self.output = Path(config.output)
+        if config.freeze_trunk and aggregator is not None:
+            raise ValueError("freeze_trunk leaves no gradient that tasks share: train without an aggregator.")
         set_seed(config.seed, deterministic=config.deterministic)
 
         data = build_data(config, "train")
@@ -226,7 +228,9 @@ class Training:
             self._save()
         else:
             self.console.print(f"{self.output} holds this run, and it is finished. Restart to train anew.")
-        self.console.print(f"{self.config.model}, norm={self.config.norm}: test set, epoch chosen on validation")
+        config = self.config
+        start = f"from {config.checkpoint}" if config.model is None else f"{config.model}, norm={config.norm}"
+        self.console.print(f"{start}: test set, epoch chosen on validation")
         self.console.print(score_table(self.kinds, scores))
         return scores
 

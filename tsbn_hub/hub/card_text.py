@@ -1,0 +1,307 @@
+"""What a card says to its readers."""
+
+import dataclasses
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any
+
+import yaml
+
+from ..analysis import Cost
+from ..models.interface import is_timm
+from ..norms import TaskModule, TaskNorm
+from ..tasks import Kind
+from ..training import TrainingConfig
+from .card_usage import usage_code
+from .results import Metric, Results
+
+GATES = "gates.png"
+_PAPER = "[arXiv 2512.20420](https://arxiv.org/abs/2512.20420)"
+_STYLES = {
+    "sigmoid": f"each task has a gate for each channel of the norm layers (TSσBN, {_PAPER})",
+    "affine": f"each task has a weight and a bias for each channel of the norm layers (TSBN, see {_PAPER})",
+    "shared": f"a task has nothing of its own but its head (hard sharing, see {_PAPER})",
+}
+_MOST_LABELS = 20
+# What one wants to know of any training, be it the default or not.
+_ESSENTIALS = ("epochs", "batch_size", "optimizer", "lr", "weight_decay", "schedule", "seed")
+_OF_THE_MACHINE = ("output", "workers", "checkpoint_steps", "trackers")
+
+_CITATION = """\
+```bibtex
+@misc{tsbn2025,
+  title = {Simplifying Multi-Task Architectures Through Task-Specific Normalization},
+  year = {2025},
+  eprint = {2512.20420},
+  archivePrefix = {arXiv},
+  url = {https://arxiv.org/abs/2512.20420}
+}
+```"""
+
+
+@dataclass(frozen=True)
+class Subject:
+    """What a card is about.
+
+    Args:
+        name: The title.
+        model: Of timm or transformers.
+        kinds: By task, what its targets are; empty for a model without heads.
+        cost: What the model costs; None for one without heads.
+        results: What was measured; None: nothing.
+        recipe: How it was trained; None: that is not known.
+        license: Of the weights; None: it is not stated.
+        fold_of: Where a folded model is from; None: it is no folded one, or that is not told.
+        has_picture: Whether there is a picture of the gates beside the card.
+    """
+
+    name: str
+    model: Any
+    kinds: dict[str, Kind]
+    cost: Cost | None
+    results: Results | None
+    recipe: TrainingConfig | None
+    license: str | None
+    fold_of: str | None
+    has_picture: bool
+
+    @property
+    def tasks(self) -> list[str]:
+        """The names of the tasks; none of a plain model."""
+        return self.model.tasks if isinstance(self.model, TaskModule) else []
+
+
+def card_text(subject: Subject) -> str:
+    """The card of a subject, in Markdown."""
+    sections = {
+        "Tasks": _tasks(subject) if subject.tasks else "",
+        "Gates": _gates(subject),
+        "Use": f"```python\n{usage_code(subject.model, subject.name)}\n```",
+        "Cost": _cost(subject),
+        "Training": _training(subject),
+        "Data and licence": _data_and_license(subject),
+        "Limits": _limits(subject),
+        "Citation": _CITATION,
+    }
+    parts = [f"# {_escaped(subject.name)}", _introduction(subject)]
+    parts += [f"## {title}\n\n{text}" for title, text in sections.items() if text]
+    return "\n\n".join(parts) + "\n"
+
+
+def _introduction(subject: Subject) -> str:
+    model, library = subject.model, "timm" if is_timm(subject.model) else "transformers"
+    architecture = _architecture(model)
+    if not subject.tasks:
+        origin = (
+            f": {_escaped(subject.fold_of)}, folded out of a multi-task model ({_PAPER})" if subject.fold_of else ""
+        )
+        return f"A plain `{architecture}` of {library}{origin}. It loads without `tsbn_hub`."
+    style = model.recipe.options.style if is_timm(model) else model.config.norm
+    tasks = _listed(map(_escaped, subject.tasks))
+    many = f"{len(subject.tasks)} tasks: {tasks}" if len(subject.tasks) > 1 else f"one task: {tasks}"
+    return (
+        f"One network (`{architecture}`, {library}) for {many}. The feature extractor is shared, and {_STYLES[style]}. "
+        "Made with `tsbn_hub`, which it needs."
+    )
+
+
+def _architecture(model: Any) -> str:
+    if is_timm(model):
+        return str(model.pretrained_cfg["architecture"])
+    config = getattr(model.config, "backbone_config", None) or model.config
+    return str(getattr(config, "architecture", config.model_type))
+
+
+# Tasks and scores.
+
+
+def _tasks(subject: Subject) -> str:
+    results = subject.results
+    measured = {task.name: task.metrics for task in results.tasks} if results else {}
+    single_task = results.single_task if results else {}
+    columns = ["task", "kind", "classes", "metric", "value"] + ["single-task"] * bool(single_task)
+    lines = [_row(columns), _row(["---"] * len(columns))]
+    described = {task.name: (task.kind, task.classes) for task in subject.cost.tasks} if subject.cost else {}
+    for name in subject.tasks:
+        kind, classes = described.get(name, ("no head", None))
+        first = [name, kind, "" if classes is None else str(classes)]
+        for metric in measured.get(name, []):
+            other = single_task.get(name) if metric is measured[name][0] else None
+            alone = _value(dataclasses.replace(metric, value=other.value)) if other else ""
+            row = [*first, f"{metric.name} {'↑' if metric.higher_is_better else '↓'}", _value(metric), alone]
+            lines.append(_row(row[: len(columns)]))
+            first = ["", "", ""]
+        if name not in measured:
+            lines.append(_row([*first, "not measured", "", ""][: len(columns)]))
+    notes = [_where_measured(results), _delta_m(subject), *_labels(subject)]
+    return "\n\n".join(["\n".join(lines), *(note for note in notes if note)])
+
+
+def _where_measured(results: Results | None) -> str:
+    if results is None:
+        return "**Not measured**: no results are recorded with these weights."
+    data = _listed(f"{_escaped(each.name)} ({each.samples:,} samples)" for each in results.data)
+    return (
+        f"Measured on the {_escaped(results.split)} split of {data}; ↑: higher is better. The epoch was chosen by "
+        f"{_escaped(results.epoch_chosen_by)}."
+    )
+
+
+def _delta_m(subject: Subject) -> str:
+    results = subject.results
+    if results is None or len(subject.tasks) < 2:
+        return ""
+    delta = results.delta_m()
+    if delta is None:
+        return "Δm, the gain over single-task training: not measured for all tasks."
+    differing = sorted({key for single in results.single_task.values() for key in single.differs_in})
+    recipe = f"a recipe that differs in {_listed(differing)}" if differing else "the same recipe"
+    return (
+        f"**Δm = {round(delta, 2) + 0.0:+.2f}%** against single-task training, a network for each task by {recipe}: "
+        "the mean over tasks of the relative gain in the first metric; below 0 is worse. Each is a single run."
+    )
+
+
+def _labels(subject: Subject) -> list[str]:
+    return [
+        f"The classes of {_escaped(name)}: {', '.join(map(_escaped, kind.labels))}."
+        for name, kind in subject.kinds.items()
+        if kind.labels
+        and len(kind.labels) <= _MOST_LABELS
+        and kind.labels != [str(at) for at in range(len(kind.labels))]
+    ]
+
+
+def _value(metric: Metric) -> str:
+    """A share as a percentage; what has a unit of its own in that."""
+    if metric.value is None:
+        return "not measured"
+    return f"{metric.value:.2%}" if metric.higher_is_better and 0 <= metric.value <= 1 else f"{metric.value:.4g}"
+
+
+# What else there is to say.
+
+
+def _gates(subject: Subject) -> str:
+    if not subject.has_picture or not has_gates(subject.model):
+        return ""
+    return (
+        f"![The gates of each task]({GATES})\n\n"
+        "Above, the gates of each layer: at 1 a filter is let through, at 0 it is closed. Below, how far apart the "
+        "gates of the tasks are: where the bars are high, the tasks use other filters."
+    )
+
+
+def has_gates(model: Any) -> bool:
+    """Whether there is something to see in a picture of a model's gates."""
+    return any(isinstance(norm, TaskNorm) and norm.gate_logits is not None for norm in model.modules())
+
+
+def _cost(subject: Subject) -> str:
+    cost = subject.cost
+    if cost is None or not subject.tasks:
+        return f"{sum(parameter.numel() for parameter in subject.model.parameters()):,} parameters."
+    columns = ["task", "norms' parameters", "% of shared", "buffers", "head", "head's parameters", "GFLOPs alone"]
+    rows = [
+        [
+            task.name,
+            f"{task.norm_parameters:,}",
+            f"{task.norm_parameters / max(cost.shared_parameters, 1):.2%}",
+            f"{task.buffers:,}",
+            task.head,
+            f"{task.head_parameters:,}",
+            f"{task.flops / 1e9:.4g}",
+        ]
+        for task in cost.tasks
+    ]
+    lines = [_row(columns), _row(["---", "---:", "---:", "---:", "---", "---:", "---:"]), *map(_row, rows)]
+    channels, height, width = cost.image_shape
+    together = (
+        f"Shared: {cost.shared_parameters:,} parameters, {cost.shared_buffers:,} buffers. Together: "
+        f"{cost.parameters:,} parameters, {cost.buffers:,} buffers, {cost.flops / 1e9:.4g} GFLOPs for one image of "
+        f"{channels}x{height}x{width} and all tasks."
+    )
+    return "\n".join(lines) + "\n\n" + together
+
+
+def _training(subject: Subject) -> str:
+    recipe = subject.recipe
+    if recipe is None:
+        return "Not recorded." if subject.tasks else ""
+    values = {
+        each.name: _without_folders(getattr(recipe, each.name))
+        for each in dataclasses.fields(recipe)
+        if each.name not in _OF_THE_MACHINE
+        and (each.name in _ESSENTIALS or getattr(recipe, each.name) != _default(each))
+    }
+    text = yaml.safe_dump(values, sort_keys=False, allow_unicode=True, default_flow_style=None, width=100)
+    return (
+        f"`tsbn train` with this, and its defaults otherwise (all of it is in `training.yaml`):\n\n```yaml\n{text}```"
+    )
+
+
+def _default(field: dataclasses.Field[Any]) -> Any:
+    return field.default if field.default_factory is dataclasses.MISSING else field.default_factory()
+
+
+def _data_and_license(subject: Subject) -> str:
+    lines = []
+    if subject.results is not None:
+        for data in subject.results.data:
+            origin = f" ({_link(data.url)})" if data.url else ""
+            license = f"licence {_escaped(data.license)}" if data.license else "its licence is not stated"
+            tasks = f" For {_listed(map(_escaped, data.tasks))}." if len(subject.results.data) > 1 else ""
+            lines.append(f"- Data: {_escaped(data.name)}{origin}, {license}.{tasks}")
+    elif subject.recipe is not None:
+        names = _listed(_escaped(_class_name(source.name)) for source in subject.recipe.sources())
+        lines.append(f"- Data: {names}; the licence is not recorded.")
+    elif subject.tasks:
+        lines.append("- Data: not recorded.")
+    stated = f"licence {_escaped(subject.license)}" if subject.license else "their licence is not stated"
+    return "\n".join([*lines, f"- Weights: {stated}."])
+
+
+def _limits(subject: Subject) -> str:
+    if subject.results is None:
+        return "How well it does is not known: nothing measured is recorded." if subject.tasks else ""
+    data = _listed(_escaped(each.name) for each in subject.results.data)
+    measured = [task.name for task in subject.results.tasks]
+    unknown = [_escaped(name) for name in subject.tasks if name not in measured]
+    rest = f" Of {_listed(unknown)} nothing was measured." if unknown else ""
+    return f"Measured on {data} alone: how well it does on other images is not known.{rest}"
+
+
+# Words.
+
+
+def _row(cells: list[str]) -> str:
+    return f"| {' | '.join(map(_escaped, cells))} |".replace("  |", " |")
+
+
+def _escaped(text: str) -> str:
+    """Text that Markdown shows as it is, in one line."""
+    text = " ".join(text.split())
+    return re.sub(r"[\\`*<>\[\]|~]|(?<!\w)_|_(?!\w)", r"\\\g<0>", text)
+
+
+def _link(url: str) -> str:
+    return f"<{url}>" if re.fullmatch(r"https?://[^\s<>]+", url) else _escaped(url)
+
+
+def _listed(texts: Iterable[str]) -> str:
+    *rest, last = texts
+    return f"{', '.join(rest)} and {last}" if rest else last
+
+
+def _class_name(data: str) -> str:
+    return data.rpartition(":")[2]
+
+
+def _without_folders(value: Any) -> Any:
+    """A value of a config without the folders of the machine that it is from: of absolute paths the last part."""
+    if isinstance(value, str):
+        return re.sub(r"(?:^|(?<=:))(?:~|/(?!/)|[A-Za-z]:\\)(?:[^:]*[\\/])?", "", value)
+    if isinstance(value, dict):
+        return {key: _without_folders(each) for key, each in value.items()}
+    return [_without_folders(each) for each in value] if isinstance(value, list) else value
