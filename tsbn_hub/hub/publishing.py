@@ -106,8 +106,8 @@ def push_folder(
     """Publish a checkpoint, of a model or of a task, as it lies in a folder, in one commit.
 
     What goes are config, weights, image processor, card, recipe, results and pictures; the state of a run does not.
-    A card as `tsbn card` writes it goes with the repo's name in its code, one that was edited as it is. Where neither the
-    folder nor the repo has a card, one is written. The folder stays as it is.
+    A card as `tsbn card` writes it goes with the repo's name in its code, one that was edited as it is. Where neither
+    the folder nor the repo has a card, one is written. The folder stays as it is.
 
     Args:
         folder: Of `save_pretrained`, of `save_task`, or of a run of `tsbn train`.
