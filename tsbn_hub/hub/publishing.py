@@ -85,6 +85,7 @@ def push_to_hub(
         >>> sorted(tsbn_hub.push_to_hub(model, "org/name", dry_run=True).files)
         ['README.md', 'config.json', 'model.safetensors']
     """
+    _check_target(repo, revision, create_pr)
     with tempfile.TemporaryDirectory() as folder:
         save_pretrained(model, folder, max_shard_size=max_shard_size)
         write_card(folder, model, name=repo)
@@ -129,6 +130,7 @@ def push_folder(
         ValueError: if it is no repo's name, or a revision is given for a pull request, or the card's metadata are not
             as the Hub has them.
     """
+    _check_target(repo, revision, create_pr)
     folder = Path(folder)
     _check(folder)
     keep = () if (folder / CARD).is_file() else (CARD,)
@@ -151,6 +153,13 @@ def checkpoints_in(folder: str | Path) -> list[Path]:
     return found
 
 
+def _check_target(repo: str, revision: str | None, create_pr: bool) -> None:
+    if create_pr and revision is not None:
+        raise ValueError(f"A pull request is for the main branch: leave out create_pr, or revision={revision!r}.")
+    if repo.count("/") != 1:
+        raise ValueError(f"{repo!r} is no repo's name: write org/name.")
+
+
 @contextmanager
 def _with_card(folder: Path, repo: str) -> Iterator[Path]:
     """A folder with the same files and a card, whose code loads the repo unless somebody has edited the card."""
@@ -171,14 +180,20 @@ def _with_card(folder: Path, repo: str) -> Iterator[Path]:
 
 
 def _address_card(folder: Path, card: bytes | None, repo: str) -> None:
-    """Write the card of a folder for a repo, unless somebody has edited the one that it has."""
+    """Write the card of a folder for a repo, unless the one that it has is another than the folder's files give."""
     model = from_pretrained(folder)
-    if card is not None:
+    if card is None or _generated_card(folder, model) == card:
+        write_card(folder, model, name=repo)
+    else:
+        (folder / CARD).write_bytes(card)
+
+
+def _generated_card(folder: Path, model: nn.Module) -> bytes | None:
+    try:
         write_card(folder, model)
-        if (folder / CARD).read_bytes() != card:
-            (folder / CARD).write_bytes(card)
-            return
-    write_card(folder, model, name=repo)
+    except ValueError:  # its files are not those of `tsbn train`
+        return None
+    return (folder / CARD).read_bytes()
 
 
 def _push(
@@ -192,10 +207,6 @@ def _push(
     dry_run: bool,
     keep: Iterable[str] = (),
 ) -> Publication:
-    if create_pr and revision is not None:
-        raise ValueError(f"A pull request is for the main branch: leave out create_pr, or revision={revision!r}.")
-    if repo.count("/") != 1:
-        raise ValueError(f"{repo!r} is no repo's name: write org/name.")
     files = _matching([path.name for path in folder.iterdir() if path.is_file()], _PUBLISHED)
     if dry_run:
         return Publication(repo, {name: (folder / name).stat().st_size for name in files}, [])

@@ -17,6 +17,8 @@ Shapes = dict[str, tuple[int, ...]]
 # No size in the config of a network is larger, and none is nested deeper. (An integer can ask for any amount of memory
 # and time.)
 _LARGEST_INTEGER, _DEEPEST = 10**6, 30
+# transformers makes a name for each class, and copies them many times.
+_MOST_CLASSES = {"num_classes": 10**5, "num_labels": 10**5}
 
 # The keys by which timm and transformers would look for something beside the checkpoint, a file, a repo, code, and what
 # is allowed there.
@@ -63,7 +65,7 @@ def check_values(values: Any, where: object) -> None:
         key = ".".join(path)
         if len(path) > _DEEPEST:
             raise CheckpointError(f"{where} has {key[:30]}…, nested deeper than any config.")
-        if isinstance(value, int) and abs(value) > _LARGEST_INTEGER:
+        if isinstance(value, int) and abs(value) > _MOST_CLASSES.get(path[-1], _LARGEST_INTEGER):
             raise CheckpointError(f"{where} has {key}={str(value)[:30]}, which is no size of a network.")
         if not isinstance(value, dict | list) and _asks_elsewhere(key, str(value)):
             raise CheckpointError(
