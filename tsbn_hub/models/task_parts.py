@@ -55,7 +55,7 @@ def architecture_of(model: Any) -> str:
     if isinstance(model, TimmTaskModel):
         return model.recipe.architecture
     config = model.config.backbone_config
-    return f"timm/{config.architecture}" if hasattr(config, "architecture") else config.model_type
+    return f"timm/{config.architecture}" if config.model_type == "timm_wrapper" else config.model_type
 
 
 def task_state_dict(model: Any, task: str) -> dict[str, Tensor]:

@@ -1,0 +1,213 @@
+"""What goes wrong in loading from the Hub: it says what and the way out, and loads nothing wrong."""
+
+import json
+import time
+
+import pytest
+
+import tsbn_hub
+
+from .models import WITH_US, multi_task_model, timm_model, values
+
+LOG_IN = "Log in with `hf auth login`, or set HF_TOKEN to a token with access to it."
+START = (
+    WITH_US
+    + """
+import re, time
+from pathlib import Path
+from huggingface_hub import HfApi
+
+def ours(repo, **options):
+    return outcome(lambda: values(tsbn_hub.from_pretrained(repo, **options)))
+
+def timms(repo):
+    return outcome(lambda: values(timm.create_model(f"hf-hub:{repo}", pretrained=True)))
+
+def task(repo):
+    return outcome(lambda: tsbn_hub.load_task(models.timm_model(), repo, "again").tasks)
+"""
+)
+
+
+@pytest.fixture(scope="module")
+def saved(tmp_path_factory):
+    """The files of saved checkpoints, by their kind; and what the whole models hold, by `values`."""
+    folder = tmp_path_factory.mktemp("saved")
+    net, multi = timm_model(), multi_task_model()
+    tsbn_hub.save_pretrained(net, folder / "net")
+    tsbn_hub.save_pretrained(multi, folder / "multi")
+    tsbn_hub.save_pretrained(multi, folder / "sharded", max_shard_size="20KB")
+    tsbn_hub.save_task(net, "age", folder / "task")
+    files = {each.name: {path.name: path.read_bytes() for path in each.iterdir()} for each in folder.iterdir()}
+    return files, values(net), values(multi)
+
+
+def flipped(content):
+    """With one bit that is another, in a weight."""
+    return content[:-3] + bytes([content[-3] ^ 64]) + content[-2:]
+
+
+def test_downloads(hub, run_client, saved):
+    files, net, multi = saved
+    for name in ("flipped", "door", "cut", "broken", "busy", "down"):
+        hub.commit(f"ada/{name}", files["net"])
+    for name in ("multi", "sharded", "task"):
+        hub.commit(f"ada/{name}", files[name])
+    for name in ("flipped", "door", "multi", "task"):
+        hub.corrupt(f"ada/{name}/resolve/.*safetensors", flipped)
+    hub.corrupt("ada/sharded/resolve/.*00002-of-00003.safetensors", flipped)
+    hub.cut("GET", "ada/cut/resolve/.*safetensors", after=1000)
+    hub.cut("GET", "ada/broken/resolve/.*safetensors", after=1000, times=None)
+    hub.fail("GET|HEAD", "ada/busy/resolve/.*safetensors", status=503, times=2)
+    hub.fail("GET|HEAD", "ada/down/resolve/.*safetensors", status=503, times=None)
+    hub.before("GET", "ada/recovered", hub.clear)
+    first, again, second = run_client(
+        START
+        + """
+time.sleep = lambda seconds: None  # clients try again and again, and wait
+
+def tried():
+    return {
+        **{name: ours(f"ada/{name}") for name in ("flipped", "multi", "sharded", "cut", "broken", "busy", "down")},
+        "door": timms("ada/door"),
+        "task": task("ada/task"),
+    }
+
+first = tried()
+HfApi().repo_exists("ada/recovered")
+again = tried()
+for told in again.values():
+    if damaged := re.search("Delete (.*) and load again", str(told)):
+        Path(damaged[1]).unlink()
+print(json.dumps([first, again, tried()]))
+"""
+    ).output
+    whole = {
+        **dict.fromkeys(("flipped", "cut", "broken", "busy", "down", "door"), net),
+        **dict.fromkeys(("multi", "sharded"), multi),
+        "task": ["zebra", "age", "mask", "again"],
+    }
+    damaged = {name: first.pop(name) for name in ("flipped", "multi", "sharded", "door", "task")}
+    for name, told in damaged.items():
+        assert told.startswith("CheckpointError: ") and f"models--ada--{name}/snapshots/" in told
+        assert ".safetensors is damaged (" in told and " and load again." in told
+    assert "model-00002-of-00003.safetensors is damaged (" in damaged["sharded"]
+    assert first == {
+        "cut": net,
+        "busy": net,
+        "broken": "HubError: ada/broken: the connection to the Hub failed (RemoteProtocolError: peer closed connection "
+        "without sending complete message body (received 1000 bytes, expected 1532148)). Try again.",
+        "down": "HubError: ada/down: the Hub cannot be reached, and the cache has no copy. Try again with a connection "
+        "to it.",
+    }
+    assert again == whole | damaged  # until the damaged files are gone
+    assert second == whole
+
+
+def test_what_repos_hold(hub, run_client, saved):
+    """Damaged and malicious checkpoints; what configs can be made to do is tested without the Hub."""
+    files, net, _ = saved
+    config, index = (
+        json.loads(files[kind][name])
+        for kind, name in (("net", "config.json"), ("sharded", "model.safetensors.index.json"))
+    )
+    tasks = [f"task{number}" for number in range(10_000)]
+    many = {**config["model_args"], "tasks": tasks, "task_classes": [2] * len(tasks)}
+    configs = {
+        "types": config | {"num_classes": "many"},
+        "unknown": config | {"architecture": "resnet_of_mine"},
+        "tasks": config | {"model_args": many},
+    }
+    for name, changed in configs.items():
+        hub.commit(f"bad/{name}", files["net"] | {"config.json": json.dumps(changed).encode()})
+    index["weight_map"] = {key: f"../../{name}" for key, name in index["weight_map"].items()}
+    hub.commit("bad/path", files["sharded"] | {"model.safetensors.index.json": json.dumps(index).encode()})
+    hub.commit("bad/json", files["net"] | {"config.json": b"{"})
+    short = files["net"]["model.safetensors"][:-100]
+    hub.commit("bad/short", files["net"] | {"model.safetensors": short})
+    pickles = {"net": "pytorch_model.bin", "multi": "pytorch_model.bin", "task": "adapter_model.bin"}
+    for kind, weights in pickles.items():
+        kept = {name: content for name, content in files[kind].items() if name.endswith(".json")}
+        hub.commit(f"bad/{kind}-pickle", {**kept, weights: b"cos\nsystem\n(S'touch run'\ntR."})
+    hub.commit("ada/secret", files["net"])
+    hub.repositories["ada/secret"].configure(private=True)
+
+    ran = run_client(
+        START
+        + """
+names = ("types", "unknown", "tasks", "path", "json", "short", "net-pickle", "multi-pickle")
+started = time.monotonic()
+print(json.dumps({
+    "ours": {name: ours(f"bad/{name}") for name in names},
+    "timm": {name: timms(f"bad/{name}") for name in ("short", "net-pickle")},
+    "task": task("bad/task-pickle"),
+    "commands": [models.run_command(f"info bad/{name}") for name in names],
+    "secret": [ours("ada/secret"), ours("ada/secret", token="hf_bob"), ours("ada/secret", token="hf_ada")],
+    "seconds": time.monotonic() - started,
+    "run": Path("run").exists(),
+}))
+"""
+    ).output
+    pickle = "Pickled weights (.bin, .pth) can run code when they are loaded, and are not read. Save it with tsbn_hub."
+    parts = {
+        "types": "/models--bad--types/snapshots/",
+        "unknown": "names the architecture 'resnet_of_mine', which timm does not know.",
+        "tasks": "describes a model of",
+        "path": "model.safetensors.index.json names the files ['../../model-00001-of-00003.safetensors'",
+        "json": "config.json is no JSON: ",
+        "short": f"model.safetensors is truncated, or no safetensors file ({len(short)} bytes)",
+        "net-pickle": f"'pytorch_model.bin']). {pickle}save_pretrained.",
+        "multi-pickle": f"'pytorch_model.bin']). {pickle}save_pretrained.",
+    }
+    for name, part in parts.items():
+        assert ran["ours"][name].startswith("CheckpointError: ") and part in ran["ours"][name], name
+    for (name, part), (status, out, errors) in zip(parts.items(), ran["commands"], strict=True):
+        assert (status, out) == (1, "") and errors.splitlines()[-1].startswith("tsbn: "), name
+        assert part in errors and "Traceback" not in errors, name
+    for name in ("short", "net-pickle"):
+        assert ran["timm"][name].startswith("CheckpointError: ") and parts[name] in ran["timm"][name]
+    assert ran["task"].startswith("CheckpointError: bad/task-pickle has no adapter_model.safetensors")
+    assert ran["task"].endswith(f"{pickle}save_task.")
+    secret = f"HubError: ada/secret: there is no folder and no repo of this name, or it is private. {LOG_IN}"
+    assert ran["secret"] == [secret, secret, net]
+    run_client("import tsbn_hub\ntsbn_hub.from_pretrained('ada/secret')", token="hf_ada", home="ada")
+    assert ran["seconds"] < 60 and not ran["run"]
+
+
+def test_a_hub_that_is_down(hub, run_client, saved):
+    files, net, _ = saved
+    for name in ("warm", "cold"):
+        hub.commit(f"ada/{name}", files["net"])
+    hub.commit("ada/half", files["net"])
+    hub.fail("GET|HEAD", "ada/half/resolve/.*safetensors", status=404, times=None)
+    warm = run_client(START + "print(json.dumps([ours('ada/warm'), ours('ada/half')]))").output
+    assert warm[0] == net and warm[1].startswith("HubError: ")
+    hub.clear()
+    hub.stop()
+    script = (
+        START
+        + """
+def timed(call, *arguments):
+    started = time.monotonic()
+    return [call(*arguments), time.monotonic() - started]
+
+print(json.dumps([timed(call, *arguments) for call, *arguments in (
+    (ours, "ada/warm"), (timms, "ada/warm"), (ours, "ada/cold"), (ours, "ada/half"), (task, "ada/cold"),
+    (models.run_command, "info ada/cold"),
+)]))
+"""
+    )
+    for variables in ({}, {"HF_HUB_OFFLINE": "1"}):
+        ran = run_client(script, **variables).output
+        reasons, seconds = [reason for reason, _ in ran], [each for _, each in ran]
+        cold = "ada/cold: the Hub cannot be reached, and the cache has no copy. Try again with a connection to it."
+        half = reasons.pop(3)
+        status, _, errors = reasons.pop()
+        assert reasons == [net, net, f"HubError: {cold}", f"HubError: {cold}"]
+        assert half.startswith("HubError: ada/half: the Hub cannot be reached, and the cache has")
+        assert status == 1 and errors.endswith(f"tsbn: {cold}\n") and "Traceback" not in errors
+        assert max(seconds) < 60  # of a machine under load
+    hub.start()
+    started = time.monotonic()
+    assert run_client(START + "print(json.dumps([ours('ada/half'), ours('ada/cold')]))").output == [net, net]
+    assert time.monotonic() - started < 120
