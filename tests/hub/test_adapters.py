@@ -316,6 +316,9 @@ def test_a_plain_base_of_timm(options, tmp_path):
     merged = tsbn_hub.merge([tmp_path / "smile", tmp_path / "age"]).eval()
     assert merged.tasks == ["smile", "age"] and merged.task_classes == [2, 8]
     assert_equal_outputs(outputs(merged), expected)
+    for names in (["a.b", "c"], ["", "c"]):
+        with pytest.raises(ValueError, match=f"^'{names[0]}' cannot be a task's name"):
+            tsbn_hub.merge(dict(zip(names, (tmp_path / "smile", tmp_path / "age"), strict=True)))
     one = tsbn_hub.load_task(folder, tmp_path / "age").eval()
     assert one.tasks == ["age"] and one.num_classes == 8
     assert_equal_outputs(outputs(one), {"age": expected["age"]})

@@ -1,7 +1,6 @@
 """Mutated checkpoints give a model or a clear refusal, in bounded time and memory, and touch nothing beside them."""
 
 import contextlib
-import json
 import os
 import re
 import socket
@@ -15,29 +14,14 @@ from safetensors.torch import load, load_file, save
 
 import tsbn_hub
 from tests.hub.fuzzing import tensors, trials
-from tests.hub.fuzzing.edits import (
-    OUTSIDE,
-    Divided,
-    Document,
-    Edit,
-    Missing,
-    Put,
-    Remove,
-    Rename,
-    Tensor,
-    Tensors,
-    Twice,
-)
-from tests.hub.fuzzing.mutations import Case
+from tests.hub.fuzzing.edits import Case, Put, Tensor, Tensors
+from tests.hub.fuzzing.known import CONFIG, ELSEWHERE, LOADED, REFUSED, WEIGHTS
 from tests.hub.fuzzing.seeds import PICKLE, Seed, make_seeds
 from tests.hub.fuzzing.trials import Finding, Trials
 from tests.hub.fuzzing.validators import hit_by, validators
 from tsbn_hub import CheckpointError, TsbnForMultiTask
 
 pytestmark = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="Limits and watches are those of Linux.")
-
-CONFIG, WEIGHTS = "config.json", "model.safetensors"
-AN_EXAMPLE_PICKLE = f"{OUTSIDE}/{PICKLE}"
 
 
 def test_a_sample():
@@ -72,142 +56,9 @@ def test_what_is_not_mutated_loads(workshop):
         assert workshop.run(Case(name, ())) is None, name
 
 
-# What was found once, and what else could be. By the checkpoint: edits, and what the refusal says.
-ELSEWHERE = "a checkpoint may ask for nothing beside it"
-REFUSED: dict[str, tuple[str, list[Edit], str]] = {
-    # another file than the checkpoint's
-    "pickle-by-shards": ("plain timm", [Divided(WEIGHTS)], "timm reads no other safetensors"),
-    "pickle-by-shards-of-ours": ("timm resnet", [Divided(WEIGHTS)], "timm reads no other safetensors"),
-    "pickle-without-weights": ("timm vit", [Missing(WEIGHTS)], "Pickled weights .* are not read"),
-    "pickle-of-transformers": ("folded vit", [Missing(WEIGHTS)], "Pickled weights .* are not read"),
-    "pickle-of-a-task": ("task of timm", [Missing("adapter_model.safetensors")], "Pickled weights .* are not read"),
-    "pickle-for-timm-in-transformers": (
-        "multi-task timm",
-        [Put(CONFIG, ("backbone_config", "model_args", "checkpoint_path"), AN_EXAMPLE_PICKLE)],
-        r"backbone_config\.model_args\.checkpoint_path=.*" + ELSEWHERE,
-    ),
-    "pickle-for-a-wrapped-model": (
-        "folded vit",
-        [
-            Put(CONFIG, ("architectures",), ["TimmWrapperModel"]),
-            Put(CONFIG, ("model_type",), "timm_wrapper"),
-            Put(CONFIG, ("architecture",), "resnet18"),
-            Put(CONFIG, ("model_args",), {"checkpoint_path": AN_EXAMPLE_PICKLE}),
-        ],
-        ELSEWHERE,
-    ),
-    "pickle-by-a-task": (
-        "task on plain timm",
-        [Put("task/adapter_config.json", ("model_args", "checkpoint_path"), AN_EXAMPLE_PICKLE)],
-        ELSEWHERE,
-    ),
-    "file-of-an-overlay": (
-        "timm resnet",
-        [Put(CONFIG, ("model_args", "pretrained_cfg_overlay"), {"file": f"{OUTSIDE}/{WEIGHTS}"})],
-        ELSEWHERE,
-    ),
-    "file-of-an-index": (
-        "backbone in shards",
-        [Put(f"{WEIGHTS}.index.json", ("weight_map",), {"x": f"../outside/{WEIGHTS}"})],
-        "names the files",
-    ),
-    # a repo, or code
-    "repo-as-architecture": (
-        "multi-task timm",
-        [Put(CONFIG, ("backbone_config", "architecture"), "hf-hub:org/name")],
-        ELSEWHERE,
-    ),
-    "repo-as-backbone": (
-        "folded vit",
-        [
-            Put(CONFIG, ("architectures",), ["UperNetForSemanticSegmentation"]),
-            Put(CONFIG, ("model_type",), "upernet"),
-            Put(CONFIG, ("backbone",), "org/name"),
-        ],
-        ELSEWHERE,
-    ),
-    "repo-of-a-kernel": (
-        "multi-task vit",
-        [Put(CONFIG, ("backbone_config", "attn_implementation"), "kernels-community/flash-attn")],
-        ELSEWHERE,
-    ),
-    "code-of-a-base": (
-        "task on plain vit",
-        [
-            Put("base/config.json", ("model_type",), "its-own"),
-            Put("base/config.json", ("auto_map",), {"AutoConfig": "code.Config", "AutoModel": "code.Model"}),
-        ],
-        "trust_remote_code",
-    ),
-    # weights that are made up
-    "other-classes": (
-        "timm resnet",
-        [Put(CONFIG, ("model_args", "task_classes"), [3, 9])],
-        "num_classes=5, .* make a model of 9",
-    ),
-    "classes-of-the-config": ("timm resnet", [Put(CONFIG, ("num_classes",), 3)], "num_classes=3, .* make a model of 5"),
-    "classes-of-a-plain-model": (
-        "plain timm",
-        [Put(CONFIG, ("model_args", "num_classes"), 9)],
-        "num_classes=4, .* make a model of 9",
-    ),
-    "loading-in-part": (
-        "timm resnet",
-        [Put(CONFIG, ("model_args", "pretrained_strict"), False), Tensor(WEIGHTS, "conv1.weight", removed=True)],
-        ELSEWHERE,
-    ),
-    # memory and time
-    "names-for-classes": (
-        "multi-task timm",
-        [Put(CONFIG, ("backbone_config", "num_classes"), 10**6)],
-        "no size of a network",
-    ),
-    "nested": ("task of timm", [Put("adapter_config.json", ("task",), json.loads("[" * 90 + "]" * 90))], "nested"),
-    "vast-head-of-a-task": (
-        "task of transformers",
-        [
-            Put("adapter_config.json", ("task", "head"), "deeplabv3"),
-            Put("adapter_config.json", ("task", "head_args"), {"atrous_rates": [1] * 10**4}),
-        ],
-        "many more layers",
-    ),
-    "vast-plain-base": (
-        "task on plain vit",
-        [Put("base/config.json", ("hidden_size",), 20_000), Put("base/config.json", ("num_attention_heads",), 1)],
-        "describes a model of",
-    ),
-    # errors that were not ours
-    "base-of-two-kinds": (
-        "task on plain vit",
-        [Put("base/config.json", ("architecture",), "resnet18_tsbn"), Remove("task/adapter_config.json", ("norm",))],
-        r"lacks \['norm'\]",
-    ),
-    "base-without-heads": (
-        "task on multi-task vit",
-        [Put("base/config.json", ("architectures",), ["TsbnModel"])],
-        "has a TsbnModel, without heads",
-    ),
-    "other-task-for-the-tensors": (
-        "task of transformers",
-        [Put("adapter_config.json", ("task", "kind"), ["depth"])],
-        "unhashable",
-    ),
-    # by the way, all others
-    "no-config": ("timm resnet", [Missing(CONFIG)], "has no config.json"),
-    "no-object": ("timm resnet", [Document(CONFIG, [])], "holds no object, but a list"),
-    "other-count-of-tasks": ("timm resnet", [Tensors(WEIGHTS, ".gate_logits", rows=3)], "The checkpoint has 3 tasks"),
-    "foreign-weights": ("timm resnet", [Tensors(WEIGHTS, "", prefix="x")], "no entry of this TsbnResNet"),
-    "twice": (
-        "timm resnet",
-        [Rename(CONFIG, ("architecture",), "x"), Twice(CONFIG, "architecture", 3)],
-        "the architecture 3, which timm does not know",
-    ),
-}  # fmt: skip
-
-
-@pytest.mark.parametrize(("seed", "edits", "message"), REFUSED.values(), ids=REFUSED)
-def test_what_is_refused(seed, edits, message, workshop):
-    error = workshop.run(Case(seed, tuple(edits)))
+@pytest.mark.parametrize(("case", "message"), REFUSED.values(), ids=REFUSED)
+def test_what_is_refused(case, message, workshop):
+    error = workshop.run(case)
     assert error is not None and re.search(message, str(error), re.DOTALL), error
 
 
@@ -221,20 +72,9 @@ def test_transformers_own_loading_is_as_careful(seeds, tmp_path):
         TsbnForMultiTask.from_pretrained(tmp_path)
 
 
-# What is odd, and no reason to refuse.
-ODD: dict[str, tuple[str, list[Edit]]] = {
-    "base-of-two-kinds": ("task on plain vit", [Put("base/config.json", ("architecture",), "resnet18_tsbn")]),
-    "file-in-the-pretrained-config": (
-        "plain timm",
-        [Put(CONFIG, ("pretrained_cfg", "file"), AN_EXAMPLE_PICKLE), Put(CONFIG, ("pretrained_cfg", "source"), "timm")],
-    ),
-    "attention": ("multi-task vit", [Put(CONFIG, ("backbone_config", "attn_implementation"), "eager")]),
-}
-
-
-@pytest.mark.parametrize(("seed", "edits"), ODD.values(), ids=ODD)
-def test_what_loads_nevertheless(seed, edits, workshop):
-    assert workshop.run(Case(seed, tuple(edits))) is None
+@pytest.mark.parametrize("case", LOADED.values(), ids=LOADED)
+def test_what_loads_nevertheless(case, workshop):
+    assert workshop.run(case) is None
 
 
 # --- the fuzzer finds what it is to find ---

@@ -1,13 +1,10 @@
 """What is loaded from the Hub by transformers' own calls is checked as what is loaded by ours."""
 
-import pytest
-
 import tsbn_hub
 
 from .models import WITH_US, multi_task_model, vit
 
 
-@pytest.mark.xfail(strict=True, reason="transformers' from_pretrained has other checks than ours")
 def test_pickles_and_damaged_downloads(hub, run_client, tmp_path):
     model = multi_task_model()
     tsbn_hub.save_pretrained(model, tmp_path / "multi")
@@ -46,7 +43,6 @@ print(json.dumps({
     assert not ran["run"] and not [asked for asked in hub.requests if "discussions" in asked.path]
 
 
-@pytest.mark.xfail(strict=True, reason="the commit is not noted, and what a base lacks counts in its fingerprint")
 def test_a_task_is_pinned_to_its_base(hub, run_client):
     made, commits, again = run_client(
         WITH_US

@@ -20,10 +20,10 @@ _LARGEST_INTEGER, _DEEPEST = 10**6, 30
 # transformers makes a name for each class, and copies them many times.
 _MOST_CLASSES = {"num_classes": 10**5, "num_labels": 10**5}
 
-# The keys by which timm and transformers would look for something beside the checkpoint, a file, a repo, code, and what
-# is allowed there.
+# The keys by which timm and transformers would look for something beside the checkpoint (a file, a repo, code, a
+# device), and what is allowed there.
 _ELSEWHERE = {
-    re.compile(r"(^|\.)model_args\.(checkpoint_path|pretrained)"): re.compile("None"),
+    re.compile(r"(^|\.)model_args\.(checkpoint_path|device|pretrained)"): re.compile("None"),
     re.compile(r"(^|\.)architecture$"): re.compile("[^:]*"),
     re.compile(r"(^|\.)backbone$"): re.compile("None"),
     re.compile(r"(^|\.)_?attn_implementation"): re.compile("None|eager|sdpa|flex_attention"),
@@ -59,7 +59,7 @@ def check_values(values: Any, where: object) -> None:
 
     Raises:
         CheckpointError: if it is nested very deeply, there is an integer that no network has a use for, or what would
-            make timm or transformers look for something elsewhere: a file, a repo, code.
+            make timm or transformers look for something elsewhere: a file, a repo, code, a device.
     """
     for path, value in _within(values):
         key = ".".join(path)
@@ -68,9 +68,7 @@ def check_values(values: Any, where: object) -> None:
         if isinstance(value, int) and abs(value) > _MOST_CLASSES.get(path[-1], _LARGEST_INTEGER):
             raise CheckpointError(f"{where} has {key}={str(value)[:30]}, which is no size of a network.")
         if not isinstance(value, dict | list) and _asks_elsewhere(key, str(value)):
-            raise CheckpointError(
-                f"{where} has {key}={str(value)[:100]!r}: a checkpoint may ask for nothing beside it."
-            )
+            raise CheckpointError(f"{where} has {key}={str(value)[:100]!r}: a checkpoint may not ask for that.")
 
 
 def _asks_elsewhere(key: str, value: str) -> bool:

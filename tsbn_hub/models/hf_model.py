@@ -23,7 +23,7 @@ from .heads import Features
 from .hf_config import TsbnConfig
 from .hf_features import FeatureLayout, FeatureReader, feature_layout
 from .hf_loading import check_loaded
-from .hf_sources import check_folder, image_processor_of, native_model
+from .hf_sources import check_folder, image_processor_of, native_model, note_commit, safely
 
 
 class TsbnPreTrainedModel(TaskModule, PreTrainedModel):
@@ -115,19 +115,20 @@ class TsbnPreTrainedModel(TaskModule, PreTrainedModel):
             ValueError: if it is not this model's checkpoint.
             OSError: if there is none in safetensors.
         """
-        kwargs["use_safetensors"] = True  # never a pickle
         ignore_mismatched_sizes = kwargs.pop("ignore_mismatched_sizes", False)
         model: Any
         info: Any
         source = pretrained_model_name_or_path
         if source is not None:
             check_folder(source)
+            kwargs = safely(source, kwargs)
         model, info = super().from_pretrained(
             source, *args, output_loading_info=True, ignore_mismatched_sizes=True, **kwargs
         )
         check_loaded(model, source, info, ignore_mismatched_sizes)
         if source is not None:  # None: the weights are in a state_dict
             model.image_processor = image_processor_of(source, **kwargs)
+            note_commit(model, source, kwargs)
         return (model, info) if output_loading_info else model
 
     def save_pretrained(self, save_directory: Any, **kwargs: Any) -> None:

@@ -1,6 +1,7 @@
 """From what a user has to a native model: a model, a repo, a folder, a name."""
 
 import math
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,7 @@ from transformers import (
 )
 
 from ..norms import TaskModule
+from .repositories import is_repo, local_folder, repo_commit
 
 _TIMM = "timm/"
 _OF_THE_HUB = ("revision", "token", "cache_dir", "local_files_only", "force_download", "subfolder")
@@ -56,7 +58,33 @@ def native_model(source: Any, pretrained: bool = True, **kwargs: Any) -> PreTrai
         return CONFIG_MAPPING[name](**kwargs)
     if not pretrained:
         return AutoConfig.from_pretrained(name, **kwargs)
-    return AutoModel.from_pretrained(name, **{**kwargs, "use_safetensors": True})  # never a pickle
+    kwargs = safely(name, kwargs)
+    model: Any = AutoModel.from_pretrained(name, **kwargs)
+    note_commit(model, name, kwargs)
+    return model
+
+
+def safely(source: str | Path, kwargs: dict[str, Any]) -> dict[str, Any]:
+    """The keywords of `from_pretrained` with which transformers reads no pickle, and of a repo what was checked.
+
+    Asked for safetensors that a repo lacks, transformers would send its name and the user's token to a service that
+    converts pickles, and load what comes of it. Of a commit it does not.
+
+    Raises:
+        HubError: if the Hub cannot be reached and the cache has no copy, or there is no such repo.
+        CheckpointError: if the repo has no weights in safetensors, or a file in the cache is damaged.
+    """
+    kwargs = {**kwargs, "use_safetensors": True}
+    elsewhere = any(kwargs.get(name) for name in ("subfolder", "variant", "local_files_only"))
+    if elsewhere or not is_repo(source):
+        return kwargs
+    options = {name: kwargs.get(name) for name in ("revision", "cache_dir", "token")}
+    return {**kwargs, "revision": repo_commit(local_folder(source, **options))}
+
+
+def note_commit(model: Any, source: str | Path, kwargs: Mapping[str, Any]) -> None:
+    """Write down the commit that a model was loaded from, by the keywords of `safely`. transformers does not."""
+    model.config._commit_hash = kwargs.get("revision") if is_repo(source) else None
 
 
 def check_folder(source: str | Path) -> None:

@@ -159,15 +159,19 @@ def add_task_with(model: Any, task: Task, tensors: Mapping[str, Tensor]) -> None
 def trunk_sha256(model: Any) -> str:
     """A fingerprint of what the tasks of a model share: of names, types, shapes and values.
 
-    Two models in which a task computes the same have the same one. How many batches a norm has seen does not count.
+    Two models in which a task computes the same have the same one. How many batches a norm has seen does not count,
+    nor what no head is reached by: a checkpoint may lack that, and then it is another one each time.
     """
     trunk = model if is_timm(model) else model.tsbn
-    of_tasks = {f"{name}.{entry}" for name, norm in _norms(model) for entry in norm.stacked_names()}
+    left_out = {f"{name}.{entry}" for name, norm in _norms(model) for entry in norm.stacked_names()}
     if is_timm(model):
-        of_tasks |= {f"{name}.{entry}" for name, classifier in _classifiers(model) for entry in classifier.state_dict()}
+        left_out |= {f"{name}.{entry}" for name, classifier in _classifiers(model) for entry in classifier.state_dict()}
+    else:
+        idle = {id(parameter) for parameter in trunk.reader.idle_parameters()}
+        left_out |= {name for name, parameter in trunk.named_parameters() if id(parameter) in idle}
     digest = hashlib.sha256()
     for name, tensor in sorted(trunk.state_dict().items()):
-        if name not in of_tasks and not name.endswith("num_batches_tracked"):
+        if name not in left_out and not name.endswith("num_batches_tracked"):
             digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}\n".encode())
             digest.update(tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy())
     return digest.hexdigest()

@@ -7,6 +7,7 @@ would bake the task into the graph, it travels as an attribute that they trace.
 """
 
 import threading
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
@@ -219,7 +220,7 @@ def check_task_names(tasks: Sequence[str]) -> list[str]:
             raise TypeError(f"A task's name must be a string, not {name!r} ({type(name).__name__}).")
         if not name or "." in name:
             raise ValueError(f"{name!r} cannot be a task's name: a name is not empty and has no dot. Given: {names}.")
-    repeated = sorted({name for name in names if names.count(name) > 1})
+    repeated = sorted(name for name, times in Counter(names).items() if times > 1)
     if repeated:
         raise ValueError(f"Task names must differ, but {repeated} are repeated in {names}.")
     return names

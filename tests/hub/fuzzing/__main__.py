@@ -13,7 +13,8 @@ os.environ["HF_HUB_OFFLINE"] = "1"  # before the import of huggingface_hub
 import torch
 from hypothesis import HealthCheck, Phase, given, seed, settings
 
-from .mutations import Case, cases
+from .edits import Case
+from .mutations import cases
 from .seeds import make_seeds
 from .trials import MEMORY, SECONDS, Tally, Trials
 

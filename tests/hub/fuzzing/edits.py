@@ -186,6 +186,19 @@ class Tensors:
 Edit = Put | Remove | Rename | Twice | Document | Missing | Divided | Cut | Insert | HeaderLength | Tensor | Tensors
 
 
+@dataclass(frozen=True)
+class Case:
+    """A mutated checkpoint.
+
+    Args:
+        seed: The name of the valid one.
+        edits: Made one after another.
+    """
+
+    seed: str
+    edits: tuple[Edit, ...]
+
+
 def _tensors(files: Files, file: str) -> dict[str, tensors.Stored]:
     try:
         return tensors.read(files[file])

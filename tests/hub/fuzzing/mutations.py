@@ -2,7 +2,6 @@
 
 import json
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 from hypothesis import strategies as st
@@ -11,6 +10,7 @@ from hypothesis.strategies import SearchStrategy
 from . import tensors
 from .edits import (
     OUTSIDE,
+    Case,
     Cut,
     Divided,
     Document,
@@ -26,6 +26,7 @@ from .edits import (
     Tensors,
     Twice,
 )
+from .known import LOADED, REFUSED
 from .seeds import Files, Seed
 
 _ARCHITECTURES = [
@@ -237,24 +238,12 @@ _VALUES = st.one_of(
 )
 
 
-@dataclass(frozen=True)
-class Case:
-    """A mutated checkpoint.
-
-    Args:
-        seed: The name of the valid one.
-        edits: Made one after another.
-    """
-
-    seed: str
-    edits: tuple[Edit, ...]
-
-
 def cases(seeds: dict[str, Seed]) -> SearchStrategy[Case]:
-    """Mutated checkpoints, with one to three edits."""
-    return st.one_of(
-        [st.builds(Case, st.just(name), _edits(seed.files).map(tuple)) for name, seed in seeds.items()]  # type: ignore[arg-type]
-    )
+    """Mutated checkpoints, with one to three edits; some of them begin with a known one."""
+    known = [*(case for case, _ in REFUSED.values()), *LOADED.values()]
+    begun = st.sampled_from([*(Case(name, ()) for name in seeds for _ in range(40)), *known])
+    edits = {name: _edits(seed.files) for name, seed in seeds.items()}
+    return begun.flatmap(lambda case: edits[case.seed].map(lambda more: Case(case.seed, (*case.edits, *more))))
 
 
 def _edits(files: Files) -> SearchStrategy[list[Edit]]:
@@ -271,7 +260,7 @@ def _edits(files: Files) -> SearchStrategy[list[Edit]]:
     }
     by_weight = [name for name, (weight, _) in kinds.items() for _ in range(weight)]
     edit = st.sampled_from(by_weight).flatmap(lambda name: kinds[name][1])
-    return st.one_of(st.lists(edit, min_size=1, max_size=1), st.lists(edit, min_size=1, max_size=3))
+    return st.one_of(st.lists(edit, min_size=1, max_size=1), st.lists(edit, min_size=0, max_size=3))
 
 
 def _meant_edits(values: dict[str, Any]) -> SearchStrategy[Edit]:

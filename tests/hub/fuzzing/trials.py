@@ -17,8 +17,7 @@ from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError, Offl
 
 from tsbn_hub import CheckpointError
 
-from .edits import OUTSIDE
-from .mutations import Case
+from .edits import OUTSIDE, Case
 from .seeds import PICKLE, Seed
 from .validators import Validator, chain, hit_by, validators
 from .watch import ForbiddenCalls, OpenedFiles, TooLong, limited
