@@ -1,16 +1,15 @@
-"""`from_pretrained` and `save_pretrained` of models of transformers, from folders and the Hub, folded and not."""
+"""`from_pretrained` and `save_pretrained` of models of transformers, folded and not. (Of the Hub: tests/hub.)"""
 
 import json
 import shutil
 
 import pytest
-import timm
 import torch
 from transformers import PreTrainedModel
 
 import tsbn_hub
 from tests.models.hf_backbones import BACKBONES, assert_equal, assert_states_equal
-from tsbn_hub.models import saving
+from tsbn_hub import CheckpointError
 
 TINY = ["vit", "resnet", "timm/test_resnet"]
 
@@ -41,37 +40,6 @@ def test_a_folded_model(task, tiny, tmp_path):
     assert_equal(again(tiny.images()), plain(tiny.images()), bound=1e-6)
 
 
-@pytest.mark.parametrize("repo", ["org/name", "org/name@revision"])
-def test_a_repo_of_the_hub(repo, tmp_path, monkeypatch):
-    model = BACKBONES["vit"].multi_task()
-    tsbn_hub.save_pretrained(model, tmp_path)
-    asked = []
-    monkeypatch.setattr(saving, "download_from_hf", lambda repo, name, cache_dir: tmp_path / name)
-
-    def load(path, **kwargs):
-        asked.append((path, kwargs))
-        return model
-
-    monkeypatch.setattr(tsbn_hub.TsbnForMultiTask, "from_pretrained", load)
-    assert tsbn_hub.from_pretrained(repo) is model
-    revision = {"revision": "revision"} if "@" in repo else {}
-    assert asked == [("org/name", {"use_safetensors": True, **revision})]
-
-
-def test_a_timm_repo_of_the_hub(tmp_path, monkeypatch):
-    model = timm.create_model("test_resnet_tsbn", num_classes={"b": 3, "a": 7})
-    tsbn_hub.save_pretrained(model, tmp_path)
-    monkeypatch.setattr(timm.models._hub, "hf_hub_download", lambda repo_id, filename, **_: str(tmp_path / filename))
-    again = tsbn_hub.from_pretrained("org/name")
-    assert again.tasks == ["b", "a"]
-    assert_states_equal(again, model)
-
-
-def test_a_repo_that_the_hub_does_not_give():
-    with pytest.raises(OSError, match="org/name is no folder, and the Hub did not give it"):
-        tsbn_hub.from_pretrained("org/name")
-
-
 @pytest.mark.parametrize("names", [None, [], ["NoSuchModel"]])
 def test_a_class_that_is_unknown(names, tmp_path):
     tsbn_hub.save_pretrained(BACKBONES["vit"].multi_task(), tmp_path)
@@ -90,5 +58,5 @@ def test_weights_that_are_truncated_missing_or_a_pickle(tmp_path):
         tsbn_hub.from_pretrained(tmp_path)
     weights.unlink()
     torch.save({}, tmp_path / "pytorch_model.bin")
-    with pytest.raises(OSError, match=r"model\.safetensors"):
+    with pytest.raises(CheckpointError, match=r"has no model\.safetensors .*pytorch_model\.bin.* can run code"):
         tsbn_hub.from_pretrained(tmp_path)

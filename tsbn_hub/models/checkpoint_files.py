@@ -100,10 +100,11 @@ def weight_files(folder: Path) -> list[Path]:
     if not isinstance(weight_map, dict) or not all(isinstance(name, str) for name in weight_map.values()):
         raise CheckpointError(f"{folder / WEIGHTS_INDEX} has no weight_map from names of weights to names of files.")
     names = sorted(set(weight_map.values()))
-    wrong = [name for name in names if Path(name).name != name or not (folder / name).is_file()]
+    there = {path.name for path in folder.glob("*.safetensors")}
+    wrong = [name for name in names if name not in there]
     if wrong or not names:
         raise CheckpointError(
-            f"{folder / WEIGHTS_INDEX} names the files {wrong or names}, which {folder} does not have."
+            f"{folder / WEIGHTS_INDEX} names the files {wrong or names}, which {folder} does not have as safetensors."
         )
     return [folder / name for name in names]
 

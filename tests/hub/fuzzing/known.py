@@ -58,6 +58,10 @@ REFUSED: dict[str, tuple[Case, str]] = {
         Case("timm resnet", (Put(CONFIG, ("model_args", "pretrained_cfg_overlay"), {"file": f"{OUTSIDE}/{WEIGHTS}"}),)),
         ELSEWHERE,
     ),
+    "pickle-of-an-index": (
+        Case("backbone in shards", (Put(f"{WEIGHTS}.index.json", ("weight_map", "x"), PICKLE),)),
+        r"names the files \['pytorch_model.bin'\]",
+    ),
     "file-of-an-index": (
         Case("backbone in shards", (Put(f"{WEIGHTS}.index.json", ("weight_map",), {"x": f"../outside/{WEIGHTS}"}),)),
         "names the files",
@@ -197,7 +201,9 @@ REFUSED: dict[str, tuple[Case, str]] = {
         "needs feature maps, and this backbone has none",
     ),
     "maps-of-a-backbone": (
-        Case("backbone in shards", (Put(CONFIG, ("feature_layout", "indices"), []),)),
+        Case(
+            "backbone in shards", (Put(CONFIG, ("feature_layout", "indices"), []), Put(CONFIG, ("out_features",), None))
+        ),
         "gives no feature maps",
     ),
     "weights-of-edges": (
