@@ -59,9 +59,9 @@ def native_model(source: Any, pretrained: bool = True, **kwargs: Any) -> PreTrai
     if not pretrained:
         return AutoConfig.from_pretrained(name, **kwargs)
     kwargs = safely(name, kwargs)
-    model: Any = AutoModel.from_pretrained(name, **kwargs)
-    note_commit(model, name, kwargs)
-    return model
+    native: Any = AutoModel.from_pretrained(name, **kwargs)
+    note_commit(native, name, kwargs)
+    return native
 
 
 def safely(source: str | Path, kwargs: dict[str, Any]) -> dict[str, Any]:
@@ -78,7 +78,7 @@ def safely(source: str | Path, kwargs: dict[str, Any]) -> dict[str, Any]:
     elsewhere = any(kwargs.get(name) for name in ("subfolder", "variant", "local_files_only"))
     if elsewhere or not is_repo(source):
         return kwargs
-    options = {name: kwargs.get(name) for name in ("revision", "cache_dir", "token")}
+    options: dict[str, Any] = {name: kwargs.get(name) for name in ("revision", "cache_dir", "token")}
     return {**kwargs, "revision": repo_commit(local_folder(source, **options))}
 
 
