@@ -216,6 +216,10 @@ def push(
         str | None,
         typer.Option(metavar="NAME", help="Push this task alone: gates, statistics and head, as an adapter."),
     ] = None,
+    base: Annotated[
+        str | None,
+        typer.Option(metavar="REPO", help="With --task, the repo (org/name@revision) that has the shared network."),
+    ] = None,
     private: Annotated[bool, typer.Option("--private", help="Make a private repo.")] = False,
     revision: Annotated[str | None, typer.Option(help="The branch, made where it is missing.")] = None,
     create_pr: Annotated[bool, typer.Option("--create-pr", help="Open a pull request.")] = False,
@@ -240,11 +244,13 @@ def push(
     with _plain_errors():
         if all and task is not None:
             raise ValueError("--all pushes whole checkpoints: leave out --task.")
+        if base is not None and task is None:
+            raise ValueError(f"--base {base} is what an adapter is for: give --task, too.")
         console = console_of(Accelerator())
         targets = [(each, f"{repo}/{each.name}") for each in checkpoints_in(folder)] if all else [(folder, repo)]
         for each, name in targets:
             if task is not None:
-                pushed = push_task_to_hub(from_pretrained(each), task, name, **options)
+                pushed = push_task_to_hub(from_pretrained(each), task, name, base=base, **options)
             else:
                 pushed = push_folder(each, name, **options)
             console.print(_publication_lines(each, pushed), markup=False, highlight=False, soft_wrap=True)

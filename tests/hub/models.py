@@ -87,8 +87,7 @@ def multi_task_model(backbone: Any = None, seed: int = 0) -> Any:
     ]
     torch.manual_seed(seed)
     model = TsbnForMultiTask.from_backbone(vit() if backbone is None else backbone, tasks, pretrained=False)
-    if backbone is None:
-        model.image_processor = ViTImageProcessor(size={"height": 32, "width": 32}, image_mean=[0.5, 0.4, 0.3])
+    model.image_processor = ViTImageProcessor(size={"height": 32, "width": 32}, image_mean=[0.5, 0.4, 0.3])
     return randomized(model, seed)
 
 

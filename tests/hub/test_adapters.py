@@ -12,10 +12,12 @@ from huggingface_hub import ModelCard
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from transformers import ViTConfig
+from typer.testing import CliRunner
 
 import tsbn_hub
 from tests.models.hf_backbones import BACKBONES, assert_equal, assert_states_equal, randomized
 from tsbn_hub import CheckpointError, Task, TsbnForMultiTask, TsbnModel
+from tsbn_hub.cli import app
 from tsbn_hub.hub.adapter_card import write_adapter_card
 from tsbn_hub.models.interface import image_shape
 from tsbn_hub.models.task_parts import HEAD, task_state_dict
@@ -565,7 +567,7 @@ REFUSED = {
     ),
     "trunk": (
         timm_model,
-        lambda folder: save(retrained(timm_model(), "layer3.0.conv1.weight"), folder, base="org/base", revision="v2"),
+        lambda folder: save(retrained(timm_model(), "layer3.0.conv1.weight"), folder, base="org/base@v2"),
         TRUNK.replace("others: ", "others: its task was trained on org/base, revision v2. "),
     ),
     "shared-statistic": (
@@ -782,14 +784,28 @@ def test_the_card_is_read_by_the_hub_and_its_code_runs(tmp_path, monkeypatch):
 @pytest.mark.parametrize("build", [timm_model, hf_model])
 def test_publishing_without_sending(build, tmp_path, monkeypatch):
     monkeypatch.setenv("HF_ENDPOINT", "http://127.0.0.1:9")
-    sent = tsbn_hub.push_task_to_hub(build(), "z", "ada/z", base="ada/base", base_revision="v1", dry_run=True)
+    sent = tsbn_hub.push_task_to_hub(build(), "z", "ada/z", base="ada/base@v1", dry_run=True)
     assert set(sent.files) == {*FILES, "README.md"} and sent.url is None and sent.repo == "ada/z"
-    save(build(), tmp_path, "z", base="ada/base", revision="v1")
+    save(build(), tmp_path, "z", base="ada/base@v1")
     write_adapter_card(tmp_path, "ada/z")
     card = ModelCard.load(tmp_path / "README.md")
     assert card.data.base_model == "ada/base" and "ada/base@v1" in card.text
     with pytest.raises(ValueError, match="Unknown task 'nothing'"):
         tsbn_hub.push_task_to_hub(build(), "nothing", "ada/z", dry_run=True)
+    with pytest.raises(ValueError, match="is no repo of the Hub"):
+        tsbn_hub.push_task_to_hub(build(), "z", "ada/z", base=str(tmp_path), dry_run=True)
+
+
+def test_wrong_commands_that_publish_a_task(tmp_path):
+    tsbn_hub.save_pretrained(timm_model(), tmp_path)
+    for arguments, message in (
+        (["--base", "ada/base"], "--base ada/base is what an adapter is for: give --task"),
+        (["--task", "z", "--all"], "leave out --task"),
+        (["--task", "z", "--base", str(tmp_path)], "is no repo of the Hub"),
+        (["--task", "smile"], "Unknown task 'smile'"),
+    ):
+        done = CliRunner().invoke(app, ["push", str(tmp_path), "ada/z", "--dry-run", *arguments])
+        assert done.exit_code == 1 and done.stderr.startswith("tsbn: ") and message in done.stderr, done.output
 
 
 @pytest.mark.parametrize("name", [*ODD_NAMES, "yes", "null", "1,0", "colon: {x}", "a\nb", "`|*<b>"])

@@ -35,9 +35,9 @@ def test_a_sample():
         timeout=500,
     )
     assert done.returncode == 0, done.stdout + done.stderr
-    assert done.stdout.startswith("250 mutated checkpoints: ")
+    assert int(re.match(r"(\d+) mutated checkpoints: ", done.stdout)[1]) >= 250
     assert float(re.search(r"([\d.]+)% past the parsing", done.stdout)[1]) >= 80
-    assert int(re.search(r"(\d+) of \d+ validators hit", done.stdout)[1]) >= 20
+    assert int(re.search(r"(\d+) of \d+ validators hit", done.stdout)[1]) >= 40
 
 
 @pytest.fixture(scope="module")

@@ -51,7 +51,7 @@ print(json.dumps({
 LOAD_PLAIN = (
     WITHOUT_US
     + """
-from transformers import AutoModel, AutoModelForImageClassification
+from transformers import AutoImageProcessor, AutoModel, AutoModelForImageClassification
 
 def auto(name):
     return fingerprint(AutoModel.from_pretrained(f"lab/{name}"))
@@ -66,6 +66,10 @@ print(json.dumps({
     "transformers": {name: classifier(name) for name in ("folded-classifier", "folded-on-timm")},
     "backbone": auto("folded-backbone"),
     "all": [type(AutoModel.from_pretrained(f"lab/{name}")).__name__ for name in NAMES if name.startswith("folded")],
+    "processors": [
+        AutoImageProcessor.from_pretrained(f"lab/{name}").image_mean
+        for name in ("folded-classifier", "folded-on-timm", "folded-backbone")
+    ],
     "with tasks": outcome(timm.create_model, "hf-hub:lab/timm", pretrained=True),
 }))
 """
@@ -101,6 +105,7 @@ def test_every_surface(hub, run_client):
         "transformers": {name: made[name] for name in ("folded-classifier", "folded-on-timm")},
         "backbone": made["folded-backbone"],
         "all": ["TimmWrapperModel", "ViTModel", "TimmWrapperModel", "ViTModel"],
+        "processors": [[0.5, 0.4, 0.3]] * 3,
         "with tasks": "RuntimeError: Unknown model (test_resnet_tsbn)",
     }
     assert made["folded-classifier"] == [["", dict(made["multi-task"])["animal"]]]

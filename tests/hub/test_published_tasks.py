@@ -37,7 +37,9 @@ on_resnet = timm.create_model(
     "test_resnet_tsbn", num_classes={"eye": 2}, pretrained=True, pretrained_cfg_overlay={"hf_hub_id": "lab/resnet"}
 )
 models.randomized_tasks(on_resnet)
-tsbn_hub.push_task_to_hub(on_resnet, "eye", "ada/eye", base="lab/resnet", base_revision="main")
+tsbn_hub.save_pretrained(on_resnet, "on_resnet")
+command = models.run_command("push on_resnet ada/eye --task eye --base lab/resnet@main")
+assert command[0] == 0, command
 
 print(json.dumps({
     "net": fingerprint(own), "multi": fingerprint(multi_task), "vit": fingerprint(on_vit),

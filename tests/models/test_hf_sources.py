@@ -8,6 +8,7 @@ from PIL import Image
 from timm.data import create_transform, resolve_data_config
 from transformers import AutoImageProcessor, BitImageProcessor, ViTConfig, ViTImageProcessor, ViTModel
 
+import tsbn_hub
 from tsbn_hub import TsbnForMultiTask, TsbnModel
 from tsbn_hub.models.hf_sources import image_processor_of
 
@@ -114,6 +115,20 @@ def test_image_processor_of_transformers_travels(tmp_path):
         expected = processor(picture(), return_tensors="pt").pixel_values
         assert torch.equal(again(picture(), return_tensors="pt").pixel_values, expected)
     assert TsbnForMultiTask.from_backbone(plain.config, TASKS).image_processor is None
+
+
+def test_image_processor_travels_with_a_folded_model(tmp_path):
+    model = TsbnForMultiTask.from_backbone(BACKBONES["vit"].config, TASKS)
+    model.image_processor = ViTImageProcessor(image_mean=[0.1, 0.2, 0.3])
+    folded = model.fold("a")
+    tsbn_hub.save_pretrained(folded, tmp_path)
+    for again in (
+        AutoImageProcessor.from_pretrained(tmp_path),
+        TsbnForMultiTask.from_backbone(folded, TASKS).image_processor,
+    ):
+        assert list(again.image_mean) == [0.1, 0.2, 0.3]
+    model.image_processor = None
+    assert model.fold("a").image_processor is None
 
 
 PREPROCESSING = {

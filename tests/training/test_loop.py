@@ -85,7 +85,8 @@ def test_the_script_leaves_a_checkpoint_that_timm_loads(config, tmp_path):
 @pytest.mark.parametrize("norm", ["sigmoid", "affine", "shared"])
 @pytest.mark.parametrize("tasks", [None, ["corner"]])
 def test_styles_and_single_task(config, norm, tasks):
-    scores = train(TrainingConfig.read(config, norm=norm, tasks=tasks, epochs=1))
+    weights = {"weights": {"corner": 2, "bright": 0.5}}  # also of the task that single-task training leaves out
+    scores = train(TrainingConfig.read(config, norm=norm, tasks=tasks, epochs=1, balancing_args=weights))
     assert list(scores) == (tasks or ["bright", "corner"])
     model = tsbn_hub.from_pretrained(TrainingConfig.read(config).output)
     assert model.tasks == (tasks or ["bright", "corner"])
@@ -132,6 +133,9 @@ def test_a_loss_that_is_not_finite_names_the_task(config):
         ({"validation": 0}, "validation=0 must lie in"),
         ({"mixed_precision": "fp8"}, "mixed_precision='fp8'"),
         ({"tasks": ["smile"]}, r"has no \['smile'\]. It has \['bright', 'corner'\]"),
+        ({"balancing_args": {"weights": {"smile": 2}}}, r"weights=\['smile'\]: .* has no \['smile'\]"),
+        ({"balancing_args": {"weights": {"corner": -1}}}, "The weight -1 of task 'corner' is no finite number"),
+        ({"balancing_args": {"weights": [2, 1]}}, r"Unknown tasks \[2, 1\]"),
         ({"data": "MNIST"}, "data='MNIST' is unknown.*MultiDigits"),
         ({"data": "nowhere.py:Tiny"}, "there is no file nowhere.py"),
     ],

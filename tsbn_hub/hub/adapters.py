@@ -29,9 +29,7 @@ from .adapter_files import ADAPTER_FILES, AdapterConfig, read_adapter, write_ada
 from .publishing import Publication, push_folder
 
 
-def save_task(
-    model: nn.Module, task: str, folder: str | Path, *, base: str | Path | None = None, revision: str | None = None
-) -> None:
+def save_task(model: nn.Module, task: str, folder: str | Path, *, base: str | Path | None = None) -> None:
     """Save what belongs to one task: gates, statistics and head, as adapter_config.json and adapter_model.safetensors.
 
     The files do not hold the task's name but in the config: it can be loaded under another.
@@ -40,9 +38,8 @@ def save_task(
         model: A timm model with task norms, or a `TsbnForMultiTask`.
         task: One of its tasks.
         folder: Where to; it is made if it does not exist.
-        base: The checkpoint that has the model's trunk, a Hub repo or a folder; None: where the model was loaded from,
-            if it was.
-        revision: The base's commit.
+        base: The checkpoint that has the model's trunk, a folder or "org/name@revision"; None: where the model was
+            loaded from, if it was.
 
     Raises:
         TypeError: if the model has no tasks with heads.
@@ -60,8 +57,7 @@ def save_task(
         (['gender', 'age', 'years'], True)
     """
     _check_model(model)
-    known, commit = _origin(model) if base is None else (str(base), revision)
-    write_adapter(folder, _config(model, task, known, revision or commit), task_state_dict(model, task))
+    write_adapter(folder, _config(model, task, *_base_of(model, base)), task_state_dict(model, task))
 
 
 def load_task(
@@ -94,8 +90,7 @@ def load_task(
     """
     adapter = read_adapter(local_folder(folder_or_repo, ADAPTER_FILES, revision=revision, token=token))
     if not isinstance(model, nn.Module):
-        repo, of_name = (str(model), None) if Path(model).is_dir() else split_revision(str(model))
-        return _on_base(repo, of_name, [(str(folder_or_repo), name, *adapter)], token)
+        return _on_base(*_repo_and_revision(model), [(str(folder_or_repo), name, *adapter)], token)
     _check_model(model)
     _add(model, str(folder_or_repo), name, *adapter)
     return model
@@ -146,7 +141,7 @@ def merge(
     if base is None:
         repo, revision = _common_base([(adapter, config) for adapter, _, config, _, _ in read])
     else:
-        repo, revision = (str(base), None) if Path(base).is_dir() else split_revision(str(base))
+        repo, revision = _repo_and_revision(base)
     return _on_base(repo, revision, read, token)
 
 
@@ -156,7 +151,6 @@ def push_task_to_hub(
     repo: str,
     *,
     base: str | None = None,
-    base_revision: str | None = None,
     private: bool = False,
     revision: str | None = None,
     create_pr: bool = False,
@@ -170,8 +164,8 @@ def push_task_to_hub(
         model: As `save_task` takes it.
         task: One of its tasks.
         repo: "org/name". It is made where it is missing.
-        base: The Hub repo that has the model's trunk; None: the one that the model was loaded from, if it was.
-        base_revision: The base's commit.
+        base: The Hub repo that has the model's trunk, "org/name@revision"; None: the one that the model was loaded
+            from, if it was.
         private: As `push_folder` takes it, and so are the others.
         revision: See there.
         create_pr: See there.
@@ -184,15 +178,17 @@ def push_task_to_hub(
 
     Raises:
         HubError: if the Hub refuses, or cannot be reached. The repo is as it was.
-        ValueError: if there is no such task, or it is no repo's name, or a revision is given for a pull request.
+        ValueError: if there is no such task, or `repo` or `base` is no repo's name, or a revision is given for a pull
+            request.
     """
     _check_model(model)
-    if base is None:
-        origin, commit = _origin(model)
-        if origin is not None and is_repo(origin):  # nobody else has a folder
-            base, base_revision = origin, base_revision or commit
+    known, commit = _base_of(model, base)
+    if known is not None and not is_repo(known):  # nobody else has a folder
+        if base is not None:
+            raise ValueError(f"base={base!r} is no repo of the Hub (org/name): publish it first.")
+        known = commit = None
     with tempfile.TemporaryDirectory() as folder:
-        write_adapter(folder, _config(model, task, base, base_revision), task_state_dict(model, task))
+        write_adapter(folder, _config(model, task, known, commit), task_state_dict(model, task))
         return push_folder(
             folder,
             repo,
@@ -228,8 +224,14 @@ def _config(model: Any, task: str, base: str | None, revision: str | None) -> Ad
     )
 
 
-def _origin(model: Any) -> tuple[str | None, str | None]:
-    """Where a model was loaded from, as timm and transformers note it: repo or folder, and commit."""
+def _repo_and_revision(base: str | Path) -> tuple[str, str | None]:
+    return (str(base), None) if Path(base).is_dir() else split_revision(str(base))
+
+
+def _base_of(model: Any, base: str | Path | None) -> tuple[str | None, str | None]:
+    """Repo or folder, and revision, of what is given, else of what the model was loaded from, as its library notes."""
+    if base is not None:
+        return _repo_and_revision(base)
     if not isinstance(model, TimmTaskModel):
         config = model.config if model.config.name_or_path else model.config.backbone_config
         return config.name_or_path or None, getattr(config, "_commit_hash", None)

@@ -30,8 +30,9 @@ _OF_THE_MACHINE = ("output", "workers", "checkpoint_steps", "trackers")
 
 _CITATION = """\
 ```bibtex
-@misc{tsbn2025,
+@misc{suteu2025simplifying,
   title = {Simplifying Multi-Task Architectures Through Task-Specific Normalization},
+  author = {Mihai Suteu and Ovidiu Serban},
   year = {2025},
   eprint = {2512.20420},
   archivePrefix = {arXiv},

@@ -1,9 +1,10 @@
 """A backbone of transformers, or of timm, with task norms: transformers' base class for it."""
 
 from collections.abc import Callable, Mapping
+from copy import deepcopy
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
 import transformers.initialization as init
@@ -174,6 +175,10 @@ class TsbnPreTrainedModel(TaskModule, PreTrainedModel):
 
     # --- the tasks ---
 
+    def _with_image_processor(self, plain: Any) -> PreTrainedModel:
+        plain.image_processor = deepcopy(self.image_processor)
+        return cast(PreTrainedModel, plain)
+
     def _record_tasks(self, tasks: Any) -> None:
         self.config.tasks = list(tasks)
 
@@ -263,8 +268,7 @@ class TsbnModel(TsbnPreTrainedModel):
         self._record_tasks(each for each in self.config.tasks if each.name != task)
 
     def _fold(self, row: int) -> PreTrainedModel:
-        plain: Any = folded(self.backbone, row)
-        return plain
+        return self._with_image_processor(folded(self.backbone, row))
 
     def _load_plain(self, plain: PreTrainedModel, keep_affine: bool | None) -> None:
         """Take over the weights of a plain backbone."""

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Mapping
+from copy import deepcopy
 from pathlib import Path
 from typing import Any
 
@@ -99,6 +100,9 @@ def check_folder(source: str | Path) -> None:
 
 def image_processor_of(source: Any, **kwargs: Any) -> Any:
     """The image processor that came with a backbone, or None."""
+    own = getattr(source, "image_processor", None)  # of a folded model
+    if own is not None:
+        return deepcopy(own)
     if isinstance(source, PreTrainedModel | PreTrainedConfig):
         pretrained_cfg = getattr(getattr(source, "config", source), "pretrained_cfg", None)
         if pretrained_cfg:

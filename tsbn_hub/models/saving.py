@@ -30,7 +30,8 @@ def save_pretrained(
     Both are written, whole, or none. Other files of the folder stay.
 
     Args:
-        model: A model made by `timm.create_model`, a `TsbnForMultiTask`, or what their `fold` gives.
+        model: A model made by `timm.create_model`, a `TsbnForMultiTask`, or what their `fold` gives. The image
+            processor of one of transformers goes with it.
         folder: Where to; it is made if it does not exist.
         data_config: The preprocessing that the model expects, as timm has it (input_size, mean, std, …), where it is
             another than that of its pretrained config.
@@ -80,14 +81,14 @@ def _save_transformers(model: Any, folder: Path, max_shard_size: int | str) -> N
     with tempfile.TemporaryDirectory(dir=folder, prefix=".saving.") as unfinished, without_progress_bars():
         try:
             model.save_pretrained(unfinished, max_shard_size=max_shard_size)
+            if getattr(model, "image_processor", None) is not None:  # a folded model does not save it by itself
+                model.image_processor.save_pretrained(unfinished)
         except SafetensorError as error:  # what it makes of a full disk
             raise OSError(f"{folder} could not be written, what was there is kept: {error}") from error
         written = {path.name for path in Path(unfinished).iterdir()}
-        for name in written:
-            Path(unfinished, name).chmod(
-                0o666 & ~_umask()
-            )  # the weights are the owner's alone, as safetensors makes them
-            Path(unfinished, name).replace(folder / name)
+        for path in list(Path(unfinished).iterdir()):
+            path.chmod(0o666 & ~_umask())  # safetensors makes the weights the owner's alone
+            path.replace(folder / path.name)
         for older in [folder / WEIGHTS, folder / WEIGHTS_INDEX, *folder.glob("model-*-of-*.safetensors")]:
             if older.name not in written:
                 older.unlink(missing_ok=True)

@@ -1,6 +1,6 @@
 """What a run is made of: its tasks, data and model, from the config."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from difflib import get_close_matches
 from pathlib import Path
@@ -13,6 +13,7 @@ from torch import nn
 from ..data import Mixture, tasks_of
 from ..models.timm_names import SUFFIX
 from ..tasks import Kind, Task, make_kind
+from .balancing import LossWeighting, loss_weighting
 from .config import TrainingConfig
 from .continuing import model_of_checkpoint
 from .freezing import freeze_trunk
@@ -28,11 +29,12 @@ def build_data(config: TrainingConfig, split: Literal["train", "test"]) -> Mixtu
     datasets = [source.dataset(split) for source in sources]
     names = [[task.name for task in tasks_of(data)] for data in datasets]
     known = list(dict.fromkeys(name for each in names for name in each))
-    for key, given in (("tasks", config.tasks or []), ("heads", list(config.heads))):
+    named = {"tasks": config.tasks or [], "heads": list(config.heads), "weights": list(_weights(config))}
+    for key, given in named.items():
         unknown = [name for name in given if name not in known]
         if unknown:
-            data = ", ".join(source.name for source in sources)
-            raise ValueError(f"{key}={given}: {data} has no {unknown}. It has {known}.")
+            origin = ", ".join(source.name for source in sources)
+            raise ValueError(f"{key}={given}: {origin} has no {unknown}. It has {known}.")
     chosen = [
         (data, source.rate)
         for data, own, source in zip(datasets, names, sources, strict=True)
@@ -58,6 +60,19 @@ def build_tasks(config: TrainingConfig, data: Mixture) -> list[Task]:
 def build_kinds(tasks: list[Task]) -> dict[str, Kind]:
     """What the targets of each task are, in order."""
     return {task.name: make_kind(task) for task in tasks}
+
+
+def build_weighting(config: TrainingConfig, tasks: Sequence[Task]) -> LossWeighting:
+    """How the losses of the tasks are weighted. Fixed weights of tasks that are not trained do not matter.
+
+    Raises:
+        ValueError: if there is no such weighting, or it does not take its options.
+    """
+    names = [task.name for task in tasks]
+    options = config.balancing_args
+    if weights := _weights(config):
+        options = {**options, "weights": {name: weight for name, weight in weights.items() if name in names}}
+    return loss_weighting(config.balancing, names, seed=config.seed, **options)
 
 
 def build_model(config: TrainingConfig, tasks: list[Task], image_shape: tuple[int, ...]) -> nn.Module:
@@ -90,6 +105,11 @@ def _new_model(name: str, config: TrainingConfig, tasks: list[Task], image_shape
         return _transformers_model(name, config, tasks, image_shape)
     except TypeError as error:
         raise ValueError(f"model={name!r} with model_args={config.model_args}: {error}.") from error
+
+
+def _weights(config: TrainingConfig) -> Mapping[str, Any]:
+    weights = config.balancing_args.get("weights")
+    return weights if isinstance(weights, Mapping) else {}
 
 
 def _with_head(task: Task, head: str | Mapping[str, Any] | None) -> Task:

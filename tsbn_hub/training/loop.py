@@ -23,8 +23,7 @@ from ..models.interface import normalization_of
 from ..models.saving import MODEL_FILES, remove_leftovers, write_atomically
 from ..norms import convert_sync_batchnorm
 from .acceleration import make_accelerator
-from .balancing import loss_weighting
-from .building import build_data, build_kinds, build_model, build_tasks
+from .building import build_data, build_kinds, build_model, build_tasks, build_weighting
 from .config import TrainingConfig
 from .evaluate_run import CONFIG
 from .evaluation import Scores, evaluate, mean_score
@@ -105,9 +104,7 @@ class Training:
         self.validation_batches = evaluation_batches(validation_data, config, self.kinds, self.normalize, accelerator)
         if config.sync_batch_norm:
             convert_sync_batchnorm(self.model)
-        self.weighting = loss_weighting(
-            config.balancing, list(self.kinds), seed=config.seed, **config.balancing_args
-        ).to(accelerator.device)
+        self.weighting = build_weighting(config, tasks).to(accelerator.device)
         self.model.to(accelerator.device)
         optimizer = create_optimizer(
             self.model,

@@ -5,22 +5,24 @@ import logging
 import os
 import resource
 import sys
+import textwrap
 import time
 import warnings
 
 os.environ["HF_HUB_OFFLINE"] = "1"  # before the import of huggingface_hub
 
 import torch
-from hypothesis import HealthCheck, Phase, given, seed, settings
+from hypothesis import HealthCheck, Phase, example, given, seed, settings
 
 from .edits import Case
+from .known import KNOWN
 from .mutations import cases
 from .seeds import make_seeds
 from .trials import MEMORY, SECONDS, Tally, Trials
 
 
 def fuzz(trials: Trials, examples: int, start: int = 0) -> None:
-    """Run so many trials, and where one finds something, look for the smallest that does.
+    """Run the known trials and so many others, and where one finds something, look for the smallest that does.
 
     Args:
         trials: Where.
@@ -38,7 +40,7 @@ def fuzz(trials: Trials, examples: int, start: int = 0) -> None:
         deadline=None,
         database=None,
         suppress_health_check=list(HealthCheck),
-        phases=[Phase.generate, Phase.shrink],
+        phases=[Phase.explicit, Phase.generate, Phase.shrink],
         print_blob=False,
     )
     @given(cases(trials.seeds))
@@ -49,6 +51,8 @@ def fuzz(trials: Trials, examples: int, start: int = 0) -> None:
             known = time.monotonic()
             print(f"{trials.tally.trials} of {examples}", file=sys.stderr, flush=True)
 
+    for case in KNOWN:
+        run = example(case)(run)
     run()
 
 
@@ -58,7 +62,8 @@ def table(trials: Trials) -> str:
     rows = [
         f"{tally.trials} mutated checkpoints: {tally.loaded} loaded, {tally.refused} refused",
         f"{tally.parsed / tally.trials:.1%} past the parsing of JSON and headers",
-        f"{tally.slowest[0]:.1f} s for the slowest (at most {SECONDS:.0f}), {tally.slowest[1]}",
+        f"{tally.slowest[0]:.1f} s for the slowest (at most {SECONDS:.0f}), "
+        f"{textwrap.shorten(str(tally.slowest[1]), 300)}",
         f"{resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**10:.0f} MiB at the peak "
         f"(at most {MEMORY / 2**20:.0f} more address space for one)",
         f"{len(tally.validators)} of {len(trials.known)} validators hit",

@@ -1,4 +1,4 @@
-"""Known mutations: what was found once, and what chance seldom comes upon. The fuzzer begins with them now and then."""
+"""Known mutations: what was found once, and what chance seldom comes upon. The fuzzer begins with them."""
 
 import json
 
@@ -185,7 +185,29 @@ REFUSED: dict[str, tuple[Case, str]] = {
         ),
         "the architecture 3, which timm does not know",
     ),
+    "regression-of-nothing": (
+        Case(
+            "multi-task vit",
+            (Put(CONFIG, ("tasks", 1), {"name": "a", "kind": "regression", "kind_args": {"size": 0}}),),
+        ),
+        "size=0 must be at least 1",
+    ),
+    "weight-of-edges": (
+        Case(
+            "multi-task vit",
+            (Put(CONFIG, ("tasks", 1), {"name": "a", "kind": "edges", "kind_args": {"positive_weight": 2}}),),
+        ),
+        "positive_weight=2 must lie between 0 and 1",
+    ),
+    "tasks-in-a-backbone": (
+        Case("multi-task vit", (Put(CONFIG, ("backbone_config", "model_type"), "tsbn"),)),
+        "has task norms already",
+    ),
     "twice-a-task": (Case("timm resnet", (Put(CONFIG, ("model_args", "tasks"), ["z", "z"]),)), r"\['z'\] are repeated"),
+    "task-with-a-dot": (
+        Case("timm resnet", (Put(CONFIG, ("model_args", "tasks"), ["z", "a.b"]),)),
+        "'a.b' cannot be a task's name",
+    ),
     "tasks-in-a-text": (Case("timm resnet", (Put(CONFIG, ("model_args", "tasks"), "za"),)), "not the string 'za'"),
     "no-tasks": (Case("multi-task vit", (Put(CONFIG, ("tasks",), []),)), "tasks is empty"),
     "classes-of-other-tasks": (
@@ -206,7 +228,11 @@ REFUSED: dict[str, tuple[Case, str]] = {
         ),
         "gives no feature maps",
     ),
-    "weights-of-edges": (
+    "labels-of-a-kind": (
+        Case("multi-task vit", (Put(CONFIG, ("tasks", 1, "kind_args"), {"labels": ["a"]}),)),
+        "num_classes=3, but there are 1 labels",
+    ),
+    "tolerance-of-edges": (
         Case(
             "task of transformers",
             (Put(ADAPTER, ("task",), {"name": "z", "kind": "edges", "kind_args": {"tolerance": -1}}),),
@@ -228,3 +254,5 @@ LOADED: dict[str, Case] = {
     "attention": Case("multi-task vit", (Put(CONFIG, ("backbone_config", "attn_implementation"), "eager"),)),
 }
 """What is odd, and no reason to refuse."""
+
+KNOWN = [*(case for case, _ in REFUSED.values()), *LOADED.values()]

@@ -87,7 +87,7 @@ class _Adding:
     def __call__(self, folder: Path) -> nn.Module:
         model = self.model
         try:
-            loaded = tsbn_hub.load_task(model, folder, name="new")
+            loaded = tsbn_hub.load_task(model, folder, name="a name that no model has")
         except ValueError:
             before, after = self.untouched.state_dict(), model.state_dict()
             assert before.keys() == after.keys() and model.tasks == self.untouched.tasks
@@ -98,19 +98,22 @@ class _Adding:
 
 
 def _load_whole(folder: Path) -> nn.Module:
-    """A model; one of timm has all its weights from the file. (timm resizes embeddings, and takes a "module." away.)"""
+    """A model; one of timm has all its weights from the file.
+
+    (Its embeddings may be resized, a plain norm's statistics are those of all tasks, and timm takes a "module." away.)
+    """
     model = tsbn_hub.from_pretrained(folder)
     on_disk = read_shapes(folder / "model.safetensors")
     if hasattr(model, "pretrained_cfg") and any(name.endswith(".gate_logits") for name in on_disk):
         stored = {name.removeprefix("module."): shape for name, shape in on_disk.items()}
         for name, tensor in model.state_dict().items():
-            is_stored = stored.get(name) == tensor.shape or (name in stored and "embed" in name)
+            is_stored = stored.get(name) in (tensor.shape, tensor.shape[1:]) or (name in stored and "embed" in name)
             assert is_stored or name.endswith("num_batches_tracked"), f"{name} was made up."
     return model
 
 
 def _load_both(folder: Path) -> nn.Module:
-    return tsbn_hub.load_task(folder / "base", folder / "task")
+    return tsbn_hub.load_task(folder / "base", folder / "task", name="a name that no base has")
 
 
 def _model_files(model: Any, **options: Any) -> Files:
