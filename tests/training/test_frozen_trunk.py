@@ -18,11 +18,12 @@ from tests.models.hf_backbones import BACKBONES, randomized
 from tests.training import processes
 from tsbn_hub import Task, TsbnForMultiTask
 from tsbn_hub.data import Scenes
-from tsbn_hub.models.interface import normalization_of, task_outputs
+from tsbn_hub.models.interface import normalization_of
+from tsbn_hub.models.outputs import outputs_by_task
 from tsbn_hub.norms import SharedBatchNorm, TaskBatchNorm, TaskParameters, convert_sync_batchnorm
 from tsbn_hub.tasks import Classification
 from tsbn_hub.training import TrainingConfig, create_optimizer, evaluate_run, idle_tasks_at_rest, train
-from tsbn_hub.training.gradients import TasksForward, outputs_by_task
+from tsbn_hub.training.gradients import TasksForward
 from tsbn_hub.training.loop import Training
 from tsbn_hub.training.signals import Stopped, StopSignals
 from tsbn_hub.training.timm_task import MultiTaskTraining
@@ -401,7 +402,7 @@ def compared(config, trained):
     for batch in (1, 5):
         images = torch.rand(batch, 3, 32, 32, generator=torch.Generator().manual_seed(batch))
         for task in before.tasks:  # by itself: one product for more classes rounds otherwise (hard sharing)
-            one, other = (task_outputs(model, images, [task])[task] for model in (before, after))
+            one, other = (outputs_by_task(model, images, [task])[task] for model in (before, after))
             changed |= set() if torch.equal(one, other) else {task}
     for task in trained:
         if task in before.tasks:

@@ -10,7 +10,8 @@ from transformers import BitImageProcessor, ViTConfig, ViTModel
 
 import tsbn_hub
 from tsbn_hub.models import from_pretrained
-from tsbn_hub.models.interface import normalization_of, task_outputs
+from tsbn_hub.models.interface import normalization_of
+from tsbn_hub.models.outputs import outputs_by_task
 from tsbn_hub.training import TrainingConfig, evaluate_run, train
 from tsbn_hub.training.loop import Training
 from tsbn_hub.training.signals import StopSignals
@@ -93,8 +94,8 @@ def test_the_checkpoint_says_so_and_is_evaluated_so(config):
     (source,) = config.sources()
     data = source.dataset("test")
     with torch.no_grad():
-        outputs = task_outputs(model, normalized(data.images), model.tasks)
-        of_other_images = task_outputs(model, data.images, model.tasks)
+        outputs = outputs_by_task(model, normalized(data.images), model.tasks)
+        of_other_images = outputs_by_task(model, data.images, model.tasks)
     truth = {task: torch.tensor([int(data[at]["targets"][task]) for at in range(64)]) for task in model.tasks}
     assert scores == {task: {"accuracy": accuracy(outputs[task], truth[task])} for task in model.tasks}
     assert any(accuracy(of_other_images[task], truth[task]) != scores[task]["accuracy"] for task in model.tasks)

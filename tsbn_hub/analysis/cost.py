@@ -11,7 +11,8 @@ from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from ..models.classifiers import TaskClassifier
-from ..models.interface import image_shape, is_timm, task_kinds, task_outputs
+from ..models.interface import image_shape, is_timm, task_kinds
+from ..models.outputs import outputs_by_task
 from ..norms import TaskNorm
 from ..tasks import Kind
 
@@ -190,5 +191,5 @@ def _flops(model: nn.Module, shape: tuple[int, int, int], tasks: list[str]) -> i
     parameter = next(model.parameters())
     image = torch.zeros(1, *shape, device=parameter.device, dtype=parameter.dtype)
     with FlopCounterMode(display=False) as counter:
-        task_outputs(model.eval(), image, tasks)
+        outputs_by_task(model.eval(), image, tasks)
     return counter.get_total_flops()

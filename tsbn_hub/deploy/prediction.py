@@ -13,7 +13,8 @@ from rich.console import Console
 from rich.progress import track
 from torch import Tensor, nn
 
-from ..models.interface import preprocessing_of, task_kinds, task_outputs
+from ..models.interface import preprocessing_of, task_kinds
+from ..models.outputs import outputs_by_task
 from ..models.saving import write_atomically
 from ..tasks import Kind
 from .images import check_image, read_image
@@ -69,7 +70,7 @@ def predict(model: nn.Module, image: Image.Image, tasks: Sequence[str] | None = 
     prepared = preprocessing.prepare(image)[None].to(parameter.device, parameter.dtype)
     seen = preprocessing.show(image).expand(3, -1, -1)
     with torch.inference_mode():
-        outputs = task_outputs(model.eval(), prepared, list(kinds))
+        outputs = outputs_by_task(model.eval(), prepared, list(kinds))
         predictions = {}
         for task, kind in kinds.items():
             if not outputs[task].isfinite().all():

@@ -10,7 +10,6 @@ from timm.data.model_config import resolve_input_data_config
 from torch import Tensor, nn
 from torchvision.transforms import Normalize
 
-from ..norms import TaskModule
 from ..tasks import Classification, Kind
 from .timm_model import TimmTaskModel
 
@@ -44,27 +43,6 @@ def task_kinds(model: Any) -> dict[str, Kind]:
     if is_timm(model):
         return {DEFAULT_TASK: Classification(model.num_classes)}
     raise ValueError(f"{type(model).__name__} has no heads for tasks. Known are timm's models and TsbnForMultiTask.")
-
-
-def task_outputs(model: Any, images: Tensor, tasks: Sequence[str]) -> dict[str, Tensor]:
-    """What the heads of these tasks give.
-
-    Args:
-        model: One that has `task_kinds`.
-        images: (B, C, H, W), prepared.
-        tasks: Their names.
-
-    Returns:
-        By task: (B, outputs) or (B, outputs, H, W).
-    """
-    if not isinstance(model, TaskModule):
-        return dict.fromkeys(tasks, model(images))
-    if list(tasks) == model.tasks and model.task is None:
-        outputs = model(images)  # one pass where the tasks share all but their heads
-        return outputs if is_timm(model) else outputs.logits
-    if is_timm(model):
-        return {task: model(images, task=task) for task in tasks}
-    return {task: model(images, task=task).logits[task] for task in tasks}
 
 
 @dataclass(frozen=True)

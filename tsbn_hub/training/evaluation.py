@@ -9,8 +9,8 @@ from accelerate import Accelerator
 from accelerate.utils import send_to_device
 from torch import Tensor, nn
 
+from ..models.outputs import outputs_by_task
 from ..tasks import Kind
-from .gradients import outputs_by_task
 
 if TYPE_CHECKING:
     from torchmetrics import MetricCollection

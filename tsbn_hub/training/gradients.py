@@ -1,15 +1,14 @@
 """The gradients of one optimizer step, over micro-batches, tasks and processes."""
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, nullcontext
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import nullcontext
 from typing import Any, Literal
 
 import torch
 from accelerate import Accelerator
 from torch import Tensor, nn
 
-from ..norms import TaskSelector
-from ..norms.selection import Selection
+from ..models.outputs import outputs_by_task
 from ..tasks import Kind
 from .freezing import parameters_of_single_tasks
 
@@ -31,67 +30,6 @@ class TasksForward(nn.Module):
     def forward(self, images: Tensor, tasks: Sequence[str], repeated: bool = False) -> dict[str, Any]:
         """The outputs of these tasks. See `outputs_by_task`."""
         return outputs_by_task(self.model, images, tasks, repeated)
-
-
-def outputs_by_task(model: nn.Module, images: Tensor, tasks: Sequence[str], repeated: bool = False) -> dict[str, Any]:
-    """A model's outputs for some tasks as a dict, also where it has one task.
-
-    All at once if these are all of its tasks, or no norm of it knows of tasks (hard sharing).
-
-    Args:
-        model: Returns a dict by task, or, for one task, its output; or has that as `logits`.
-        images: (B, C, H, W).
-        tasks: Of the model.
-        repeated: These images have passed in this step, for other tasks: BatchNorms before the fork have counted them.
-    """
-    known: Sequence[str] = getattr(model, "tasks", tasks)
-    all_at_once = len(known) == len(tasks) or (model.task_selector.shares_trunk and not repeated)  # type: ignore[union-attr]
-    if not all_at_once:
-        by_task: dict[str, Any] = {}
-        for task in tasks:
-            with _pass_for(model, task, repeated or bool(by_task)):
-                output = model(images)
-                by_task[task] = output.logits[task] if hasattr(output, "logits") else output
-        return by_task
-    with _at_rest(model, [task for task in known if task not in tasks]):
-        outputs = model(images)
-    outputs = getattr(outputs, "logits", outputs)  # of a model of transformers
-    if isinstance(outputs, dict):
-        return {task: outputs[task] for task in tasks}
-    if len(known) > 1:
-        raise ValueError(f"The model gives one output for {list(known)}: call model.set_task(None) first.")
-    return {tasks[0]: outputs}
-
-
-@contextmanager
-def _pass_for(model: nn.Module, task: str, repeated: bool) -> Iterator[None]:
-    """Within the block, the model runs for a task, and what is before the fork does not count a repeated batch."""
-    selector: TaskSelector = model.task_selector  # type: ignore[assignment]
-    # Hard sharing has plain norms, which know nothing of tasks. All of them are before the fork.
-    plain = model.modules() if repeated and selector.shares_trunk else ()
-    counting: list[Any] = [norm for norm in plain if getattr(norm, "track_running_stats", False)]
-    for norm in counting:
-        norm.track_running_stats = False
-    try:
-        with selector.run(Selection(selector.row(task), repeated=repeated)):
-            yield
-    finally:
-        for norm in counting:
-            norm.track_running_stats = True
-
-
-@contextmanager
-def _at_rest(model: nn.Module, idle: Sequence[str]) -> Iterator[None]:
-    """Within the block, a pass for all tasks leaves the statistics in the heads of idle ones as they are."""
-    heads = [model.head(task) for task in idle] if hasattr(model, "kinds") else []  # type: ignore[operator]
-    modes = [head.training for head in heads]
-    for head in heads:
-        head.eval()
-    try:
-        yield
-    finally:
-        for head, mode in zip(heads, modes, strict=True):
-            head.train(mode)
 
 
 def label_counts(batches: Sequence[Mapping[str, Any]], kinds: Mapping[str, Kind], accelerator: Accelerator) -> Tensor:

@@ -15,9 +15,10 @@ from torch.nn.parallel import DistributedDataParallel
 from torch.optim import Optimizer
 
 from ..data import Collate, Sample
+from ..models.outputs import outputs_by_task
 from ..tasks import Classification, Kind
 from .balancing import LossWeighting
-from .gradients import outputs_by_task, zero_of
+from .gradients import zero_of
 from .idle_tasks import idle_tasks_at_rest
 from .timm_evaluator import MultiTaskEvaluator
 
