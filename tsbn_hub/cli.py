@@ -25,6 +25,7 @@ app = typer.Typer(
 @app.callback()
 def _main() -> None:
     logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(name)s: %(message)s")
+    logging.getLogger("huggingface_hub").propagate = False  # it has a handler of its own
 
 
 @app.command()
@@ -63,6 +64,8 @@ def train(
     """
     from accelerate import PartialState
 
+    from .hub.card import CARD
+    from .hub.card_mark import is_edited
     from .hub.recording import record_run
     from .training import TrainingConfig
     from .training import dry_run as show_dry_run
@@ -82,7 +85,12 @@ def train(
         if not PartialState().is_main_process:
             return
         record_run(run, scores)
-        _write_card_and_picture(Path(run.output))
+        if is_edited(Path(run.output, CARD)):
+            typer.echo(
+                f"{run.output}/{CARD} was edited, and is kept: `tsbn card {run.output} --overwrite` writes it anew."
+            )
+        else:
+            _write_card_and_picture(Path(run.output))
         typer.echo(f"\n{run.output}: {', '.join(sorted(path.name for path in Path(run.output).iterdir()))}")
 
 
@@ -177,22 +185,27 @@ def card(
     license: Annotated[
         str | None, typer.Option(help="Of the weights, such as apache-2.0. Default: what the card states, if any.")
     ] = None,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace a card that was edited, too.")] = False,
 ) -> None:
     """Write a checkpoint's card, and the picture of its gates, from what is recorded beside its weights.
 
     Example: tsbn card runs/multi_digits --single-task runs/left --single-task runs/right
     """
     from .hub import Results
+    from .hub.card import CARD
+    from .hub.card_mark import is_edited
     from .hub.recording import with_single_task
 
     with _plain_errors():
+        if is_edited(folder / CARD) and not overwrite:
+            raise ValueError(f"{folder / CARD} was edited, or is not from here, and is kept. --overwrite replaces it.")
         if single_task:
             with_single_task(Results.read(folder), folder, single_task).write(folder)
-        _write_card_and_picture(folder, license)
+        _write_card_and_picture(folder, license, overwrite)
         typer.echo(f"{folder}: {', '.join(sorted(path.name for path in folder.iterdir()))}")
 
 
-def _write_card_and_picture(folder: Path, license: str | None = None) -> None:
+def _write_card_and_picture(folder: Path, license: str | None = None, overwrite: bool = False) -> None:
     from .analysis import draw_importance, importance_matrix
     from .hub import write_card
     from .hub.card_text import GATES, has_gates
@@ -204,7 +217,7 @@ def _write_card_and_picture(folder: Path, license: str | None = None) -> None:
             draw_importance(importance_matrix(model), folder / GATES)
         except ImportError as error:
             typer.echo(f"tsbn: {error}", err=True)
-    write_card(folder, model, license=license)
+    write_card(folder, model, license=license, overwrite=overwrite)
 
 
 @app.command()
@@ -218,7 +231,7 @@ def push(
     ] = None,
     base: Annotated[
         str | None,
-        typer.Option(metavar="REPO", help="With --task, the repo (org/name@revision) that has the shared network."),
+        typer.Option(metavar="REPO", help="With --task: the repo (org/name@revision) of the network that it is for."),
     ] = None,
     private: Annotated[bool, typer.Option("--private", help="Make a private repo.")] = False,
     revision: Annotated[str | None, typer.Option(help="The branch, made where it is missing.")] = None,
@@ -234,8 +247,8 @@ def push(
     """
     from accelerate import Accelerator
 
-    from .hub import checkpoints_in, push_folder, push_task_to_hub
-    from .models import from_pretrained
+    from .hub import checkpoints_in, push_folder
+    from .hub.task_publishing import push_task_of_folder
     from .training.report import console_of
 
     options: dict[str, Any] = {
@@ -248,20 +261,29 @@ def push(
             raise ValueError(f"--base {base} is what an adapter is for: give --task, too.")
         console = console_of(Accelerator())
         targets = [(each, f"{repo}/{each.name}") for each in checkpoints_in(folder)] if all else [(folder, repo)]
+        for each, name in targets if all else ():
+            push_folder(each, name, **{**options, "dry_run": True})  # what is wrong is found before anything is sent
         for each, name in targets:
             if task is not None:
-                pushed = push_task_to_hub(from_pretrained(each), task, name, base=base, **options)
+                pushed = push_task_of_folder(each, task, name, base=base, **options)
             else:
                 pushed = push_folder(each, name, **options)
-            console.print(_publication_lines(each, pushed), markup=False, highlight=False, soft_wrap=True)
+            what = f"{each}" if task is None else f"The task {task} of {each}"
+            lines = _publication_lines(what, pushed, private, revision, create_pr)
+            console.print(lines, markup=False, highlight=False, soft_wrap=True)
 
 
-def _publication_lines(folder: Path, pushed: Any) -> str:
+def _publication_lines(what: str, pushed: Any, private: bool, revision: str | None, create_pr: bool) -> str:
     sizes = "\n".join(f"  {size:>13,}  {name}" for name, size in pushed.files.items())
-    removed = "".join(f"\n        removed  {name}" for name in pushed.removed)
     if pushed.url is None:
-        return f"{folder} would go to {pushed.repo}, nothing was sent. Bytes:\n{sizes}"
-    return f"{folder} is at {pushed.url}. Bytes:\n{sizes}{removed}"
+        visible, branch = "private, " if private else "", f"branch {revision}, " if revision else ""
+        way = "by a pull request, " if create_pr else ""
+        return f"{what} would go to {pushed.repo}: {visible}{branch}{way}nothing was sent. Bytes:\n{sizes}"
+    if not pushed.files:
+        return f"{pushed.repo} has all of {what} already: nothing was sent."
+    removed = "".join(f"\n        removed  {name}" for name in pushed.removed)
+    kept = "\n           kept  README.md, which somebody has edited" if pushed.keeps_card else ""
+    return f"{what} is at {pushed.url}. Bytes:\n{sizes}{removed}{kept}"
 
 
 def _device(name: str | None) -> torch.device:

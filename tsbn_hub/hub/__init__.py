@@ -1,9 +1,10 @@
 """The Hub: publishing, model cards, and task adapters."""
 
-from .adapters import load_task, merge, push_task_to_hub, save_task
+from .adapters import load_task, merge, save_task
 from .card import write_card
 from .publishing import Publication, checkpoints_in, push_folder, push_to_hub
 from .results import Results
+from .task_publishing import push_task_to_hub
 
 __all__ = [
     "Publication",

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from .. import __version__
 from ..models.checkpoint_files import CheckpointError, read_json, read_shapes, without_weights
+from ..models.repositories import is_repo
 from ..models.saving import write_atomically
 from ..tasks import Task
 from .strict_json import read_strictly
@@ -54,6 +55,27 @@ class AdapterConfig:
     revision: str | None = None
     peft_type: str = _TYPE
     tsbn_version: str = __version__
+
+    @property
+    def base(self) -> str | None:
+        """The base with its revision, "org/name@revision"; None: it is not known."""
+        name, revision = self.base_model_name_or_path, self.revision
+        return f"{name}@{revision}" if name and revision else name
+
+
+def check_base(base: str | None) -> None:
+    """Refuse to publish an adapter that nobody could load.
+
+    Raises:
+        ValueError: if its base is not known, or is no repo.
+    """
+    if base is None or not is_repo(base):
+        found = "it is not known which network the task is for" if base is None else f"the task is for {base}"
+        raise ValueError(
+            f"A task adapter needs a base that others have, and {found}. Publish the network, and name its repo: "
+            "push_task_to_hub(…, base='org/name'), save_task(…, base='org/name'), or "
+            "tsbn push … --task NAME --base org/name."
+        )
 
 
 def write_adapter(folder: str | Path, config: AdapterConfig, tensors: Mapping[str, Tensor]) -> None:

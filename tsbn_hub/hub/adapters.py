@@ -1,16 +1,15 @@
 """Task adapters: what belongs to one task, apart from the trunk, and many of them in one model."""
 
-import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from torch import nn
 
 from ..models.checkpoint_files import CheckpointError
 from ..models.loading import load_base, sketched
-from ..models.repositories import is_repo, local_folder, split_revision
+from ..models.repositories import local_folder, split_revision
 from ..models.task_parts import (
     add_task_with,
     architecture_of,
@@ -26,7 +25,6 @@ from ..models.timm_model import TimmTaskModel
 from ..norms.selection import check_task_names
 from ..tasks import Task
 from .adapter_files import ADAPTER_FILES, AdapterConfig, read_adapter, write_adapter
-from .publishing import Publication, push_folder
 
 
 def save_task(model: nn.Module, task: str, folder: str | Path, *, base: str | Path | None = None) -> None:
@@ -56,8 +54,8 @@ def save_task(model: nn.Module, task: str, folder: str | Path, *, base: str | Pa
         >>> model.tasks, torch.equal(model(x, task="years"), model(x, task="age"))
         (['gender', 'age', 'years'], True)
     """
-    _check_model(model)
-    write_adapter(folder, _config(model, task, *_base_of(model, base)), task_state_dict(model, task))
+    check_model(model)
+    write_adapter(folder, adapter_config(model, task, *base_of(model, base)), task_state_dict(model, task))
 
 
 def load_task(
@@ -91,7 +89,7 @@ def load_task(
     adapter = read_adapter(local_folder(folder_or_repo, ADAPTER_FILES, revision=revision, token=token))
     if not isinstance(model, nn.Module):
         return _on_base(*_repo_and_revision(model), [(str(folder_or_repo), name, *adapter)], token)
-    _check_model(model)
+    check_model(model)
     _add(model, str(folder_or_repo), name, *adapter)
     return model
 
@@ -145,70 +143,16 @@ def merge(
     return _on_base(repo, revision, read, token)
 
 
-def push_task_to_hub(
-    model: nn.Module,
-    task: str,
-    repo: str,
-    *,
-    base: str | None = None,
-    private: bool = False,
-    revision: str | None = None,
-    create_pr: bool = False,
-    commit_message: str | None = None,
-    token: str | None = None,
-    dry_run: bool = False,
-) -> Publication:
-    """Publish what belongs to one task as a repo of its own, with a card, in one commit.
-
-    Args:
-        model: As `save_task` takes it.
-        task: One of its tasks.
-        repo: "org/name". It is made where it is missing.
-        base: The Hub repo that has the model's trunk, "org/name@revision"; None: the one that the model was loaded
-            from, if it was.
-        private: As `push_folder` takes it, and so are the others.
-        revision: See there.
-        create_pr: See there.
-        commit_message: See there.
-        token: See there.
-        dry_run: See there.
-
-    Returns:
-        What went, or would go.
-
-    Raises:
-        HubError: if the Hub refuses, or cannot be reached. The repo is as it was.
-        ValueError: if there is no such task, or `repo` or `base` is no repo's name, or a revision is given for a pull
-            request.
-    """
-    _check_model(model)
-    known, commit = _base_of(model, base)
-    if known is not None and not is_repo(known):  # nobody else has a folder
-        if base is not None:
-            raise ValueError(f"base={base!r} is no repo of the Hub (org/name): publish it first.")
-        known = commit = None
-    with tempfile.TemporaryDirectory() as folder:
-        write_adapter(folder, _config(model, task, known, commit), task_state_dict(model, task))
-        return push_folder(
-            folder,
-            repo,
-            private=private,
-            revision=revision,
-            create_pr=create_pr,
-            commit_message=commit_message or f"Upload the task {task}",
-            token=token,
-            dry_run=dry_run,
-        )
-
-
-def _check_model(model: Any) -> None:
+def check_model(model: Any) -> None:
+    """Raise TypeError unless its tasks can be apart from it."""
     if not has_task_heads(model):
         raise TypeError(
             f"{type(model).__name__} has no tasks with heads: take a timm model with task norms, or a TsbnForMultiTask."
         )
 
 
-def _config(model: Any, task: str, base: str | None, revision: str | None) -> AdapterConfig:
+def adapter_config(model: Any, task: str, base: str | None, revision: str | None) -> AdapterConfig:
+    """What adapter_config.json is to say of a task of a model."""
     options = norm_options(model)
     gated = options.pop("gated")
     return AdapterConfig(
@@ -225,57 +169,75 @@ def _config(model: Any, task: str, base: str | None, revision: str | None) -> Ad
 
 
 def _repo_and_revision(base: str | Path) -> tuple[str, str | None]:
-    return (str(base), None) if Path(base).is_dir() else split_revision(str(base))
+    return (str(Path(base).resolve()), None) if Path(base).is_dir() else split_revision(str(base))
 
 
-def _base_of(model: Any, base: str | Path | None) -> tuple[str | None, str | None]:
+def base_of(model: Any, base: str | Path | None) -> tuple[str | None, str | None]:
     """Repo or folder, and revision, of what is given, else of what the model was loaded from, as its library notes."""
     if base is not None:
         return _repo_and_revision(base)
     if not isinstance(model, TimmTaskModel):
         config = model.config if model.config.name_or_path else model.config.backbone_config
-        return config.name_or_path or None, getattr(config, "_commit_hash", None)
+        if not config.name_or_path or Path(config.name_or_path).is_dir():
+            return _repo_and_revision(config.name_or_path) if config.name_or_path else (None, None)
+        return config.name_or_path, getattr(config, "_commit_hash", None)
     source = model.pretrained_cfg.get("source")
     if source == "hf-hub":
         return split_revision(model.pretrained_cfg["hf_hub_id"])
-    return (str(model.pretrained_cfg["file"]), None) if source == "local-dir" else (None, None)
+    return _repo_and_revision(model.pretrained_cfg["file"]) if source == "local-dir" else (None, None)
 
 
 def _add(
     model: Any, adapter: str, name: str | None, config: AdapterConfig, task: Task, tensors: Mapping[str, Any]
 ) -> None:
-    own = _config(model, model.tasks[0], None, None)
-    found = [
-        f"{key} is {theirs!r}, and {ours!r} in the model"
-        for key in ("library", "architecture", "norm", "keep_affine")
-        if (theirs := getattr(config, key)) != (ours := getattr(own, key))
-    ] or sketched(adapter, lambda: differences(model, task, tensors), len(tensors))
-    if not found and config.trunk_sha256 != own.trunk_sha256:
-        base = config.base_model_name_or_path or "a base that it does not name"
-        found = [
-            f"the trunk's weights are others: its task was trained on {base}, revision {config.revision}. Another "
-            "revision, training of the trunk, or another precision make such a difference"
-        ]
+    found = misfits(config, model, lambda: sketched(adapter, lambda: differences(model, task, tensors), len(tensors)))
     if found:
         raise CheckpointError(f"The task {task.name!r} of {adapter} does not fit this model: {'; '.join(found)}.")
     add_task_with(model, replace(task, name=_name(name, task)), tensors)
+
+
+def misfits(config: AdapterConfig, model: Any, of_tensors: Callable[[], list[str]] = list) -> list[str]:
+    """How a model differs from an adapter's base: in what it is, in the tensors' shapes, in the trunk's values."""
+    own = adapter_config(model, model.tasks[0], None, None)
+
+    def in_keys(*keys: str) -> list[str]:
+        return [
+            f"{key} is {theirs!r}, and {ours!r} in the model"
+            for key in keys
+            if (theirs := getattr(config, key)) != (ours := getattr(own, key))
+        ]
+
+    found = in_keys("library", "architecture", "norm", "keep_affine") or of_tensors()
+    if found or config.trunk_sha256 == own.trunk_sha256:
+        return found
+    base = config.base or "a base that it does not name"
+    return in_keys("gate_init", "model_args") or [
+        f"the trunk's weights are others: its task was trained on {base}. Another revision, training of the trunk, or "
+        "another precision make such a difference"
+    ]
 
 
 def _name(given: str | None, task: Task) -> str:
     return task.name if given is None else given
 
 
-def _on_base(repo: str, revision: str | None, adapters: Sequence[Any], token: str | None) -> nn.Module:
-    config: AdapterConfig = adapters[0][2]
+def load_base_of(
+    repo: str, revision: str | None, config: AdapterConfig, tasks: Sequence[str], token: str | None
+) -> tuple[Any, str]:
+    """The base that an adapter is for, and a name that none of the tasks has: of a plain base's one task."""
     options = {key: getattr(config, key) for key in ("norm", "keep_affine", "gate_init", "gated")}
-    names = check_task_names([_name(name, task) for _, name, _, task, _ in adapters])
-    placeholder = "_".join(["base", *names])  # the name of none of them
-    model: Any = load_base(repo, placeholder, options, config.model_args, revision=revision, token=token)
+    placeholder = "_".join(["base", *check_task_names(tasks)])
+    return load_base(repo, placeholder, options, config.model_args, revision=revision, token=token), placeholder
+
+
+def _on_base(repo: str, revision: str | None, adapters: Sequence[Any], token: str | None) -> nn.Module:
+    names = [_name(name, task) for _, name, _, task, _ in adapters]
+    model, placeholder = load_base_of(repo, revision, adapters[0][2], names, token)
     for adapter in adapters:
         _add(model, *adapter)
     if placeholder in model.tasks:
         model.remove_task(placeholder)
-    return model
+    return cast(nn.Module, model)
 
 
 def _common_base(adapters: Sequence[tuple[str, AdapterConfig]]) -> tuple[str, str | None]:

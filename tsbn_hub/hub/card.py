@@ -17,10 +17,11 @@ from ..models.saving import write_atomically
 from ..norms import TaskModule
 from ..training import TrainingConfig
 from ..training.evaluate_run import CONFIG
+from .card_mark import is_edited, marked
 from .card_metadata import card_metadata
 from .card_text import GATES, Subject, card_text
 from .card_usage import has_heads
-from .recording import weights_digest
+from .recording import results_of
 from .results import RESULTS, Results
 
 CARD = "README.md"
@@ -31,7 +32,9 @@ def write_card(
     model: nn.Module | None = None,
     name: str | None = None,
     license: str | None = None,
-    fold_of: str | None = None,
+    *,
+    revision: str | None = None,
+    overwrite: bool = False,
 ) -> None:
     """Write the README.md of a folder of `save_pretrained`, from what the folder holds.
 
@@ -45,9 +48,11 @@ def write_card(
             from there.
         license: Of the weights, by the Hub's name of it, such as "apache-2.0". None: what the card that is there
             states, if it states one.
-        fold_of: Of a folded model: where it is from, such as "task age of org/name".
+        revision: The branch of the repo that the code loads from; None: the main one.
+        overwrite: Replace a card that somebody has edited, or that is not from here.
 
     Raises:
+        FileExistsError: if there is such a card.
         FileNotFoundError: if the folder has no model.
         ValueError: if results, recipe or the card that is there cannot be read, the results are of other weights or
             tasks, or name or licence are not as the Hub has them.
@@ -68,31 +73,35 @@ def write_card(
     folder = Path(folder)
     if name is not None:
         _check_repo(name)
+    if is_edited(folder / CARD) and not overwrite:
+        raise FileExistsError(
+            f"{folder / CARD} was edited, or is not from here, and is kept: move it away, or say overwrite."
+        )
     if license is None:
-        license = _stated_license(folder / CARD)
+        license = stated_license(folder)
     elif not re.fullmatch(r"[a-z0-9][a-z0-9.-]*", license):
         raise ValueError(f"license={license!r} is no licence's name on the Hub, such as apache-2.0, mit, cc-by-4.0.")
     if model is None:
         model = from_pretrained(folder)
-    results = Results.read(folder) if (folder / RESULTS).exists() else None
+    results = results_of(folder)
     if results is not None:
-        _check_results(folder, model, results)
+        _check_tasks(folder, model, results)
     with _modes_kept(model):
         cost = model_cost(model) if has_heads(model) else None
     subject = Subject(
         name=name or folder.resolve().name,
+        revision=revision,
         model=model,
         kinds=task_kinds(model) if has_heads(model) else {},
         cost=cost,
         results=results,
         recipe=TrainingConfig.read(folder / CONFIG) if (folder / CONFIG).exists() else None,
         license=license,
-        fold_of=fold_of,
         has_picture=(folder / GATES).is_file(),
     )
     kind_names = {task.name: task.kind for task in cost.tasks} if cost else {}
     metadata = card_metadata(model, subject.name, kind_names, results, subject.recipe, license)
-    text = f"---\n{metadata}\n---\n\n{card_text(subject)}"
+    text = marked(f"---\n{metadata}\n---\n\n{card_text(subject)}")
     write_atomically({folder / CARD: lambda path: path.write_text(text, encoding="utf-8")})
 
 
@@ -105,7 +114,13 @@ def _check_repo(name: str) -> None:
         raise ValueError(f"name={name!r} is no repo of the Hub: it is written org/name.")
 
 
-def _stated_license(card: Path) -> str | None:
+def stated_license(folder: Path) -> str | None:
+    """The licence that the card in a folder states, by the Hub's name; None: there is none.
+
+    Raises:
+        ValueError: if the card's metadata cannot be read.
+    """
+    card = folder / CARD
     if not card.is_file():
         return None
     try:
@@ -115,12 +130,7 @@ def _stated_license(card: Path) -> str | None:
     return license if isinstance(license, str) else None
 
 
-def _check_results(folder: Path, model: nn.Module, results: Results) -> None:
-    if results.weights != weights_digest(folder):
-        raise ValueError(
-            f"{folder / RESULTS} is of other weights than those beside it. Measure these (`tsbn train`), or remove it: "
-            "the card then says that nothing was measured."
-        )
+def _check_tasks(folder: Path, model: nn.Module, results: Results) -> None:
     known = model.tasks if isinstance(model, TaskModule) else []
     unknown = [task.name for task in results.tasks if task.name not in known]
     if unknown:

@@ -46,19 +46,23 @@ def card_metadata(
         recipe: How it was trained; None: that is not known.
         license: Of the weights, by the Hub's name; None: it is not stated.
     """
-    evaluations = list(_evaluations(results)) if results else []
+    evaluations = list(evaluations_of(results)) if results else []
     datasets = [repo for data in (results.data if results else []) if (repo := _dataset_repo(data))]
     return ModelCardData(
         library_name="timm" if is_timm(model) else "transformers",
-        pipeline_tag=_pipeline_tag(model, kinds),
+        pipeline_tag=_classifies(model) or pipeline_tag(kinds.values()),
         license=license,
         base_model=base_model(recipe) if recipe else None,
         datasets=datasets or None,
-        metrics=_known_metrics(results) if results else None,
-        tags=["tsbn", "multi-task", *model.tasks] if isinstance(model, TaskModule) else None,
+        metrics=known_metrics(results) if results else None,
+        tags=_tags(model.tasks) if isinstance(model, TaskModule) else None,
         model_name=name.rpartition("/")[2] if evaluations else None,
         eval_results=evaluations or None,
     )
+
+
+def _tags(tasks: list[str]) -> list[str]:
+    return ["tsbn", *(["multi-task"] if len(tasks) > 1 else []), *tasks]
 
 
 def base_model(recipe: TrainingConfig) -> str | None:
@@ -88,7 +92,8 @@ def _repo(name: str) -> str | None:
     return name if _REPO.fullmatch(name) else None
 
 
-def _evaluations(results: Results) -> Iterable[EvalResult]:
+def evaluations_of(results: Results) -> Iterable[EvalResult]:
+    """For each task that has a score, its entry in the model-index."""
     configs = _unique_slugs([task.name for task in results.tasks])
     for task in results.tasks:
         primary = task.metrics[0]
@@ -109,16 +114,20 @@ def _evaluations(results: Results) -> Iterable[EvalResult]:
         )
 
 
-def _known_metrics(results: Results) -> list[str] | None:
+def known_metrics(results: Results) -> list[str] | None:
+    """The Hub's names of the tasks' first metrics."""
     primary = dict.fromkeys(task.metrics[0].name for task in results.tasks)
     return list(dict.fromkeys(_METRICS[name] for name in primary if name in _METRICS)) or None
 
 
-def _pipeline_tag(model: nn.Module, kinds: Mapping[str, str]) -> str:
-    """The Hub shows one task a model: the first that it has a name for."""
-    if not isinstance(model, TaskModule) and type(model).__name__.endswith("ForImageClassification"):
-        return "image-classification"
-    return next((_TASKS[kind] for kind in kinds.values() if kind in _TASKS), _OTHER_TASK)
+def pipeline_tag(kinds: Iterable[str]) -> str:
+    """The Hub shows one task a model: the first, by the names of their kinds, that it has a name for."""
+    return next((_TASKS[kind] for kind in kinds if kind in _TASKS), _OTHER_TASK)
+
+
+def _classifies(model: nn.Module) -> str | None:
+    is_folded = not isinstance(model, TaskModule) and type(model).__name__.endswith("ForImageClassification")
+    return _TASKS["classification"] if is_folded else None
 
 
 def _dataset_repo(data: DataMeasured) -> str | None:

@@ -14,21 +14,22 @@ from ..norms import TaskModule, TaskNorm
 from ..tasks import Kind
 from ..training import TrainingConfig
 from .card_usage import usage_code
+from .recording import without_folders
 from .results import Metric, Results
 
 GATES = "gates.png"
-_PAPER = "[arXiv 2512.20420](https://arxiv.org/abs/2512.20420)"
+PAPER = "[arXiv 2512.20420](https://arxiv.org/abs/2512.20420)"
 _STYLES = {
-    "sigmoid": f"each task has a gate for each channel of the norm layers (TSσBN, {_PAPER})",
-    "affine": f"each task has a weight and a bias for each channel of the norm layers (TSBN, see {_PAPER})",
-    "shared": f"a task has nothing of its own but its head (hard sharing, see {_PAPER})",
+    "sigmoid": f"each task has a gate for each channel of the norm layers (TSσBN, {PAPER})",
+    "affine": f"each task has a weight and a bias for each channel of the norm layers (TSBN, see {PAPER})",
+    "shared": f"a task has nothing of its own but its head (hard sharing, see {PAPER})",
 }
 _MOST_LABELS = 20
 # What one wants to know of any training, be it the default or not.
 _ESSENTIALS = ("epochs", "batch_size", "optimizer", "lr", "weight_decay", "schedule", "seed")
 _OF_THE_MACHINE = ("output", "workers", "checkpoint_steps", "trackers")
 
-_CITATION = """\
+CITATION = """\
 ```bibtex
 @misc{suteu2025simplifying,
   title = {Simplifying Multi-Task Architectures Through Task-Specific Normalization},
@@ -46,25 +47,25 @@ class Subject:
     """What a card is about.
 
     Args:
-        name: The title.
+        name: The title, and where the code loads the model from.
+        revision: The branch there; None: the main one.
         model: Of timm or transformers.
         kinds: By task, what its targets are; empty for a model without heads.
         cost: What the model costs; None for one without heads.
         results: What was measured; None: nothing.
         recipe: How it was trained; None: that is not known.
         license: Of the weights; None: it is not stated.
-        fold_of: Where a folded model is from; None: it is no folded one, or that is not told.
         has_picture: Whether there is a picture of the gates beside the card.
     """
 
     name: str
+    revision: str | None
     model: Any
     kinds: dict[str, Kind]
     cost: Cost | None
     results: Results | None
     recipe: TrainingConfig | None
     license: str | None
-    fold_of: str | None
     has_picture: bool
 
     @property
@@ -78,14 +79,14 @@ def card_text(subject: Subject) -> str:
     sections = {
         "Tasks": _tasks(subject) if subject.tasks else "",
         "Gates": _gates(subject),
-        "Use": f"```python\n{usage_code(subject.model, subject.name)}\n```",
+        "Use": f"```python\n{usage_code(subject.model, subject.name, subject.revision)}\n```",
         "Cost": _cost(subject),
         "Training": _training(subject),
         "Data and licence": _data_and_license(subject),
         "Limits": _limits(subject),
-        "Citation": _CITATION,
+        "Citation": CITATION,
     }
-    parts = [f"# {_escaped(subject.name)}", _introduction(subject)]
+    parts = [f"# {escaped(subject.name)}", _introduction(subject)]
     parts += [f"## {title}\n\n{text}" for title, text in sections.items() if text]
     return "\n\n".join(parts) + "\n"
 
@@ -94,16 +95,16 @@ def _introduction(subject: Subject) -> str:
     model, library = subject.model, "timm" if is_timm(subject.model) else "transformers"
     architecture = _architecture(model)
     if not subject.tasks:
-        origin = (
-            f": {_escaped(subject.fold_of)}, folded out of a multi-task model ({_PAPER})" if subject.fold_of else ""
-        )
+        task = getattr(model, "folded_task", None)  # it is known until the model is saved
+        origin = f": the task {escaped(task)}, folded out of a multi-task model ({PAPER})" if task else ""
         return f"A plain `{architecture}` of {library}{origin}. It loads without `tsbn_hub`."
-    style = model.recipe.options.style if is_timm(model) else model.config.norm
-    tasks = _listed(map(_escaped, subject.tasks))
-    many = f"{len(subject.tasks)} tasks: {tasks}" if len(subject.tasks) > 1 else f"one task: {tasks}"
+    style = _STYLES[model.recipe.options.style if is_timm(model) else model.config.norm]
+    network, tasks = f"One network (`{architecture}`, {library}) for", _listed(map(escaped, subject.tasks))
+    if len(subject.tasks) == 1:
+        return f"{network} one task: {tasks}. In it, {style}. Made with `tsbn_hub`, which it needs."
     return (
-        f"One network (`{architecture}`, {library}) for {many}. The feature extractor is shared, and {_STYLES[style]}. "
-        "Made with `tsbn_hub`, which it needs."
+        f"{network} {len(subject.tasks)} tasks: {tasks}. The feature extractor is shared, and {style}. Made with "
+        "`tsbn_hub`, which it needs."
     )
 
 
@@ -129,23 +130,24 @@ def _tasks(subject: Subject) -> str:
         first = [name, kind, "" if classes is None else str(classes)]
         for metric in measured.get(name, []):
             other = single_task.get(name) if metric is measured[name][0] else None
-            alone = _value(dataclasses.replace(metric, value=other.value)) if other else ""
-            row = [*first, f"{metric.name} {'↑' if metric.higher_is_better else '↓'}", _value(metric), alone]
+            alone = shown_value(dataclasses.replace(metric, value=other.value)) if other else ""
+            row = [*first, f"{metric.name} {'↑' if metric.higher_is_better else '↓'}", shown_value(metric), alone]
             lines.append(_row(row[: len(columns)]))
             first = ["", "", ""]
         if name not in measured:
             lines.append(_row([*first, "not measured", "", ""][: len(columns)]))
-    notes = [_where_measured(results), _delta_m(subject), *_labels(subject)]
+    notes = [where_measured(results), _delta_m(subject), *_labels(subject)]
     return "\n\n".join(["\n".join(lines), *(note for note in notes if note)])
 
 
-def _where_measured(results: Results | None) -> str:
+def where_measured(results: Results | None) -> str:
+    """What the scores are of."""
     if results is None:
         return "**Not measured**: no results are recorded with these weights."
-    data = _listed(f"{_escaped(each.name)} ({each.samples:,} samples)" for each in results.data)
+    data = _listed(f"{escaped(each.name)} ({each.samples:,} samples)" for each in results.data)
     return (
-        f"Measured on the {_escaped(results.split)} split of {data}; ↑: higher is better. The epoch was chosen by "
-        f"{_escaped(results.epoch_chosen_by)}."
+        f"Measured on the {escaped(results.split)} split of {data}; ↑: higher is better. The epoch was chosen by "
+        f"{escaped(results.epoch_chosen_by)}."
     )
 
 
@@ -166,7 +168,7 @@ def _delta_m(subject: Subject) -> str:
 
 def _labels(subject: Subject) -> list[str]:
     return [
-        f"The classes of {_escaped(name)}: {', '.join(map(_escaped, kind.labels))}."
+        f"The classes of {escaped(name)}: {', '.join(map(escaped, kind.labels))}."
         for name, kind in subject.kinds.items()
         if kind.labels
         and len(kind.labels) <= _MOST_LABELS
@@ -174,7 +176,7 @@ def _labels(subject: Subject) -> list[str]:
     ]
 
 
-def _value(metric: Metric) -> str:
+def shown_value(metric: Metric) -> str:
     """A share as a percentage; what has a unit of its own in that."""
     if metric.value is None:
         return "not measured"
@@ -231,12 +233,15 @@ def _training(subject: Subject) -> str:
     if recipe is None:
         return "Not recorded." if subject.tasks else ""
     values = {
-        each.name: _without_folders(getattr(recipe, each.name))
+        each.name: without_folders(getattr(recipe, each.name))
         for each in dataclasses.fields(recipe)
         if each.name not in _OF_THE_MACHINE
         and (each.name in _ESSENTIALS or getattr(recipe, each.name) != _default(each))
     }
-    text = yaml.safe_dump(values, sort_keys=False, allow_unicode=True, default_flow_style=None, width=100)
+    representer: Any = yaml.representer.SafeRepresenter
+    mapping = representer(default_flow_style=None, sort_keys=False).represent_data(values)
+    mapping.flow_style = False  # a line a key, whatever the values are
+    text = yaml.serialize(mapping, allow_unicode=True, width=100)
     return (
         f"`tsbn train` with this, and its defaults otherwise (all of it is in `training.yaml`):\n\n```yaml\n{text}```"
     )
@@ -251,24 +256,24 @@ def _data_and_license(subject: Subject) -> str:
     if subject.results is not None:
         for data in subject.results.data:
             origin = f" ({_link(data.url)})" if data.url else ""
-            license = f"licence {_escaped(data.license)}" if data.license else "its licence is not stated"
-            tasks = f" For {_listed(map(_escaped, data.tasks))}." if len(subject.results.data) > 1 else ""
-            lines.append(f"- Data: {_escaped(data.name)}{origin}, {license}.{tasks}")
+            license = f"licence {escaped(data.license)}" if data.license else "its licence is not stated"
+            tasks = f" For {_listed(map(escaped, data.tasks))}." if len(subject.results.data) > 1 else ""
+            lines.append(f"- Data: {escaped(data.name)}{origin}, {license}.{tasks}")
     elif subject.recipe is not None:
-        names = _listed(_escaped(_class_name(source.name)) for source in subject.recipe.sources())
+        names = _listed(escaped(_class_name(source.name)) for source in subject.recipe.sources())
         lines.append(f"- Data: {names}; the licence is not recorded.")
     elif subject.tasks:
         lines.append("- Data: not recorded.")
-    stated = f"licence {_escaped(subject.license)}" if subject.license else "their licence is not stated"
+    stated = f"licence {escaped(subject.license)}" if subject.license else "their licence is not stated"
     return "\n".join([*lines, f"- Weights: {stated}."])
 
 
 def _limits(subject: Subject) -> str:
     if subject.results is None:
         return "How well it does is not known: nothing measured is recorded." if subject.tasks else ""
-    data = _listed(_escaped(each.name) for each in subject.results.data)
+    data = _listed(escaped(each.name) for each in subject.results.data)
     measured = [task.name for task in subject.results.tasks]
-    unknown = [_escaped(name) for name in subject.tasks if name not in measured]
+    unknown = [escaped(name) for name in subject.tasks if name not in measured]
     rest = f" Of {_listed(unknown)} nothing was measured." if unknown else ""
     return f"Measured on {data} alone: how well it does on other images is not known.{rest}"
 
@@ -277,17 +282,17 @@ def _limits(subject: Subject) -> str:
 
 
 def _row(cells: list[str]) -> str:
-    return f"| {' | '.join(map(_escaped, cells))} |".replace("  |", " |")
+    return f"| {' | '.join(map(escaped, cells))} |".replace("  |", " |")
 
 
-def _escaped(text: str) -> str:
+def escaped(text: str) -> str:
     """Text that Markdown shows as it is, in one line."""
     text = " ".join(text.split())
     return re.sub(r"[\\`*<>\[\]|~]|(?<!\w)_|_(?!\w)", r"\\\g<0>", text)
 
 
 def _link(url: str) -> str:
-    return f"<{url}>" if re.fullmatch(r"https?://[^\s<>]+", url) else _escaped(url)
+    return f"<{url}>" if re.fullmatch(r"https?://[^\s<>]+", url) else escaped(url)
 
 
 def _listed(texts: Iterable[str]) -> str:
@@ -297,12 +302,3 @@ def _listed(texts: Iterable[str]) -> str:
 
 def _class_name(data: str) -> str:
     return data.rpartition(":")[2]
-
-
-def _without_folders(value: Any) -> Any:
-    """A value of a config without the folders of the machine that it is from: of absolute paths the last part."""
-    if isinstance(value, str):
-        return re.sub(r"(?:^|(?<=:))(?:~|/(?!/)|[A-Za-z]:\\)(?:[^:]*[\\/])?", "", value)
-    if isinstance(value, dict):
-        return {key: _without_folders(each) for key, each in value.items()}
-    return [_without_folders(each) for each in value] if isinstance(value, list) else value

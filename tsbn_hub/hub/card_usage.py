@@ -17,12 +17,13 @@ def has_heads(model: nn.Module) -> bool:
     return bool(model.num_classes) if is_timm(model) else hasattr(model, "kinds")
 
 
-def usage_code(model: Any, name: str) -> str:
+def usage_code(model: Any, name: str, revision: str | None = None) -> str:
     """Python that loads a model and calls it, and runs as it stands.
 
     Args:
         model: Of timm or transformers, with tasks or folded.
         name: A repo, "org/name", or a folder beside which the code runs.
+        revision: The branch of the repo; None: the main one.
 
     Example:
         >>> import timm, tsbn_hub
@@ -32,15 +33,18 @@ def usage_code(model: Any, name: str) -> str:
         import tsbn_hub  # registers the `_tsbn` names with timm
     """
     lines: Iterator[str]
+    source = f"{name}@{revision}" if revision else name
     if isinstance(model, TaskModule):
-        lines = _of_timm_with_tasks(model, name) if is_timm(model) else _of_transformers_with_tasks(model, name)
+        lines = _of_timm_with_tasks(model, source) if is_timm(model) else _of_transformers_with_tasks(model, source)
+    elif is_timm(model):
+        lines = _of_plain_timm(model, source)
     else:
-        lines = _of_plain_timm(model, name) if is_timm(model) else _of_plain_transformers(model, name)
+        lines = _of_plain_transformers(model, name, revision)
     return "\n".join(lines)
 
 
 def _of_timm_with_tasks(model: Any, name: str) -> Iterator[str]:
-    task = _quoted(model.tasks[0])
+    task = quoted(model.tasks[0])
     yield "import tsbn_hub  # registers the `_tsbn` names with timm"
     yield from _loading_by_timm(model, name)
     if len(model.tasks) > 1 and has_heads(model):
@@ -64,7 +68,7 @@ def _loading_by_timm(model: Any, name: str) -> Iterator[str]:
     if shape[0] in _MODES:
         yield "from PIL import Image"
     yield ""
-    yield f"model = timm.create_model({_quoted(source)}, pretrained=True).eval(){hint}"
+    yield f"model = timm.create_model({quoted(source)}, pretrained=True).eval(){hint}"
     if shape[0] in _MODES:
         yield "transform = timm.data.create_transform(**timm.data.resolve_model_data_config(model))"
         yield f"images = transform({_image(shape)}).unsqueeze(0)"
@@ -74,7 +78,7 @@ def _loading_by_timm(model: Any, name: str) -> Iterator[str]:
 
 
 def _of_transformers_with_tasks(model: Any, name: str) -> Iterator[str]:
-    task = _quoted(model.tasks[0])
+    task = quoted(model.tasks[0])
     shape = image_shape(model) if has_heads(model) else _shape_by_config(model.config.backbone_config)
     knows_images = model.image_processor is not None and shape[0] in _MODES
     yield "import tsbn_hub"
@@ -82,7 +86,7 @@ def _of_transformers_with_tasks(model: Any, name: str) -> Iterator[str]:
     if knows_images:
         yield "from PIL import Image"
     yield ""
-    yield f"model = tsbn_hub.from_pretrained({_quoted(name)}){_or_repo(name)}"
+    yield f"model = tsbn_hub.from_pretrained({quoted(name)}){_or_repo(name)}"
     if knows_images:
         grey = ", do_convert_rgb=False" if shape[0] == 1 else ""
         yield f"image = {_image(shape)}"
@@ -104,13 +108,22 @@ def _of_transformers_with_tasks(model: Any, name: str) -> Iterator[str]:
         yield f"plain = model.fold({task})  # a plain model of transformers: without tsbn_hub from here on"
 
 
-def _of_plain_transformers(model: Any, name: str) -> Iterator[str]:
+def _of_plain_transformers(model: Any, name: str, revision: str | None) -> Iterator[str]:
     class_name = type(model).__name__
+    arguments = quoted(name) + (f", revision={quoted(revision)}" if revision else "")
+    shape = _shape_by_config(model.config)
+    knows_images = getattr(model, "image_processor", None) is not None and shape[0] == 3
     yield "import torch"
-    yield f"from transformers import {class_name}"
+    if knows_images:
+        yield "from PIL import Image"
+    yield f"from transformers import {'AutoImageProcessor, ' if knows_images else ''}{class_name}"
     yield ""
-    yield f"model = {class_name}.from_pretrained({_quoted(name)}){_or_repo(name)}"
-    yield _tensor("pixel_values", _shape_by_config(model.config))
+    yield f"model = {class_name}.from_pretrained({arguments}){_or_repo(name)}"
+    if knows_images:
+        yield f"processor = AutoImageProcessor.from_pretrained({arguments})"
+        yield f'pixel_values = processor({_image(shape)}, return_tensors="pt").pixel_values'
+    else:
+        yield _tensor("pixel_values", shape)
     yield "with torch.inference_mode():"
     yield "    output = model(pixel_values)"
 
@@ -137,5 +150,6 @@ def _shape_by_config(config: Any) -> tuple[int, int, int]:
     return arguments.get("in_chans", getattr(config, "num_channels", 3)), height, width
 
 
-def _quoted(text: str) -> str:
+def quoted(text: str) -> str:
+    """Text as Python and JSON write it."""
     return json.dumps(text, ensure_ascii=False)

@@ -3,17 +3,20 @@
 import dataclasses
 import hashlib
 import math
+import re
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
+
+import yaml
 
 from ..data import tasks_of
 from ..models.checkpoint_files import weight_files
 from ..tasks import make_kind
 from ..training import TrainingConfig
 from ..training.building import build_data, build_tasks
-from ..training.evaluate_run import CONFIG
+from ..training.evaluate_run import CONFIG as RECIPE
 from ..training.evaluation import Scores
 from .results import RESULTS, DataMeasured, Metric, Results, SingleTask, TaskMeasured
 
@@ -80,7 +83,7 @@ def with_single_task(results: Results, folder: str | Path, runs: Sequence[str | 
         FileNotFoundError: if a folder lacks its results or its recipe.
         ValueError: if one has several tasks, or another task, other data or another metric than this run.
     """
-    recipe = TrainingConfig.read(Path(folder, CONFIG))
+    recipe = TrainingConfig.read(Path(folder, RECIPE))
     own = {task.name: task for task in results.tasks}
     single_task = dict(results.single_task)
     for run in runs:
@@ -97,13 +100,61 @@ def with_single_task(results: Results, folder: str | Path, runs: Sequence[str | 
         ):
             if theirs != ours:
                 raise ValueError(f"{run} is no measure for {name!r}: its {what} is {theirs}, here {ours}.")
-        their_recipe = replace(TrainingConfig.read(Path(run, CONFIG)), tasks=recipe.tasks)
+        their_recipe = replace(TrainingConfig.read(Path(run, RECIPE)), tasks=recipe.tasks)
         single_task[name] = SingleTask(
             other.tasks[0].metrics[0].value,
             Path(run).resolve().name,
             [difference.partition(":")[0] for difference in recipe.differences(dataclasses.asdict(their_recipe))],
         )
     return replace(results, single_task=single_task)
+
+
+def results_of(folder: str | Path) -> Results | None:
+    """What was measured of the weights in a folder; None: nothing is recorded.
+
+    Raises:
+        ValueError: if the results cannot be read, or are of other weights.
+        CheckpointError: if there are no weights.
+    """
+    if not Path(folder, RESULTS).exists():
+        return None
+    results = Results.read(folder)
+    if results.weights != weights_digest(folder):
+        raise ValueError(
+            f"{Path(folder, RESULTS)} is of other weights than those beside it. Measure these (`tsbn train`), or "
+            "remove it: the card then says that nothing was measured."
+        )
+    return results
+
+
+def recipe_without_folders(path: Path) -> str:
+    """The text of a recipe without the folders of the machine that it is from.
+
+    Raises:
+        ValueError: if it is no YAML.
+    """
+    text = path.read_text(encoding="utf-8")
+    try:
+        values = yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        raise ValueError(f"{path} is no YAML: {error}") from error
+    cleaned = without_folders(values)
+    return text if cleaned == values else yaml.safe_dump(cleaned, sort_keys=False, allow_unicode=True)
+
+
+def without_folders(value: Any) -> Any:
+    """A value of a config without the folders of the machine that it is from: of absolute paths the last part.
+
+    Example:
+        >>> from tsbn_hub.hub.recording import without_folders
+        >>> without_folders({"data": "/home/ada/photos.py:Photos", "output": "runs/photos"})
+        {'data': 'photos.py:Photos', 'output': 'runs/photos'}
+    """
+    if isinstance(value, str):
+        return re.sub(r"(?:^|(?<=:))(?:~|/(?!/)|[A-Za-z]:\\)(?:[^:]*[\\/])?", "", value)
+    if isinstance(value, dict):
+        return {key: without_folders(each) for key, each in value.items()}
+    return [without_folders(each) for each in value] if isinstance(value, list) else value
 
 
 def weights_digest(folder: str | Path) -> str:

@@ -23,7 +23,7 @@ _MOST_CLASSES = {"num_classes": 10**5, "num_labels": 10**5}
 # The keys by which timm and transformers would look for something beside the checkpoint (a file, a repo, code, a
 # device), and what is allowed there.
 _ELSEWHERE = {
-    re.compile(r"(^|\.)model_args\.(checkpoint_path|device|pretrained)"): re.compile("None"),
+    re.compile(r"(^|\.)model_args\.(checkpoint_path|device|pretrained(?!_window_size))"): re.compile("None"),
     re.compile(r"(^|\.)architecture$"): re.compile("[^:]*"),
     re.compile(r"(^|\.)backbone$"): re.compile("None"),
     re.compile(r"(^|\.)_?attn_implementation"): re.compile("None|eager|sdpa|flex_attention"),
@@ -41,6 +41,12 @@ def read_json(path: Path) -> dict[str, Any]:
         FileNotFoundError: if there is no such file; it says what else its folder has.
         CheckpointError: if it is no JSON, no object, or `check_values` refuses it.
     """
+    values = _object_in(path)
+    check_values(values, path)
+    return values
+
+
+def _object_in(path: Path) -> dict[str, Any]:
     if not path.is_file():
         found = sorted(each.name for each in path.parent.iterdir()) if path.parent.is_dir() else "no such folder"
         raise FileNotFoundError(f"{path.parent} has no {path.name} ({found}).")
@@ -50,7 +56,6 @@ def read_json(path: Path) -> dict[str, Any]:
         raise CheckpointError(f"{path} is no JSON: {error}") from error
     if not isinstance(values, dict):
         raise CheckpointError(f"{path} holds no object, but a {type(values).__name__}.")
-    check_values(values, path)
     return values
 
 
@@ -96,7 +101,7 @@ def weight_files(folder: Path) -> list[Path]:
         return [folder / WEIGHTS]
     if not (folder / WEIGHTS_INDEX).is_file():
         raise CheckpointError(without_weights(str(folder), [path.name for path in folder.iterdir()]))
-    weight_map = read_json(folder / WEIGHTS_INDEX).get("weight_map")
+    weight_map = _object_in(folder / WEIGHTS_INDEX).get("weight_map")  # beside it stand sizes in bytes
     if not isinstance(weight_map, dict) or not all(isinstance(name, str) for name in weight_map.values()):
         raise CheckpointError(f"{folder / WEIGHTS_INDEX} has no weight_map from names of weights to names of files.")
     names = sorted(set(weight_map.values()))

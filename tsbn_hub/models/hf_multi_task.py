@@ -214,6 +214,7 @@ class TsbnForMultiTask(TsbnPreTrainedModel):
         if described.kind == "classification" and (described.head or kind.head) == "linear" and classification_class:
             linear = next(module for module in head.modules() if isinstance(module, nn.Linear))
             plain = _classifier(classification_class, plain, linear, kind.labels)
+        vars(plain)["folded_task"] = described.name
         return self._with_image_processor(plain)
 
     def fold_head(self, task: str | None = None) -> Head:

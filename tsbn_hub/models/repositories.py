@@ -21,7 +21,7 @@ from huggingface_hub.errors import (
 
 from .checkpoint_files import CONFIG, WEIGHTS, WEIGHTS_INDEX, CheckpointError, without_weights
 
-CHECKPOINT_FILES = (CONFIG, "preprocessor_config.json", "*.safetensors", WEIGHTS_INDEX)
+CHECKPOINT_FILES = (CONFIG, "preprocessor_config.json", WEIGHTS, WEIGHTS_INDEX, "model-*-of-*.safetensors")
 
 _SHA256 = re.compile("[0-9a-f]{64}")
 
@@ -84,7 +84,12 @@ def local_folder(
     with hub_errors(repo, revision or of_name):
         folder = Path(
             snapshot_download(
-                repo, revision=revision or of_name, allow_patterns=list(files), cache_dir=cache_dir, token=token
+                repo,
+                revision=revision or of_name,
+                allow_patterns=list(files),
+                ignore_patterns="*/*",  # of a folder in the repo: the patterns would reach into it
+                cache_dir=cache_dir,
+                token=token,
             )
         )
         weights = [path for name in files for path in folder.glob(name) if path.suffix == ".safetensors"]

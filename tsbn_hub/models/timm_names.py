@@ -150,7 +150,18 @@ def _create(
             as_timm_task_model(model, selector, recipe)
         convert(model)
     assert isinstance(model, TimmTaskModel)
+    _note_source(model, pretrained)
     return model
+
+
+def _note_source(model: Any, loaded: bool) -> None:
+    """Say in the pretrained config where the weights are from; timm says it of a repo or folder that it was told."""
+    config = dict(model.pretrained_cfg)
+    if not loaded:
+        config = {key: value for key, value in config.items() if key not in ("source", "file")}
+    elif not config.get("source") and not config.get("file") and config.get("hf_hub_id"):
+        config["source"] = "hf-hub"
+    model.pretrained_cfg = config
 
 
 _patching = threading.RLock()

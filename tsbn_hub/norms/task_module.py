@@ -224,7 +224,10 @@ class TaskModule(nn.Module):
             >>> type(plain).__name__, torch.equal(plain(x), model(x, task="right"))
             ('ResNet', True)
         """
-        return self._fold(self._row_to_fold(task))
+        row = self._row_to_fold(task)
+        plain = self._fold(row)
+        vars(plain)["folded_task"] = self.tasks[row]
+        return plain
 
     def _row_to_fold(self, task: str | None) -> int:
         selected = self.task if task is None else task

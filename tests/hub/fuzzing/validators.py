@@ -9,7 +9,7 @@ from pathlib import Path
 
 # By module, the functions and classes whose errors speak of files; None: all of the module.
 _OF_FILES: dict[str, tuple[str, ...] | None] = {
-    "models.checkpoint_files": ("read_json", "check_values", "weight_files", "read_shapes"),
+    "models.checkpoint_files": ("_object_in", "check_values", "weight_files", "read_shapes"),
     "models.loading": ("load_base", "_from_timm", "_from_transformers", "_check_size", "_built", "_CallsOfTorch"),
     "models.hf_config": None,
     "models.hf_loading": None,
