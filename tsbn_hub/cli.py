@@ -25,7 +25,6 @@ app = typer.Typer(
 @app.callback()
 def _main() -> None:
     logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(name)s: %(message)s")
-    logging.getLogger("huggingface_hub").propagate = False  # it has a handler of its own
 
 
 @app.command()

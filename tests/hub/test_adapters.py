@@ -568,7 +568,7 @@ REFUSED = {
     "trunk": (
         timm_model,
         lambda folder: save(retrained(timm_model(), "layer3.0.conv1.weight"), folder, base="org/base@v2"),
-        TRUNK.replace("others: ", "others: its task was trained on org/base, revision v2. "),
+        TRUNK.replace("others: ", "others: its task was trained on org/base@v2. "),
     ),
     "shared-statistic": (
         lambda: timm_model(gated="layer4.*"),
@@ -792,7 +792,7 @@ def test_publishing_without_sending(build, tmp_path, monkeypatch):
     assert card.data.base_model == "ada/base" and "ada/base@v1" in card.text
     with pytest.raises(ValueError, match="Unknown task 'nothing'"):
         tsbn_hub.push_task_to_hub(build(), "nothing", "ada/z", dry_run=True)
-    with pytest.raises(ValueError, match="is no repo of the Hub"):
+    with pytest.raises(ValueError, match="A task adapter needs a base that others have"):
         tsbn_hub.push_task_to_hub(build(), "z", "ada/z", base=str(tmp_path), dry_run=True)
 
 
@@ -801,7 +801,7 @@ def test_wrong_commands_that_publish_a_task(tmp_path):
     for arguments, message in (
         (["--base", "ada/base"], "--base ada/base is what an adapter is for: give --task"),
         (["--task", "z", "--all"], "leave out --task"),
-        (["--task", "z", "--base", str(tmp_path)], "is no repo of the Hub"),
+        (["--task", "z", "--base", str(tmp_path)], "A task adapter needs a base that others have"),
         (["--task", "smile"], "Unknown task 'smile'"),
     ):
         done = CliRunner().invoke(app, ["push", str(tmp_path), "ada/z", "--dry-run", *arguments])

@@ -325,10 +325,10 @@ def test_the_licence_of_a_card_that_cannot_be_read(tmp_path):
     folder = saved(tmp_path, timm_model())
     (folder / "README.md").write_text("---\nlicense: [\n---\n")
     with pytest.raises(ValueError, match=r"README.md, whose licence would be kept, has metadata that cannot be read"):
-        write_card(folder)
-    assert metadata_load_of(card_of(folder, license="mit"))["license"] == "mit"
+        write_card(folder, overwrite=True)
+    assert metadata_load_of(card_of(folder, license="mit", overwrite=True))["license"] == "mit"
     (folder / "README.md").write_text("A card by hand.\n")
-    assert "license" not in metadata_load_of(card_of(folder))
+    assert "license" not in metadata_load_of(card_of(folder, overwrite=True))
 
 
 @pytest.mark.parametrize("license", ["Apache 2.0", "", "mit\n", "MIT"])
@@ -403,13 +403,14 @@ def test_what_is_no_repo(name, tmp_path):
 def test_a_folded_model_of_timm(tmp_path, monkeypatch):
     plain = timm_model().fold("a")
     folder = saved(tmp_path, plain)
-    card = card_of(folder, fold_of="task a of ada/faces")
+    write_card(folder, plain)
+    card = (folder / "README.md").read_text()
     assert "tsbn_hub" not in code_of(card)
     scope = run_code(code_of(card), tmp_path, monkeypatch)
     torch.testing.assert_close(scope["output"], plain.eval()(scope["images"]))
     data = metadata_load_of(card)
     assert (data["library_name"], data["pipeline_tag"]) == ("timm", "image-classification") and "tags" not in data
-    assert "A plain `test_resnet` of timm: task a of ada/faces, folded out of" in card and "Not measured" not in card
+    assert "A plain `test_resnet` of timm: the task a, folded out of" in card and "Not measured" not in card
     assert "A plain `test_resnet` of timm. It loads" in card_of(folder)
 
 
@@ -422,6 +423,27 @@ def test_a_folded_classifier_of_transformers(tmp_path, monkeypatch):
 
 
 # The file.
+
+
+def test_an_edited_card_is_kept(tmp_path):
+    folder = saved(tmp_path, timm_model())
+    card = card_of(folder)
+    (folder / "README.md").write_bytes(card.replace("\n", "\r\n").encode())  # as Git may have it on Windows
+    assert card_of(folder) == card
+    for edited in (card.replace("# faces", "# My faces"), card + "\nMore.\n", card.rpartition("<!--")[0], ""):
+        (folder / "README.md").write_text(edited)
+        with pytest.raises(FileExistsError, match="was edited, or is not from here, and is kept"):
+            write_card(folder)
+        assert (folder / "README.md").read_text() == edited
+        assert card_of(folder, overwrite=True) == card
+
+
+def test_a_recipe_has_a_line_a_key(tmp_path):
+    """Also where no value is nested, for which PyYAML would write all of it in braces."""
+    folder = saved(tmp_path, timm_model())
+    config = TrainingConfig(model="test_resnet_tsbn", data="MultiDigits", output="runs/x")
+    (folder / "training.yaml").write_text(yaml.safe_dump(dataclasses.asdict(config)))
+    assert "```yaml\nmodel: test_resnet_tsbn\ndata: MultiDigits\n" in card_of(folder)
 
 
 def test_a_card_is_a_function_of_the_folder(tmp_path):

@@ -88,6 +88,7 @@ def test_tasks_of_several_people(hub, run_client):
     made = run_client(PUSH, token="hf_ada", home="ada").output
     net, smile = hub.repositories["lab/net"], hub.repositories["ada/smile"]
     newer, old, _ = net.commits()
+    resnet = hub.repositories["lab/resnet"].at()
     configs = {
         name: json.loads(hub.repositories[f"ada/{name}"].files()["adapter_config.json"])
         for name in ("smile", "age", "depth", "seg", "eye")
@@ -99,7 +100,7 @@ def test_tasks_of_several_people(hub, run_client):
         "seg": "lab/vit",
         "eye": "lab/resnet",
     }
-    assert [configs[name]["revision"] for name in ("smile", "age", "eye")] == [old.id, old.id, "main"]
+    assert [configs[name]["revision"] for name in ("smile", "age", "eye")] == [old.id, old.id, resnet.id]
     assert [commit.title for commit in smile.commits()] == ["Upload the task smile", "initial commit"]
     assert [commit.title for commit in hub.repositories["ada/depth"].commits()] == ["Deep", "initial commit"]
     assert smile.files().keys() == {".gitattributes", "README.md", "adapter_config.json", "adapter_model.safetensors"}
@@ -129,7 +130,7 @@ def test_tasks_of_several_people(hub, run_client):
     log_in = "Log in with `hf auth login`, or set HF_TOKEN to a token with access to it."
     assert told == {
         "newer base": "CheckpointError: The task 'smile' of ada/smile does not fit this model: the trunk's weights are "
-        f"others: its task was trained on lab/net, revision {old.id}. Another revision, training of the trunk, or "
+        f"others: its task was trained on lab/net@{old.id}. Another revision, training of the trunk, or "
         "another precision make such a difference.",
         "other surface": "CheckpointError: The task 'smile' of ada/smile does not fit this model: library is 'timm', "
         "and 'transformers' in the model; architecture is 'test_resnet', and 'vit' in the model; keep_affine is False, "

@@ -13,6 +13,8 @@ PUSH = (
 from dataclasses import asdict
 from pathlib import Path
 from tsbn_hub.hub import push_folder
+from tests.hub.models import ROOT
+import shutil
 
 def pushed(call, *arguments, **options):
     return outcome(lambda: asdict(call(*arguments, **options)))
@@ -44,6 +46,7 @@ print(json.dumps({
     "net": pushed(push, model, "lab/net"),
     "again": pushed(push, model, "lab/net"),
     "again, as a request": pushed(push, model, "lab/net", create_pr=True),
+    "no repo": pushed(push, model, "lab/nett", create_pr=True),
     "private": pushed(push, model, "ada/secret", private=True, commit_message="Hello"),
     "still private": pushed(push, models.timm_model(1), "ada/secret"),
     "branch": pushed(push, model, "lab/branched", revision="try/it"),
@@ -57,10 +60,16 @@ print(json.dumps({
     del sizes[".gitattributes"]
     url = f"{hub.url}/lab/net/commit/{hub.repositories['lab/net'].at().id}"
     dry_net, dry_multi = ran.pop("dry")
-    assert dry_net == {"repo": "lab/net", "files": sizes, "removed": [], "url": None}
+    expected = {"repo": "lab/net", "files": sizes, "removed": [], "keeps_card": False}
+    assert dry_net == expected | {"url": None}
     assert list(dry_multi["files"]) == sorted(["README.md", "config.json", "preprocessor_config.json", *THREE_SHARDS])
-    assert ran["net"] == {"repo": "lab/net", "files": sizes, "removed": [], "url": url}
-    assert ran["again"]["url"] == ran["again, as a request"]["url"] == url
+    assert ran["net"] == expected | {"url": url}
+    assert ran["again"] == ran["again, as a request"] == expected | {"files": {}, "url": url}
+    assert ran["no repo"] == (
+        "HubError: lab/nett: there is no folder and no repo of this name, or it is private. Log in with `hf auth "
+        "login`, or set HF_TOKEN to a token with access to it."
+    )
+    assert "lab/nett" not in hub.repositories
     assert history(hub, "lab/net") == [("Upload TsbnResNet", ["README.md", *MODEL])]
     assert hub.repositories["lab/net"].pull_requests == {}
     assert not hub.repositories["lab/net"].private
@@ -72,6 +81,8 @@ print(json.dumps({
     ]
     assert history(hub, "lab/branched") == []
     assert history(hub, "lab/branched", "try/it") == [("Upload TsbnResNet", ["README.md", *MODEL])]
+    card = hub.repositories["lab/branched"].files("try/it")["README.md"]
+    assert b"hf-hub:lab/branched@try/it" in card and b"# lab/branched\n" in card
     assert hub.repositories["lab/branched"].branches.keys() == {"main", "try/it"}
     assert history(hub, "bob/net") == [("Upload TsbnResNet", ["README.md", *MODEL])]
     assert ran["request"]["url"] == f"{hub.url}/bob/net/discussions/1"
@@ -91,13 +102,18 @@ def test_what_is_there_already(hub, run_client):
         + """
 tsbn_hub.save_pretrained(model, "bare")
 tsbn_hub.save_pretrained(model, "run")
-for name in ("README.md", "training.yaml", "results.json", "gates.png", "LICENSE", "notes.md", "optimizer.bin"):
+for name in ("training.yaml", "gates.png", "patient.png", "shown.png", "LICENSE", "notes.md", "optimizer.bin"):
     Path("run", name).write_text("theirs")
+Path("run/README.md").write_text("theirs ![A picture](shown.png)")
+tsbn_hub.save_pretrained(models.timm_model(3), "stale")
+shutil.copy(ROOT / "model_cards/multi_digits_resnet/results.json", "stale")
+shutil.copy("run/README.md", "stale")
 tsbn_hub.save_pretrained(model, "bad")
 Path("bad/README.md").write_text("---\\ntags: 3\\n---\\n")
 tsbn_hub.save_pretrained(model, "both")
 tsbn_hub.save_task(model, "age", "both")
-tsbn_hub.save_task(model, "age", "task")
+tsbn_hub.save_task(model, "age", "task", base="lab/net")
+tsbn_hub.save_task(model, "age", "baseless")
 print(json.dumps({
     "removed": [
         pushed(push, multi_task, "ada/multi", max_shard_size="20KB")["removed"],
@@ -109,10 +125,14 @@ print(json.dumps({
     "sharded": values(tsbn_hub.from_pretrained("ada/multi")) == values(multi_task),
     "bare, dry": sorted(pushed(push_folder, "bare", "ada/bare", dry_run=True)["files"]),
     "bare": sorted(pushed(push_folder, "bare", "ada/bare")["files"]),
-    "bare onto a card": sorted(pushed(push_folder, "bare", "ada/old")["files"]),
+    "bare onto a card": pushed(push_folder, "bare", "ada/old")["files"],
     "run": sorted(pushed(push_folder, "run", "ada/old", commit_message="The run")["files"]),
     "folder": sorted(path.name for path in Path("bare").iterdir()),
     "bad": pushed(push_folder, "bad", "ada/card"),
+    "stale": pushed(push_folder, "stale", "ada/card"),
+    "baseless": pushed(push_folder, "baseless", "ada/card"),
+    "branch of a task": pushed(push, model, "ada/task", revision="new"),
+    "revision": pushed(push, model, "ada/old@v2"),
     "both": pushed(push_folder, "both", "ada/card"),
     "nothing": pushed(push_folder, ".", "ada/card"),
     "onto a task": pushed(push, model, "ada/task"),
@@ -142,15 +162,15 @@ print(json.dumps({
     assert ran["bare, dry"] == ran["bare"] == ["README.md", *MODEL] and ran["folder"] == MODEL
     assert history(hub, "ada/bare") == [("Upload bare", ["README.md", *MODEL])]
     assert b"# ada/bare" in hub.repositories["ada/bare"].files()["README.md"]
-    assert ran["bare onto a card"] == MODEL
-    of_the_run = ["LICENSE", "README.md", "gates.png", "results.json", "training.yaml"]
+    assert ran["bare onto a card"] == {}  # which is kept, and the rest is there
+    of_the_run = ["LICENSE", "README.md", "gates.png", "shown.png", "training.yaml"]
     assert ran["run"] == sorted([*of_the_run, *MODEL])
     assert history(hub, "ada/old")[:2] == [
         ("The run", of_the_run),  # the bare folder's weights were there
         ("Upload TsbnResNet", sorted([*MODEL, *TWO_SHARDS, "pytorch_model.bin"])),
     ]
     files = hub.repositories["ada/old"].files()
-    assert files["README.md"] == b"theirs" and "notes.txt" in files
+    assert files["README.md"].startswith(b"theirs") and "notes.txt" in files
     assert hub.repositories["ada/old"].files(hub.repositories["ada/old"].commits()[1].id)["README.md"] == b"# Mine\n"
 
     told = {name: told for name, told in ran.items() if isinstance(told, str)}
@@ -158,7 +178,16 @@ print(json.dumps({
         "bad": 'ValueError: Invalid metadata in README.md.\n- "tags" must be an array of strings',
         "both": "CheckpointError: both holds a model (config.json) and a task adapter (adapter_config.json). Each "
         "needs a folder, and a repo, of its own.",
-        "nothing": "FileNotFoundError: . has no config.json (['bad', 'bare', 'both', 'huggingface', 'run', 'task']).",
+        "stale": "ValueError: stale/results.json is of other weights than those beside it. Measure these (`tsbn "
+        "train`), or remove it: the card then says that nothing was measured.",
+        "baseless": "ValueError: A task adapter needs a base that others have, and it is not known which network the "
+        "task is for. Publish the network, and name its repo: push_task_to_hub(…, base='org/name'), save_task(…, "
+        "base='org/name'), or tsbn push … --task NAME --base org/name.",
+        "branch of a task": "HubError: ada/task holds a task adapter: nothing was sent. Publish a model as a repo of "
+        "its own.",
+        "revision": "ValueError: 'ada/old@v2' is no repo's name: write ada/old, with the branch 'v2' as the revision.",
+        "nothing": "FileNotFoundError: . has no config.json (['bad', 'bare', 'baseless', 'both', 'huggingface', 'run', "
+        "'stale', 'task']).",
         "onto a task": "HubError: ada/task holds a task adapter: nothing was sent. Publish a model as a repo of its "
         "own.",
         "onto a model": "HubError: ada/old holds a model: nothing was sent. Publish a task adapter as a repo of its "
@@ -172,6 +201,7 @@ print(json.dumps({
         "name": "ValueError: 'net' is no repo's name: write org/name.",
     }
     assert hub.repositories["ada/old"].branches.keys() == {"main"}
+    assert hub.repositories["ada/task"].branches.keys() == {"main"}
     assert history(hub, "ada/card") == [("A commit", [])] and len(history(hub, "ada/task")) == 1
     assert hub.repositories.keys() == {"ada/bare", "ada/card", "ada/multi", "ada/old", "ada/task"}
 
@@ -187,7 +217,7 @@ def model_cards(tmp_path):
     return sorted(path.parent.name for path in (home / "model_cards").glob("*/config.json"))
 
 
-def test_the_command_line(hub, run_client, model_cards):
+def test_the_command_line(hub, run_client, model_cards, tmp_path):
     hub.commit("bob/net", {})
     first, digits = model_cards[0], "model_cards/multi_digits_resnet"
     ran = run_client(
@@ -196,7 +226,7 @@ def test_the_command_line(hub, run_client, model_cards):
             "push --all model_cards lab",
             f"push {digits} ada/digits --private --revision try --message Hello",
             f"push {digits} bob/net --create-pr",
-            f"push {digits} ada/left --task left",
+            f"push {digits} ada/left --task left --base lab/multi_digits_resnet",
             "info lab/multi_digits_resnet --json",
             "info ada/digits@try",
             "predict lab/multi_digits_resnet photo.png --out predictions --task left",
@@ -204,6 +234,8 @@ def test_the_command_line(hub, run_client, model_cards):
             f"push {digits} bob/net",
             f"push {digits} bob/net --private --create-pr",
             f"push {digits} ada/right --task middle",
+            f"push {digits} ada/right --task right",
+            f"push {digits} ada/right --task right --base lab/scenes_resnet",
             f"push --all {digits} lab",
             f"push --all {digits} lab --task left",
             "push nowhere ada/net",
@@ -214,8 +246,8 @@ def test_the_command_line(hub, run_client, model_cards):
         token="hf_ada",
     ).output
     (dry, real, private, request, task, info, branch_info, prediction), failed = ran[:8], ran[8:]
-    assert [status for status, _, _ in ran] == [0] * 8 + [1] * 9, ran
-    assert f"model_cards/{first} would go to lab/{first}, nothing was sent. Bytes:" in dry[1]
+    assert [status for status, _, _ in ran] == [0] * 8 + [1] * 11, ran
+    assert f"model_cards/{first} would go to lab/{first}: nothing was sent. Bytes:" in dry[1]
     for name in model_cards:
         own = {path.name for path in (ROOT / "model_cards" / name).iterdir()}
         assert hub.repositories[f"lab/{name}"].files().keys() == {".gitattributes", *own}
@@ -233,9 +265,11 @@ def test_the_command_line(hub, run_client, model_cards):
     assert history(hub, "ada/left") == [
         ("Upload the task left", ["README.md", "adapter_config.json", "adapter_model.safetensors"])
     ]
-    # Nobody else has the folder that it was loaded from.
-    assert json.loads(hub.repositories["ada/left"].files()["adapter_config.json"])["base_model_name_or_path"] is None
-    assert "adapter_model.safetensors" in task[1]
+    adapter = json.loads(hub.repositories["ada/left"].files()["adapter_config.json"])
+    assert adapter["base_model_name_or_path"] == "lab/multi_digits_resnet"
+    assert adapter["revision"] == hub.repositories["lab/multi_digits_resnet"].at().id
+    assert f"The task left of {digits} is at " in task[1] and "adapter_model.safetensors" in task[1]
+    assert "accuracy ↑ | 99.33%" in hub.repositories["ada/left"].files()["README.md"].decode()
     assert [each["name"] for each in json.loads(info[1])["tasks"]] == ["left", "right"]
     assert "classification (10)" in branch_info[1] and "predictions.json" in prediction[1]
 
@@ -247,6 +281,10 @@ def test_the_command_line(hub, run_client, model_cards):
         "tsbn: bob/net is there already, and public: nothing was sent. Make it private on its page, or publish it "
         "without asking for a private repo.",
         "tsbn: Unknown task 'middle'. The tasks of this model are ['left', 'right'].",
+        f"tsbn: A task adapter needs a base that others have, and the task is for {tmp_path}/homes/home/{digits}. "
+        "Publish the network, and name its repo: push_task_to_hub(…, base='org/name'), save_task(…, base='org/name'), or tsbn push … --task NAME --base org/name.",
+        "tsbn: The task 'right' does not fit the model in lab/scenes_resnet: library is 'timm', and 'transformers' in "
+        "the model; architecture is 'resnet10t', and 'resnet' in the model.",
         f"tsbn: {digits} has no folder with a config.json or adapter_config.json: nothing can be published.",
         "tsbn: --all pushes whole checkpoints: leave out --task.",
         "tsbn: nowhere has no config.json (no such folder).",

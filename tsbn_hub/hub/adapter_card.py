@@ -113,7 +113,9 @@ def _of_task(results: Results | None, task: Task) -> Results | None:
     measured = [each for each in results.tasks if each.name == task.name] if results else []
     if results is None or not measured:
         return None
-    return replace(results, tasks=measured, data=[data for data in results.data if task.name in data.tasks])
+    data = [replace(each, tasks=[task.name]) for each in results.data if task.name in each.tasks]
+    single_task = {name: each for name, each in results.single_task.items() if name == task.name}
+    return replace(results, tasks=measured, data=data, single_task=single_task)
 
 
 def _classes(task: Task) -> Iterator[str]:

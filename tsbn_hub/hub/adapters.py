@@ -211,7 +211,7 @@ def misfits(config: AdapterConfig, model: Any, of_tensors: Callable[[], list[str
     if found or config.trunk_sha256 == own.trunk_sha256:
         return found
     base = config.base or "a base that it does not name"
-    return in_keys("gate_init", "model_args") or [
+    return in_keys("gate_init") or [
         f"the trunk's weights are others: its task was trained on {base}. Another revision, training of the trunk, or "
         "another precision make such a difference"
     ]

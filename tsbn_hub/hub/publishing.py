@@ -293,11 +293,9 @@ def _matching(names: Iterable[str], patterns: Iterable[str]) -> list[str]:
 def _prepare_repo(
     api: HfApi, repo: str, private: bool, revision: str | None, create_pr: bool, files: Sequence[str]
 ) -> None:
-    if not api.repo_exists(repo):
-        if create_pr:
-            raise HubError(f"There is no repo {repo} that a pull request could be for, or it is private.")
+    if not create_pr and not api.repo_exists(repo):
         api.create_repo(repo, private=private, exist_ok=True)
-    elif private and not api.repo_info(repo).private:
+    elif not api.repo_info(repo).private and private:  # raises where there is nothing that a request could be for
         raise HubError(
             f"{repo} is there already, and public: nothing was sent. Make it private on its page, or publish it "
             "without asking for a private repo."

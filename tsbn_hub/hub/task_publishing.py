@@ -72,7 +72,7 @@ def push_task_to_hub(
     if not dry_run:
         on_hub, placeholder = load_base_of(str(known), commit, config, [task], token)
         if found := misfits(config, on_hub):
-            raise CheckpointError(f"{known} is not the base of the task {task!r}: {'; '.join(found)}.")
+            raise CheckpointError(f"The task {task!r} does not fit the model in {known}: {'; '.join(found)}.")
         config = replace(config, revision=base_of(on_hub, None)[1] or commit)
         beside = replace(beside, tasks_of_base=[each for each in on_hub.tasks if each != placeholder])
     with tempfile.TemporaryDirectory() as folder:
