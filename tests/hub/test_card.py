@@ -252,6 +252,23 @@ def test_the_picture_is_shown_if_it_is_there(tmp_path):
     assert "gates.png" not in card and SIGMA not in card and "hard sharing" in card
 
 
+@pytest.mark.parametrize(
+    ("tasks", "said"),
+    [
+        (1, "The gates of each layer: at 1 a filter is let through, at 0 it is closed.\n"),
+        (2, "Above, the gates of each layer: at 1 a filter is let through, at 0 it is closed. Below, how far apart "),
+        (
+            7,
+            "Above, the mean gate of each task in each layer: at 1 all filters are let through, at 0 all are closed. ",
+        ),
+    ],
+)
+def test_what_the_picture_shows(tasks, said, tmp_path):
+    folder = saved(tmp_path, timm_model([f"task_{at}" for at in range(tasks)]))
+    (folder / "gates.png").touch()
+    assert said in card_of(folder)
+
+
 def test_the_recipe_tells_nothing_of_the_machine(tmp_path):
     folder = saved(tmp_path, timm_model())
     config = TrainingConfig(

@@ -8,7 +8,8 @@ from typing import Any
 
 import yaml
 
-from ..analysis import Cost
+from ..analysis import Cost, importance_matrix
+from ..analysis.pictures import has_boxes
 from ..models.interface import is_timm
 from ..norms import TaskModule, TaskNorm
 from ..tasks import Kind
@@ -189,10 +190,16 @@ def shown_value(metric: Metric) -> str:
 def _gates(subject: Subject) -> str:
     if not subject.has_picture or not has_gates(subject.model):
         return ""
+    if has_boxes(importance_matrix(subject.model)):
+        drawn = "the gates of each layer: at 1 a filter is let through, at 0 it is closed."
+    else:
+        drawn = "the mean gate of each task in each layer: at 1 all filters are let through, at 0 all are closed."
+    if len(subject.tasks) == 1:
+        return f"![The gates of the task]({GATES})\n\nT{drawn[1:]}"
     return (
         f"![The gates of each task]({GATES})\n\n"
-        "Above, the gates of each layer: at 1 a filter is let through, at 0 it is closed. Below, how far apart the "
-        "gates of the tasks are: where the bars are high, the tasks use other filters."
+        f"Above, {drawn} Below, how far apart the gates of the tasks are: where the bars are high, the tasks use other "
+        "filters."
     )
 
 
