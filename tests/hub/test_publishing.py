@@ -282,7 +282,8 @@ def test_the_command_line(hub, run_client, model_cards, tmp_path):
         "without asking for a private repo.",
         "tsbn: Unknown task 'middle'. The tasks of this model are ['left', 'right'].",
         f"tsbn: A task adapter needs a base that others have, and the task is for {tmp_path}/homes/home/{digits}. "
-        "Publish the network, and name its repo: push_task_to_hub(…, base='org/name'), save_task(…, base='org/name'), or tsbn push … --task NAME --base org/name.",
+        "Publish the network, and name its repo: push_task_to_hub(…, base='org/name'), "
+        "save_task(…, base='org/name'), or tsbn push … --task NAME --base org/name.",
         "tsbn: The task 'right' does not fit the model in lab/scenes_resnet: library is 'timm', and 'transformers' in "
         "the model; architecture is 'resnet10t', and 'resnet' in the model.",
         f"tsbn: {digits} has no folder with a config.json or adapter_config.json: nothing can be published.",

@@ -6,6 +6,7 @@ import time
 
 import pytest
 import timm
+import torch
 from transformers import ViTConfig, ViTModel
 
 import tsbn_hub
@@ -66,11 +67,36 @@ def test_timm(timm_folder, path, value, message):
         ("num_hidden_layers", 10**5, "many more layers than the weights have"),
         ("image_size", 10**5, "describes a model of"),
         ("num_hidden_layers", 10**10, "no size of a network"),
+        ("window_size", 65, "no size of a network"),
+        ("window_sizes", [7, 65], r"window_sizes\.1=65, which is no size of a network"),
     ],
 )
 def test_transformers(transformers_folder, key, value, message):
     change(transformers_folder, ("backbone_config", key), value)
     refused(transformers_folder, message)
+
+
+def test_a_layout_that_is_not_there(transformers_folder):
+    """It would be found by a forward, on images of the size that the config names."""
+    change(transformers_folder, ("feature_layout",), None)
+    refused(transformers_folder, "has no feature_layout")
+
+
+def test_large_weights_in_shards(tmp_path):
+    """The index counts bytes, which are more than any size of a network."""
+    config = ViTConfig(hidden_size=128, num_hidden_layers=2, num_attention_heads=4, image_size=32, patch_size=8)
+    model = TsbnForMultiTask.from_backbone(config, [Task("z", num_classes=3)])
+    tsbn_hub.save_pretrained(model, tmp_path, max_shard_size="1MB")
+    assert json.loads((tmp_path / "model.safetensors.index.json").read_text())["metadata"]["total_size"] > 10**6
+    again = tsbn_hub.from_pretrained(tmp_path).state_dict()
+    assert all(torch.equal(again[name], tensor) for name, tensor in model.state_dict().items())
+
+
+def test_windows_over_which_a_backbone_was_pretrained(tmp_path):
+    size = {"img_size": 64, "embed_dim": 16, "depths": (1, 1), "num_heads": (1, 2), "pretrained_window_sizes": (8, 4)}
+    model = timm.create_model("swinv2_tiny_window8_256_tsbn", num_classes=2, **size)
+    tsbn_hub.save_pretrained(model, tmp_path)
+    tsbn_hub.from_pretrained(tmp_path)
 
 
 def test_many_tasks(transformers_folder):

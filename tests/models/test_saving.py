@@ -266,6 +266,46 @@ def test_a_write_that_fails_half_way(what, monkeypatch, tmp_path):
     assert_round_trip(second, tmp_path, images("test_vit"))
 
 
+@pytest.mark.parametrize("there", [True, False])
+@pytest.mark.parametrize("failing", sorted(FILES))
+def test_a_file_that_cannot_be_replaced(failing, there, monkeypatch, tmp_path):
+    """As another program may hold it; with what is moved already, nothing has changed."""
+    first, second = build(tasks=["b", "a"]), build("test_vit", tasks=["x", "y", "z"])
+    if there:
+        tsbn_hub.save_pretrained(first, tmp_path)
+    replace, failed = Path.replace, []
+
+    def replace_but_one(source, target):
+        if Path(target).name == failing and not failed:
+            failed.append(target)
+            raise PermissionError("It is in use.")
+        return replace(source, target)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Path, "replace", replace_but_one)
+        with pytest.raises(OSError, match="could not be written, what was there is kept"):
+            tsbn_hub.save_pretrained(second, tmp_path)
+    assert failed and {path.name for path in tmp_path.iterdir()} == (FILES if there else set())
+    if there:
+        assert_equal_states(tsbn_hub.from_pretrained(tmp_path), first)
+
+
+def test_older_weights_of_another_library_go(tmp_path):
+    for name in (
+        "model.safetensors.index.json",
+        "model-00001-of-00002.safetensors",
+        "model-00002-of-00002.safetensors",
+    ):
+        (tmp_path / name).write_bytes(b"{}")
+    assert_round_trip(build(tasks=["b", "a"]), tmp_path)
+
+
+def test_a_compiled_model_is_saved_as_it_is(tmp_path):
+    model = build(tasks=["b", "a"])
+    tsbn_hub.save_pretrained(torch.compile(model), tmp_path)
+    assert_equal_states(tsbn_hub.from_pretrained(tmp_path), model)
+
+
 def test_a_keyword_that_json_has_not(tmp_path):
     """timm raises for it; the earlier files stay a pair."""
     first = build(tasks=["b", "a"])

@@ -17,8 +17,10 @@ Shapes = dict[str, tuple[int, ...]]
 # No size in the config of a network is larger, and none is nested deeper. (An integer can ask for any amount of memory
 # and time.)
 _LARGEST_INTEGER, _DEEPEST = 10**6, 30
-# transformers makes a name for each class, and copies them many times.
-_MOST_CLASSES = {"num_classes": 10**5, "num_labels": 10**5}
+_LARGEST_BY_KEY = {
+    re.compile("num_(classes|labels)$"): 10**5,  # transformers makes a name for each class, and copies them many times
+    re.compile(r"window_sizes?(\.\d+)*$"): 64,  # timm's loops over windows take time with the fourth power of it
+}
 
 # The keys by which timm and transformers would look for something beside the checkpoint (a file, a repo, code, a
 # device), and what is allowed there.
@@ -70,10 +72,14 @@ def check_values(values: Any, where: object) -> None:
         key = ".".join(path)
         if len(path) > _DEEPEST:
             raise CheckpointError(f"{where} has {key[:30]}…, nested deeper than any config.")
-        if isinstance(value, int) and abs(value) > _MOST_CLASSES.get(path[-1], _LARGEST_INTEGER):
+        if isinstance(value, int) and abs(value) > _largest(key):
             raise CheckpointError(f"{where} has {key}={str(value)[:30]}, which is no size of a network.")
         if not isinstance(value, dict | list) and _asks_elsewhere(key, str(value)):
             raise CheckpointError(f"{where} has {key}={str(value)[:100]!r}: a checkpoint may not ask for that.")
+
+
+def _largest(key: str) -> int:
+    return next((largest for keys, largest in _LARGEST_BY_KEY.items() if keys.search(key)), _LARGEST_INTEGER)
 
 
 def _asks_elsewhere(key: str, value: str) -> bool:

@@ -182,7 +182,11 @@ def _from_transformers(folder: Path, config: dict[str, Any], shapes: Shapes, **k
     import transformers
 
     from . import hf
+    from .hf_config import TsbnConfig
 
+    if config["model_type"] == TsbnConfig.model_type and not config.get("feature_layout"):
+        # Without it, a model runs when it is built, on images of whatever size the config names.
+        raise CheckpointError(f"{folder / CONFIG} has no feature_layout, and every model that was saved has one.")
     names = config.get("architectures")
     known = [
         getattr(home, name)

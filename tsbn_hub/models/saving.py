@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -11,6 +12,7 @@ from typing import Any
 from safetensors import SafetensorError
 from safetensors.torch import save_file
 from timm.models._hub import save_config_for_hf
+from timm.utils import unwrap_model
 from torch import nn
 
 from .checkpoint_files import CONFIG, WEIGHTS, WEIGHTS_INDEX
@@ -52,15 +54,15 @@ def save_pretrained(
         >>> torch.equal(again(x)["right"], model(x)["right"])
         True
     """
+    model, folder = unwrap_model(model), Path(folder)
     if hasattr(model, "save_pretrained"):
-        _save_transformers(model, Path(folder), max_shard_size)
+        _save_transformers(model, folder, max_shard_size)
         return
     if not hasattr(model, "pretrained_cfg"):
         raise TypeError(
             f"save_pretrained takes a model that timm.create_model made, and {type(model).__name__} has no "
             "pretrained_cfg. Save another network's state_dict() with safetensors.torch.save_file."
         )
-    folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
     tensors, seen = {}, set()
     for name, tensor in model.state_dict().items():
@@ -74,6 +76,7 @@ def save_pretrained(
             folder / WEIGHTS: lambda path: save_file(tensors, path, metadata={"format": "pt"}),
         }
     )
+    _remove_older_weights(folder, {WEIGHTS})
 
 
 def _save_transformers(model: Any, folder: Path, max_shard_size: int | str) -> None:
@@ -85,13 +88,17 @@ def _save_transformers(model: Any, folder: Path, max_shard_size: int | str) -> N
                 model.image_processor.save_pretrained(unfinished)
         except SafetensorError as error:  # what it makes of a full disk
             raise OSError(f"{folder} could not be written, what was there is kept: {error}") from error
-        written = {path.name for path in Path(unfinished).iterdir()}
-        for path in list(Path(unfinished).iterdir()):
+        written = {folder / path.name: path for path in Path(unfinished).iterdir()}
+        for path in written.values():
             path.chmod(0o666 & ~_umask())  # safetensors makes the weights the owner's alone
-            path.replace(folder / path.name)
-        for older in [folder / WEIGHTS, folder / WEIGHTS_INDEX, *folder.glob("model-*-of-*.safetensors")]:
-            if older.name not in written:
-                older.unlink(missing_ok=True)
+        _move_all(written)
+        _remove_older_weights(folder, {path.name for path in written})
+
+
+def _remove_older_weights(folder: Path, written: set[str]) -> None:
+    for older in [folder / WEIGHTS, folder / WEIGHTS_INDEX, *folder.glob("model-*-of-*.safetensors")]:
+        if older.name not in written:
+            older.unlink(missing_ok=True)
 
 
 @contextmanager
@@ -134,13 +141,39 @@ def write_atomically(files: dict[Path, Callable[[Path], Any]]) -> None:
             with written[path].open("rb") as file:
                 os.fsync(file.fileno())
             written[path].chmod(0o666 & ~_umask())
-        for path, temporary in written.items():
-            temporary.replace(path)
+        _move_all(written)
     except (OSError, SafetensorError) as error:  # the latter is what safetensors makes of a full disk
         raise OSError(f"{path} could not be written, what was there is kept: {error}") from error
     finally:
         for temporary in written.values():
             temporary.unlink(missing_ok=True)
+
+
+def _move_all(files: dict[Path, Path]) -> None:
+    """Move files to their places, the keys, all or none. The places are in one folder."""
+    with tempfile.TemporaryDirectory(dir=next(iter(files)).parent, prefix=".older.") as name:
+        older = {place: Path(name, place.name) for place in files if place.is_file()}
+        for place, aside in older.items():
+            _copy(place, aside)
+        moved: list[Path] = []
+        try:
+            for place, source in files.items():
+                source.replace(place)
+                moved.append(place)
+        except OSError:
+            for place in moved:
+                if place in older:
+                    older[place].replace(place)
+                else:
+                    place.unlink()
+            raise
+
+
+def _copy(source: Path, target: Path) -> None:
+    try:
+        target.hardlink_to(source)  # large files, in no time
+    except OSError:  # not every file system has such links
+        shutil.copy2(source, target)
 
 
 def remove_leftovers(path: Path) -> None:

@@ -185,6 +185,10 @@ REFUSED: dict[str, tuple[Case, str]] = {
         ),
         "the architecture 3, which timm does not know",
     ),
+    "layout-of-nothing": (
+        Case("multi-task vit", (Put(CONFIG, ("feature_layout",), None),)),
+        "has no feature_layout",
+    ),
     "regression-of-nothing": (
         Case(
             "multi-task vit",
