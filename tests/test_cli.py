@@ -310,7 +310,7 @@ def test_predict_with_a_run(config, picture, tmp_path):
         ({"image": "."}, 2, "is a directory"),
         ({"image": "text"}, 1, "^tsbn: .*text is no image"),
         ({"checkpoint": "model"}, 1, "^tsbn: model is neither a folder nor a Hub repo"),
-        ({"checkpoint": "org/name"}, 1, "^tsbn: org/name: the Hub cannot be reached, and the cache has no copy"),
+        ({"checkpoint": "org/name"}, 1, "^tsbn: org/name: HF_HUB_OFFLINE .* is set, and the cache has no copy"),
         ({"--task": "smile"}, 1, r"^tsbn: There are no tasks \['smile'\]\. The tasks of this model are"),
         ({"--device": "gpu"}, 1, "^tsbn: --device gpu: "),
         ({"--out": "text"}, 1, "^tsbn: .*exists.*text"),

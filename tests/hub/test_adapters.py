@@ -404,7 +404,7 @@ def test_merge_on_a_base_that_is_given(two):
     for base in (folder / "elsewhere", str(folder / "elsewhere")):
         merged = tsbn_hub.merge([folder / "z", folder / "m"], base=base).eval()
         assert_equal_outputs(outputs(merged), {task: expected[task] for task in ("a", "z", "m")})
-    with pytest.raises(FileNotFoundError, match="neither a folder nor a Hub repo's name"):
+    with pytest.raises(FileNotFoundError, match="There is no folder "):
         tsbn_hub.merge([folder / "z"])
 
 
@@ -439,7 +439,7 @@ def edit(folder, **values):
         (
             lambda folder: {"adapters": [folder / "base"]},
             FileNotFoundError,
-            r"has no adapter_config.json .*config.json",
+            r'has no adapter_config.json .*config.json.* It is a model: tsbn_hub\.from_pretrained\("\S+base"\)',
         ),
         (
             lambda folder: edit(folder / "m", base_model_name_or_path="org/other", revision="v1"),
@@ -673,7 +673,11 @@ REFUSED = {
     ),
     # files
     "no-adapter": (timm_model, lambda folder: None, "has no adapter_config.json"),
-    "a-model": (timm_model, lambda folder: tsbn_hub.save_pretrained(timm_model(), folder), "has no adapter_config"),
+    "a-model": (
+        timm_model,
+        lambda folder: tsbn_hub.save_pretrained(timm_model(), folder),
+        r'has no adapter_config.* It is a model: tsbn_hub\.from_pretrained\("\S+"\) loads it',
+    ),
     "lora": (timm_model, lora, "peft_type='LORA': a task adapter of ours has 'TSBN'"),
     "no-json": (timm_model, bad_file("adapter_config.json", b"{"), "is no JSON"),
     "no-object": (timm_model, bad_file("adapter_config.json", b"[]"), "holds no object"),
@@ -734,7 +738,7 @@ def test_a_base_of_another_architecture(tmp_path):
     for base in ("ours", "plain"):
         with pytest.raises(CheckpointError, match="architecture is 'test_resnet', and 'test_vit' in the model"):
             tsbn_hub.load_task(tmp_path / base, tmp_path / "a", name="new")
-    with pytest.raises(FileNotFoundError, match="neither a folder nor a Hub repo's name"):
+    with pytest.raises(FileNotFoundError, match="There is no folder "):
         tsbn_hub.load_task(tmp_path / "nowhere", tmp_path / "a")
 
 

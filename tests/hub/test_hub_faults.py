@@ -6,7 +6,8 @@ from .models import WITH_US
 
 LOG_IN = "Log in with `hf auth login`, or set HF_TOKEN to a token with access to it."
 NO_TOKEN = f"there is no token. {LOG_IN}"
-MAY_NOT = f"this token may not do that. {LOG_IN} It says: "
+OTHERS = "To a repo of somebody else send a pull request: create_pr=True, or tsbn push --create-pr."
+MAY_NOT = f"this token may not do that. {LOG_IN} {OTHERS} It says: "
 WRONG = f"the token is not valid. {LOG_IN} It says: Invalid credentials in Authorization header"
 PUBLIC = "nothing was sent. Make it private on its page, or publish it without asking for a private repo."
 
@@ -161,3 +162,22 @@ print(json.dumps([first, commands, left, second]))
         files = hub.repositories[f"ada/{name}"].files()
         assert files.keys() - {"else"} == {".gitattributes", "README.md", "config.json", "model.safetensors"}
         assert files["model.safetensors"] == hub.repositories["ada/created"].files()["model.safetensors"]
+
+
+def test_offline(hub, run_client):
+    hub.commit("ada/net", {"config.json": b"{}"})
+    ran = run_client(
+        WITH_US
+        + """
+net = models.timm_model()
+print(json.dumps([
+    outcome(tsbn_hub.push_to_hub, net, "ada/net"),
+    outcome(tsbn_hub.push_to_hub, net, "ada/net", private=True),
+    outcome(tsbn_hub.push_task_to_hub, net, "age", "ada/age"),
+]))
+""",
+        token="hf_ada",
+        HF_HUB_OFFLINE="1",
+    ).output
+    told = "HF_HUB_OFFLINE or TRANSFORMERS_OFFLINE is set. Unset it to ask the Hub."
+    assert ran == [f"HubError: ada/{name}: {told}" for name in ("net", "net", "age")]

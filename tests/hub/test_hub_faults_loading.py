@@ -197,17 +197,157 @@ print(json.dumps([timed(call, *arguments) for call, *arguments in (
 )]))
 """
     )
-    for variables in ({}, {"HF_HUB_OFFLINE": "1"}):
-        ran = run_client(script, **variables).output
+    unreached = {
+        (): ("the Hub cannot be reached", "Try again with a connection to it."),
+        ("HF_HUB_OFFLINE",): ("HF_HUB_OFFLINE or TRANSFORMERS_OFFLINE is set", "Unset it to ask the Hub."),
+    }
+    for variables, (reason, way_out) in unreached.items():
+        ran = run_client(script, **dict.fromkeys(variables, "1")).output
         reasons, seconds = [reason for reason, _ in ran], [each for _, each in ran]
-        cold = "ada/cold: the Hub cannot be reached, and the cache has no copy. Try again with a connection to it."
+        cold = f"ada/cold: {reason}, and the cache has no copy. {way_out}"
         half = reasons.pop(3)
         status, _, errors = reasons.pop()
         assert reasons == [net, net, f"HubError: {cold}", f"HubError: {cold}"]
-        assert half.startswith("HubError: ada/half: the Hub cannot be reached, and the cache has")
+        assert half.startswith(f"HubError: ada/half: {reason}, and the cache has")
         assert status == 1 and errors.endswith(f"tsbn: {cold}\n") and "Traceback" not in errors
         assert max(seconds) < 60  # of a machine under load
     hub.start()
     started = time.monotonic()
     assert run_client(START + "print(json.dumps([ours('ada/half'), ours('ada/cold')]))").output == [net, net]
     assert time.monotonic() - started < 120
+
+
+def test_what_is_given_for_something_else(hub, run_client, saved):
+    """An adapter for a model, a model for an adapter, a file for a folder, a folder for a repo."""
+    files, _, _ = saved
+    for kind in ("net", "task"):
+        hub.commit(f"ada/{kind}", files[kind])
+    ran = run_client(
+        START
+        + """
+T = [Task("seg", "segmentation", num_classes=3)]
+for kind in ("net", "task"):
+    Path(kind).mkdir()
+Path("net", "config.json").write_text("{}")
+Path("task", "adapter_config.json").write_text("{}")
+
+def whole(source):
+    return outcome(TsbnForMultiTask.from_pretrained, source)
+
+def backbone(source, **options):
+    return outcome(TsbnForMultiTask.from_backbone, source, T, **options)
+
+print(json.dumps({
+    "adapters": [ours("ada/task"), whole("ada/task"), backbone("ada/task"), ours("task"), whole("task")],
+    "models": [task("ada/net"), outcome(tsbn_hub.merge, ["ada/net"]), task("net")],
+    "timm": [whole("ada/net"), backbone("ada/net"), backbone("ada/net", pretrained=False)],
+    "files": [call(source) for source in ("net/config.json", str(Path("net/config.json").resolve()))
+              for call in (ours, whole, backbone, task)],
+    "paths": [ours(Path("ada/net")), task(Path("ada/net"))],
+    "commands": [models.run_command(line) for line in (
+        "card ada/net", "card task", "info net/config.json", "push net/config.json ada/net",
+    )],
+}))
+"""
+    )
+    assert "No files matched" not in ran.stderr
+    told = ran.output
+    adapter = 'It is a task adapter: tsbn_hub.load_task(base, "{}") adds it to a model.'
+    for name, error in zip(["ada/task"] * 3 + ["task"] * 2, told["adapters"], strict=True):
+        assert error.startswith(f"FileNotFoundError: {name} has no config.json ([")
+        assert error.endswith(adapter.format(name))
+    for name, error in zip(["ada/net"] * 2 + ["net"], told["models"], strict=True):
+        assert error.startswith(f"FileNotFoundError: {name} has no adapter_config.json ([")
+        assert error.endswith(f'It is a model: tsbn_hub.from_pretrained("{name}") loads it.')
+    whole, *backbones = told["timm"]
+    assert whole == (
+        "ValueError: This is the configuration of timm's test_resnet_tsbn: load it by tsbn_hub.from_pretrained, or by "
+        'timm.create_model("hf-hub:org/name", pretrained=True).'
+    )
+    has_norms = "ValueError: This backbone has task norms already: fold a task first, or load the model by "
+    assert backbones == [f"{has_norms}tsbn_hub.from_pretrained and use add_task."] * 2
+    for error in told["files"]:
+        assert error.startswith("FileNotFoundError: ")
+        assert error.endswith("net/config.json is a file: give the folder that it is in.")
+    assert told["paths"] == ["FileNotFoundError: There is no folder ada/net."] * 2
+    assert all(status == 1 and "Traceback" not in errors for status, _, errors in told["commands"])
+    card, card_of_a_task, info, push = [errors.splitlines()[-1] for _, _, errors in told["commands"]]
+    assert card == "tsbn: There is no folder ada/net." and card_of_a_task.endswith(adapter.format("task"))
+    assert info == "tsbn: net/config.json is a file: give the folder that it is in."
+    assert push == "tsbn: net/config.json has no config.json (it is a file)."
+
+
+def test_revisions(hub, run_client, saved):
+    files, net, multi = saved
+    for kind in ("net", "multi", "task"):
+        hub.commit(f"ada/{kind}", files[kind])
+        hub.repositories[f"ada/{kind}"].add_ref("refs/tags/v1", "main")
+        hub.commit(f"ada/{kind}", dict.fromkeys(files[kind]))  # nothing is left
+    ran = run_client(
+        START
+        + """
+T = [Task("seg", "segmentation", num_classes=3)]
+
+def whole(source, **options):
+    return outcome(lambda: values(TsbnForMultiTask.from_pretrained(source, **options)))
+
+def again(repo, **options):
+    return outcome(lambda: tsbn_hub.load_task(models.timm_model(), repo, "again", **options).tasks)
+
+print(json.dumps({
+    "two": [
+        call(f"ada/{kind}@v1", revision="main")
+        for call, kind in ((ours, "net"), (ours, "multi"), (whole, "multi"), (again, "task"))
+    ] + [outcome(TsbnForMultiTask.from_backbone, "ada/multi@v1", T, revision="main")],
+    "same": [ours("ada/net@v1", revision="v1"), ours("ada/net", revision="v1"), ours("ada/net@v1"),
+             again("ada/task@v1", revision="v1"), again("ada/task@v1")],
+    "doors": [whole("ada/multi@v1"), whole("ada/multi", revision="v1"), whole("ada/multi@v1", revision="v1")],
+    "commit": TsbnForMultiTask.from_pretrained("ada/multi@v1").config._commit_hash,
+}))
+"""
+    ).output
+    two = "names the revision 'v1', and revision='main' is given: leave one out."
+    assert ran["two"] == [f"ValueError: ada/{kind}@v1 {two}" for kind in ("net", "multi", "multi", "task", "multi")]
+    assert ran["same"] == [net] * 3 + [["zebra", "age", "mask", "again"]] * 2
+    assert ran["doors"] == [multi] * 3
+    assert ran["commit"] == hub.repositories["ada/multi"].at("v1").id
+
+
+def test_a_backbone_of_a_revision(hub, run_client):
+    """With its image processor."""
+    ran = run_client(
+        WITH_US
+        + """
+from huggingface_hub import HfApi
+plain = models.vit(pooler=True)
+plain.image_processor = models.multi_task_model().image_processor
+tsbn_hub.push_to_hub(plain, "ada/vit")
+commit = HfApi().model_info("ada/vit").sha
+HfApi().create_tag("ada/vit", tag="v1")
+tsbn_hub.push_to_hub(models.vit(seed=1, pooler=True), "ada/vit")
+model = TsbnForMultiTask.from_backbone("ada/vit@v1", [Task("a", num_classes=2)])
+again = TsbnForMultiTask.from_backbone("ada/vit", [Task("a", num_classes=2)], revision="v1")
+own = model.config.backbone_config
+print(json.dumps([
+    values(model.tsbn) == values(again.tsbn), own.name_or_path, own._commit_hash == commit,
+    list(model.image_processor.image_mean),
+]))
+""",
+        token="hf_ada",
+    ).output
+    assert ran == [True, "ada/vit", True, [0.5, 0.4, 0.3]]
+
+
+def test_a_cache_that_cannot_be_written(hub, run_client, saved):
+    """A file lies in its place."""
+    files, net, _ = saved
+    hub.commit("ada/net", files["net"])
+    hub.commit("ada/task", files["task"])
+    script = START + "print(json.dumps([ours('ada/net'), task('ada/task'), ours('ada/net', cache_dir='file')]))"
+    run_client("from pathlib import Path; Path('file').touch()")
+    told = run_client(script, HF_HUB_CACHE="file").output
+    ways_out = ["set HF_HOME to a folder that can be written."] * 2 + ["give another cache_dir."]
+    for name, error, way_out in zip(("net", "task", "net"), told, ways_out, strict=True):
+        assert error.startswith(f"HubError: ada/{name}: the cache cannot be written ([Errno ")
+        assert error.endswith(f"/file/models--ada--{name}'): {way_out}")
+    assert run_client(script.replace("'file'", "'folder'")).output[::2] == [net, net]

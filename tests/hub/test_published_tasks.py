@@ -144,9 +144,10 @@ def test_tasks_of_several_people(hub, run_client):
         "'adapter_config.json', 'adapter_model.bin']). Pickled weights (.bin, .pth) can run code when they are loaded, "
         "and are not read. Save it with tsbn_hub.save_task.",
         "a model": "FileNotFoundError: lab/vit has no adapter_config.json (['.gitattributes', 'README.md', "
-        "'config.json', 'model.safetensors']).",
+        "'config.json', 'model.safetensors']). It is a model: tsbn_hub.from_pretrained(\"lab/vit\") loads it.",
         "as a model": "FileNotFoundError: ada/smile has no config.json (['.gitattributes', 'README.md', "
-        "'adapter_config.json', 'adapter_model.safetensors']).",
+        "'adapter_config.json', 'adapter_model.safetensors']). It is a task adapter: tsbn_hub.load_task(base, "
+        '"ada/smile") adds it to a model.',
     }
     assert newer.id != old.id
     # What was loaded once is loaded again without the Hub.

@@ -277,7 +277,8 @@ def test_the_command_line(hub, run_client, model_cards, tmp_path):
     assert "Traceback" not in str(failed)
     log_in = "Log in with `hf auth login`, or set HF_TOKEN to a token with access to it."
     assert told == [
-        f"tsbn: bob/net: this token may not do that. {log_in} It says: You don't have the rights to write to bob/net",
+        f"tsbn: bob/net: this token may not do that. {log_in} To a repo of somebody else send a pull request: "
+        "create_pr=True, or tsbn push --create-pr. It says: You don't have the rights to write to bob/net",
         "tsbn: bob/net is there already, and public: nothing was sent. Make it private on its page, or publish it "
         "without asking for a private repo.",
         "tsbn: Unknown task 'middle'. The tasks of this model are ['left', 'right'].",

@@ -331,10 +331,17 @@ def test_a_folder_without_config(folder):
         tsbn_hub.from_pretrained(folder)
 
 
-@pytest.mark.parametrize("where", ["no/such/folder", "/no/such", "nothing"])
+@pytest.mark.parametrize("where", ["no/such/folder", "nothing"])
 def test_no_folder_and_no_repo(where):
     with pytest.raises(FileNotFoundError, match=f"{where} is neither a folder nor a Hub repo"):
         tsbn_hub.from_pretrained(where)
+
+
+def test_a_path_is_no_repo():
+    with pytest.raises(FileNotFoundError, match=r"There is no folder org/name\."):
+        tsbn_hub.from_pretrained(Path("org/name"))
+    with pytest.raises(FileNotFoundError, match=r"There is no folder /no/such\."):
+        tsbn_hub.from_pretrained("/no/such")
 
 
 @pytest.mark.parametrize("content", [b"", b"{", b"not json", b"\xff\xfe\x00", b"[1, 2]", b'"text"', b"3"], ids=str)

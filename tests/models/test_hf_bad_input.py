@@ -171,6 +171,19 @@ def test_folder_and_configuration_that_have_task_norms(model, tmp_path):
             TsbnForMultiTask.from_backbone(source, TASKS, **options)
 
 
+@pytest.mark.parametrize("tasks", [NAMES, ["a"]], ids=["three", "one"])
+def test_timm_with_task_norms_by_transformers_doors(tasks, tmp_path):
+    tsbn_hub.save_pretrained(timm.create_model("test_resnet_tsbn", tasks=tasks), tmp_path)
+    for source, pretrained in ((tmp_path, True), (tmp_path, False), ("timm/test_resnet_tsbn", False)):
+        with pytest.raises(ValueError, match=r"has task norms already: fold a task first, or load .* use add_task"):
+            TsbnForMultiTask.from_backbone(source, TASKS, pretrained=pretrained)
+    for door in (TsbnForMultiTask, TsbnModel, TsbnConfig):
+        with pytest.raises(
+            ValueError, match=r"timm's test_resnet_tsbn: load it by tsbn_hub\.from_pretrained, or by timm"
+        ):
+            door.from_pretrained(tmp_path)
+
+
 def test_backbone_of_another_shape_than_its_configuration():
     plain = VIT.plain()
     plain.layers = plain.layers[:2]
@@ -197,6 +210,11 @@ def test_unknown_names(tmp_path):
             TsbnModel.from_backbone(source, NAMES)
         with pytest.raises(FileNotFoundError, match=r"no folder .*nowhere"):
             TsbnModel.from_pretrained(source)
+    (tmp_path / "file").touch()
+    for source in (tmp_path / "file", str(tmp_path / "file")):
+        for load in (TsbnModel.from_pretrained, TsbnModel.from_backbone, tsbn_hub.from_pretrained):
+            with pytest.raises(FileNotFoundError, match=f"{source} is a file: give the folder that it is in"):
+                load(source)
     with pytest.raises(OSError):
         TsbnModel.from_backbone("nobody/nothing", NAMES)
     with pytest.raises((OSError, ValueError), match=str(tmp_path)):

@@ -7,9 +7,10 @@ from pathlib import Path
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
+from transformers import AutoModel
 from transformers.utils import logging
 
-from tsbn_hub import Task, TsbnConfig, TsbnForMultiTask, TsbnModel
+from tsbn_hub import Task, TsbnBackbone, TsbnConfig, TsbnForMultiTask, TsbnModel
 from tsbn_hub.norms import TaskNorm
 
 from .hf_backbones import (
@@ -71,6 +72,33 @@ def test_missing_heads_start_fresh(tiny, tmp_path, nan_memory, transformers_logs
     linear = next(module for module in again.head("a").modules() if isinstance(module, torch.nn.Linear))
     bound = linear.in_features**-0.5
     assert bound / 2 < linear.weight.abs().max() <= bound
+
+
+def test_the_backbone_alone_leaves_out_the_heads(tmp_path, transformers_logs):
+    """And says nothing of them; of what else is too much it does."""
+    model = BACKBONES["vit"].multi_task()
+    model.save_pretrained(tmp_path)
+    for model_class in (AutoModel, TsbnModel, TsbnBackbone):
+        again, info = model_class.from_pretrained(tmp_path, output_loading_info=True)
+        assert isinstance(again, TsbnModel) and not info["unexpected_keys"]
+        assert_states_equal(again, model.tsbn)
+    assert "UNEXPECTED" not in transformers_logs.text
+    weights = load_file(tmp_path / WEIGHTS)
+    save_file({**weights, "norms.heads.bias": torch.zeros(1)}, tmp_path / WEIGHTS, {"format": "pt"})
+    AutoModel.from_pretrained(tmp_path)
+    assert "norms.heads.bias" in transformers_logs.text and "UNEXPECTED" in transformers_logs.text
+
+
+def test_superfluous_heads_are_reported(tmp_path, transformers_logs):
+    """Where heads are loaded, one that has no place is a mistake."""
+    model = BACKBONES["vit"].multi_task()
+    model.save_pretrained(tmp_path)
+    weights = load_file(tmp_path / WEIGHTS)
+    save_file({**weights, "heads.b_head.bias": torch.zeros(1)}, tmp_path / WEIGHTS, {"format": "pt"})
+    again, info = TsbnForMultiTask.from_pretrained(tmp_path, output_loading_info=True)
+    assert list(info["unexpected_keys"]) == ["heads.b_head.bias"]
+    assert "heads.b_head.bias" in transformers_logs.text
+    assert_states_equal(again, model)
 
 
 @pytest.mark.parametrize("name", [name for name in BACKBONES if not name.startswith("timm/")])

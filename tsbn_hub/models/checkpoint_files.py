@@ -2,13 +2,14 @@
 
 import json
 import re
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from pathlib import Path
 from typing import Any
 
 from safetensors import SafetensorError, safe_open
 
 CONFIG, WEIGHTS = "config.json", "model.safetensors"
+ADAPTER_CONFIG = "adapter_config.json"
 WEIGHTS_INDEX = f"{WEIGHTS}.index.json"
 PICKLES = (".bin", ".pth", ".pt", ".pkl", ".ckpt")
 
@@ -50,8 +51,7 @@ def read_json(path: Path) -> dict[str, Any]:
 
 def _object_in(path: Path) -> dict[str, Any]:
     if not path.is_file():
-        found = sorted(each.name for each in path.parent.iterdir()) if path.parent.is_dir() else "no such folder"
-        raise FileNotFoundError(f"{path.parent} has no {path.name} ({found}).")
+        raise FileNotFoundError(_without_file(path))
     try:
         values = json.loads(path.read_text(encoding="utf-8"))
     except (ValueError, RecursionError) as error:  # the former is for JSON and for the encoding
@@ -118,6 +118,23 @@ def weight_files(folder: Path) -> list[Path]:
             f"{folder / WEIGHTS_INDEX} names the files {wrong or names}, which {folder} does not have as safetensors."
         )
     return [folder / name for name in names]
+
+
+def without_config(where: str, config: str, files: Collection[str]) -> str:
+    """What to say of a folder or repo without its config: a model and a task adapter are taken for each other."""
+    text = f"{where} has no {config} ({sorted(files)})."
+    if config == CONFIG and ADAPTER_CONFIG in files:
+        return f'{text} It is a task adapter: tsbn_hub.load_task(base, "{where}") adds it to a model.'
+    if config == ADAPTER_CONFIG and CONFIG in files:
+        return f'{text} It is a model: tsbn_hub.from_pretrained("{where}") loads it.'
+    return text
+
+
+def _without_file(path: Path) -> str:
+    folder = path.parent
+    if folder.is_dir():
+        return without_config(str(folder), path.name, [each.name for each in folder.iterdir()])
+    return f"{folder} has no {path.name} ({'it is a file' if folder.is_file() else 'no such folder'})."
 
 
 def without_weights(

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from copy import deepcopy
 from typing import Any, ClassVar
 
-from transformers import CONFIG_MAPPING, AutoConfig, PreTrainedConfig, ViTConfig
+from transformers import CONFIG_MAPPING, AutoConfig, PreTrainedConfig, TimmWrapperConfig, ViTConfig
 from transformers.backbone_utils import BackboneConfigMixin
 
 from ..norms.gating import Patterns
@@ -12,6 +12,7 @@ from ..norms.selection import check_task_names
 from ..norms.task_norm import NormOptions, Style
 from ..tasks import Task
 from .checkpoint_files import check_values
+from .timm_names import SUFFIX
 
 
 class TsbnConfig(BackboneConfigMixin, PreTrainedConfig):
@@ -93,10 +94,7 @@ class TsbnConfig(BackboneConfigMixin, PreTrainedConfig):
             ValueError: if it is another model's.
         """
         if config_dict.get("model_type") != cls.model_type:
-            raise ValueError(
-                f"This is the configuration of a model with model_type={config_dict.get('model_type')!r}, not of one "
-                f"with tasks ({cls.model_type!r}). Of a plain model make one by TsbnForMultiTask.from_backbone."
-            )
+            raise ValueError(_whose(config_dict))
         return super().from_dict(config_dict, **kwargs)
 
     def to_dict(self) -> dict[str, Any]:
@@ -109,11 +107,14 @@ class TsbnConfig(BackboneConfigMixin, PreTrainedConfig):
 def _native_config(config: PreTrainedConfig | Mapping[str, Any] | None) -> PreTrainedConfig:
     if config is None:
         return ViTConfig()
-    model_type = config.model_type if isinstance(config, PreTrainedConfig) else config.get("model_type")
-    if model_type == TsbnConfig.model_type:
+    model_type, architecture = (
+        getattr(config, name, None) if isinstance(config, PreTrainedConfig) else config.get(name)
+        for name in ("model_type", "architecture")
+    )
+    if model_type == TsbnConfig.model_type or _is_timm_with_tasks(model_type, architecture):
         raise ValueError(
-            "This backbone has task norms already: fold a task first, or load the model by from_pretrained and use "
-            "add_task."
+            "This backbone has task norms already: fold a task first, or load the model by tsbn_hub.from_pretrained "
+            "and use add_task."
         )
     if isinstance(config, PreTrainedConfig):
         return deepcopy(config)
@@ -121,6 +122,24 @@ def _native_config(config: PreTrainedConfig | Mapping[str, Any] | None) -> PreTr
     if model_type not in CONFIG_MAPPING:
         raise ValueError(f"backbone_config has model_type={model_type!r}, which transformers does not know.")
     return CONFIG_MAPPING[model_type].from_dict(dict(config))
+
+
+def _whose(config: Mapping[str, Any]) -> str:
+    """What to say of a configuration that is not ours."""
+    model_type, architecture = config.get("model_type"), config.get("architecture")
+    if _is_timm_with_tasks(model_type, architecture):
+        return (
+            f"This is the configuration of timm's {architecture}: load it by tsbn_hub.from_pretrained, or by "
+            'timm.create_model("hf-hub:org/name", pretrained=True).'
+        )
+    return (
+        f"This is the configuration of a model with model_type={model_type!r}, not of one with tasks "
+        f"({TsbnConfig.model_type!r}). Of a plain model make one by TsbnForMultiTask.from_backbone."
+    )
+
+
+def _is_timm_with_tasks(model_type: object, architecture: object) -> bool:
+    return model_type == TimmWrapperConfig.model_type and str(architecture).endswith(SUFFIX)
 
 
 def _task(task: Task | Mapping[str, Any] | str) -> Task:

@@ -4,7 +4,7 @@ from collections.abc import Callable, Mapping
 from copy import deepcopy
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, ClassVar, cast
 
 import torch
 import transformers.initialization as init
@@ -24,7 +24,7 @@ from .heads import Features
 from .hf_config import TsbnConfig
 from .hf_features import FeatureLayout, FeatureReader, feature_layout
 from .hf_loading import check_loaded
-from .hf_sources import check_folder, image_processor_of, native_model, note_commit, safely
+from .hf_sources import check_folder, image_processor_of, named, native_model, note_commit, safely
 
 
 class TsbnPreTrainedModel(TaskModule, PreTrainedModel):
@@ -64,8 +64,9 @@ class TsbnPreTrainedModel(TaskModule, PreTrainedModel):
         """A multi-task model on a plain backbone. With pretrained weights, every task starts with their function.
 
         Args:
-            backbone: A model, of transformers or timm; a Hub repo or a folder of one; `timm/…` with the name of an
-                architecture; a configuration, or the name of a model type ("vit", "swin"), for random weights.
+            backbone: A model, of transformers or timm; a Hub repo ("org/name@revision") or a folder of one; `timm/…`
+                with the name of an architecture; a configuration, or the name of a model type ("vit", "swin"), for
+                random weights.
             tasks: The tasks, each a `Task` or a name, in the order of the gates' rows; None: one, "default".
             pretrained: False: take the architecture of a name alone, with random weights.
             keep_affine: Keep the backbone's own weight and bias beside the gates; None: if it has weights to keep.
@@ -90,6 +91,7 @@ class TsbnPreTrainedModel(TaskModule, PreTrainedModel):
             True
         """
         options = {name: kwargs.pop(name) for name in ("norm", "gated", "gate_init") if name in kwargs}
+        backbone, kwargs = named(backbone, kwargs)
         plain = native_model(backbone, pretrained=pretrained, **kwargs)
         has_weights = not isinstance(plain, PreTrainedConfig)
         config = TsbnConfig(
@@ -119,7 +121,7 @@ class TsbnPreTrainedModel(TaskModule, PreTrainedModel):
         ignore_mismatched_sizes = kwargs.pop("ignore_mismatched_sizes", False)
         model: Any
         info: Any
-        source = pretrained_model_name_or_path
+        source, kwargs = named(pretrained_model_name_or_path, kwargs)
         if source is not None:
             check_folder(source)
             kwargs = safely(source, kwargs)
@@ -201,6 +203,9 @@ class TsbnModel(TsbnPreTrainedModel):
         >>> model(torch.rand(2, 3, 64, 64), task="depth").last_hidden_state.shape
         torch.Size([2, 24, 8, 8])
     """
+
+    # Of a `TsbnForMultiTask`'s checkpoint this takes the backbone alone.
+    _keys_to_ignore_on_load_unexpected: ClassVar = [r"^heads\."]
 
     def __init__(self, config: TsbnConfig) -> None:
         super().__init__(config)

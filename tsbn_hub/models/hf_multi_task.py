@@ -70,6 +70,9 @@ class TsbnForMultiTask(TsbnPreTrainedModel):
         for parameter in self.tsbn.reader.idle_parameters():
             parameter.requires_grad = False
         self.post_init()  # type: ignore[operator]
+        # transformers takes over what the backbone ignores. Here heads that have no place are a mistake.
+        ignored: Any = self._keys_to_ignore_on_load_unexpected
+        ignored.difference_update(TsbnModel._keys_to_ignore_on_load_unexpected)
 
     def _new_head(self, task: Task, kind: Kind) -> Head:
         return make_head(task.head or kind.head, kind.outputs, kind.dense, self.tsbn.layout.info, **task.head_args)

@@ -24,7 +24,8 @@ from transformers import (
 )
 
 from ..norms import TaskModule
-from .repositories import is_repo, local_folder, repo_commit
+from .checkpoint_files import ADAPTER_CONFIG, CONFIG, without_config
+from .repositories import is_repo, local_folder, no_folder, one_revision, repo_commit
 
 _TIMM = "timm/"
 _OF_THE_HUB = ("revision", "token", "cache_dir", "local_files_only", "force_download", "subfolder")
@@ -65,6 +66,18 @@ def native_model(source: Any, pretrained: bool = True, **kwargs: Any) -> PreTrai
     return native
 
 
+def named(source: Any, kwargs: dict[str, Any]) -> tuple[Any, dict[str, Any]]:
+    """A source and the keywords of `from_pretrained`, which has the revision of "org/name@revision" among these.
+
+    Raises:
+        ValueError: if two revisions are given.
+    """
+    if not isinstance(source, str) or "@" not in source or not is_repo(source):
+        return source, kwargs
+    name, revision = one_revision(source, kwargs.get("revision"))
+    return name, {**kwargs, "revision": revision}
+
+
 def safely(source: str | Path, kwargs: dict[str, Any]) -> dict[str, Any]:
     """The keywords of `from_pretrained` with which transformers reads no pickle, and of a repo what was checked.
 
@@ -89,13 +102,16 @@ def note_commit(model: Any, source: str | Path, kwargs: Mapping[str, Any]) -> No
 
 
 def check_folder(source: str | Path) -> None:
-    """Refuse a folder that does not exist, where it cannot be meant as the name of a repo.
+    """Refuse a folder that does not exist, where it cannot be meant as the name of a repo; a file, and a task adapter.
 
     Raises:
-        FileNotFoundError: if there is no such folder.
+        FileNotFoundError: if there is no such folder, or it holds an adapter alone.
     """
-    if (isinstance(source, Path) or Path(source).is_absolute()) and not Path(source).is_dir():
-        raise FileNotFoundError(f"There is no folder {source}.")
+    folder = Path(source)
+    if (isinstance(source, Path) or folder.is_absolute() or folder.is_file()) and not folder.is_dir():
+        raise FileNotFoundError(no_folder(source))
+    if (folder / ADAPTER_CONFIG).is_file() and not (folder / CONFIG).is_file():
+        raise FileNotFoundError(without_config(str(source), CONFIG, [path.name for path in folder.iterdir()]))
 
 
 def image_processor_of(source: Any, **kwargs: Any) -> Any:

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
-from huggingface_hub import list_repo_files, snapshot_download
+from huggingface_hub import is_offline_mode, list_repo_files, snapshot_download
 from huggingface_hub.errors import (
     GatedRepoError,
     HfHubHTTPError,
@@ -15,11 +15,12 @@ from huggingface_hub.errors import (
     IncompleteSnapshotError,
     LocalEntryNotFoundError,
     LocalTokenNotFoundError,
+    OfflineModeIsEnabled,
     RepositoryNotFoundError,
     RevisionNotFoundError,
 )
 
-from .checkpoint_files import CONFIG, WEIGHTS, WEIGHTS_INDEX, CheckpointError, without_weights
+from .checkpoint_files import CONFIG, WEIGHTS, WEIGHTS_INDEX, CheckpointError, without_config, without_weights
 
 CHECKPOINT_FILES = (CONFIG, "preprocessor_config.json", WEIGHTS, WEIGHTS_INDEX, "model-*-of-*.safetensors")
 
@@ -43,7 +44,7 @@ def split_revision(repo: str) -> tuple[str, str | None]:
 
 
 def is_repo(name: str | Path) -> bool:
-    """Whether this can be a repo, "org/name" or "org/name@revision": it is no folder, and no path elsewhere.
+    """Whether this can be a repo, "org/name" or "org/name@revision": nothing lies there, and it is no path elsewhere.
 
     Example:
         >>> from tsbn_hub.models.repositories import is_repo
@@ -51,7 +52,7 @@ def is_repo(name: str | Path) -> bool:
         (True, False, False)
     """
     repo = Path(split_revision(str(name))[0])
-    return not (isinstance(name, Path) or Path(name).is_dir() or repo.is_absolute()) and len(repo.parts) == 2
+    return not (isinstance(name, Path) or Path(name).exists() or repo.is_absolute()) and len(repo.parts) == 2
 
 
 def local_folder(
@@ -73,36 +74,73 @@ def local_folder(
 
     Raises:
         FileNotFoundError: if it is neither a folder nor a repo's name, or the repo has no config.
-        HubError: if the Hub cannot be reached and the cache has no copy, or there is no such repo, or no access to it.
+        HubError: if the Hub cannot be reached and the cache has no copy, or there is no such repo, or no access to it,
+            or the cache cannot be written.
         CheckpointError: if the repo has no weights in safetensors, or a file in the cache is damaged.
+        ValueError: if two revisions are given.
     """
     if Path(folder_or_repo).is_dir():
         return Path(folder_or_repo)
     if not is_repo(folder_or_repo):
-        raise FileNotFoundError(f"{folder_or_repo} is neither a folder nor a Hub repo's name (org/name).")
-    repo, of_name = split_revision(str(folder_or_repo))
-    with hub_errors(repo, revision or of_name):
-        folder = Path(
-            snapshot_download(
-                repo,
-                revision=revision or of_name,
-                allow_patterns=list(files),
-                ignore_patterns="*/*",  # of a folder in the repo: the patterns would reach into it
-                cache_dir=cache_dir,
-                token=token,
-            )
-        )
+        raise FileNotFoundError(no_folder(folder_or_repo))
+    repo, revision = one_revision(str(folder_or_repo), revision)
+    with hub_errors(repo, revision):
+        folder = _downloaded(repo, revision, files, cache_dir, token)
         weights = [path for name in files for path in folder.glob(name) if path.suffix == ".safetensors"]
         if not weights or not (folder / files[0]).is_file():
-            found = list_repo_files(repo, revision=revision or of_name, token=token)
+            found = list_repo_files(repo, revision=revision, token=token)
             if files[0] not in found:
-                raise FileNotFoundError(f"{folder_or_repo} has no {files[0]} ({sorted(found)}).")
+                raise FileNotFoundError(without_config(str(folder_or_repo), files[0], found))
             wanted = next((name for name in files if name.endswith(".safetensors") and "*" not in name), WEIGHTS)
             saved_by = "save_pretrained" if wanted == WEIGHTS else "save_task"
             raise CheckpointError(without_weights(str(folder_or_repo), found, wanted, f"tsbn_hub.{saved_by}"))
     for path in weights:
         check_download(path)
     return folder
+
+
+def one_revision(repo: str, revision: str | None) -> tuple[str, str | None]:
+    """The parts of "org/name@revision", of which the revision may be given beside the name instead.
+
+    Raises:
+        ValueError: if two are given.
+    """
+    name, of_name = split_revision(repo)
+    if None not in (revision, of_name) and revision != of_name:
+        raise ValueError(f"{repo} names the revision {of_name!r}, and revision={revision!r} is given: leave one out.")
+    return name, of_name or revision
+
+
+def no_folder(source: str | Path) -> str:
+    """What to say of a path that is no folder."""
+    if Path(source).is_file():
+        return f"{source} is a file: give the folder that it is in."
+    if isinstance(source, Path) or Path(source).is_absolute():
+        return f"There is no folder {source}."
+    return f"{source} is neither a folder nor a Hub repo's name (org/name)."
+
+
+def _downloaded(
+    repo: str, revision: str | None, files: Sequence[str], cache_dir: str | Path | None, token: str | None
+) -> Path:
+    # huggingface_hub warns where nothing matches, as for a model that is taken for an adapter.
+    patterns = [*files, CONFIG]
+    try:
+        return Path(
+            snapshot_download(
+                repo,
+                revision=revision,
+                allow_patterns=patterns,
+                ignore_patterns="*/*",  # what is in folders: the patterns would reach into them
+                cache_dir=cache_dir,
+                token=token,
+            )
+        )
+    except OSError as error:
+        if error.errno is None or isinstance(error, ConnectionError):  # of the Hub
+            raise
+        way_out = "set HF_HOME to a folder that can be written" if cache_dir is None else "give another cache_dir"
+        raise HubError(f"{repo}: the cache cannot be written ({error}): {way_out}.") from error
 
 
 def check_download(path: Path) -> None:
@@ -163,12 +201,17 @@ def _reason(error: BaseException, revision: str | None) -> str:
         return f"the repo has no branch, tag or commit {revision!r}."
     if isinstance(error, RepositoryNotFoundError):
         return f"there is no folder and no repo of this name, or it is private. {_LOG_IN}"
+    unreached, way_out = _UNREACHED[is_offline_mode()]
+    if isinstance(error, OfflineModeIsEnabled):
+        return f"{unreached}. {way_out}"
     if isinstance(error, IncompleteSnapshotError):
-        return f"the Hub cannot be reached, and the cache has a part of the repo alone. {error}"
+        return f"{unreached}, and the cache has a part of the repo alone. {error}"
     if isinstance(error, LocalEntryNotFoundError):
-        return "the Hub cannot be reached, and the cache has no copy. Try again with a connection to it."
+        return f"{unreached}, and the cache has no copy. {way_out}"
     if isinstance(error, HfHubHTTPError):
         reason = _BY_STATUS.get(error.response.status_code, "the Hub refused.")
+        if error.response.status_code == 403 and _would_change(error):
+            reason += f" {_PULL_REQUEST}"
         return f"{reason} It says: {error.server_message or f'HTTP status {error.response.status_code}'}"
     return f"the connection to the Hub failed ({type(error).__name__}: {error}). Try again."
 
@@ -177,11 +220,20 @@ def _lacked_token(error: BaseException) -> bool:
     """Whether the Hub asked for a token to change something, and got none."""
     if not isinstance(error, HfHubHTTPError) or error.response.status_code != 401:
         return False
-    request = error.response.request
-    return request.method not in ("GET", "HEAD") and "authorization" not in request.headers
+    return _would_change(error) and "authorization" not in error.response.request.headers
+
+
+def _would_change(error: HfHubHTTPError) -> bool:
+    return error.response.request.method not in ("GET", "HEAD")
 
 
 _LOG_IN = "Log in with `hf auth login`, or set HF_TOKEN to a token with access to it."
+_PULL_REQUEST = "To a repo of somebody else send a pull request: create_pr=True, or tsbn push --create-pr."
+# By whether huggingface_hub is in its offline mode.
+_UNREACHED = {
+    True: ("HF_HUB_OFFLINE or TRANSFORMERS_OFFLINE is set", "Unset it to ask the Hub."),
+    False: ("the Hub cannot be reached", "Try again with a connection to it."),
+}
 _BY_STATUS = {
     401: f"the token is not valid. {_LOG_IN}",
     403: f"this token may not do that. {_LOG_IN}",

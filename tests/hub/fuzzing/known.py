@@ -207,6 +207,10 @@ REFUSED: dict[str, tuple[Case, str]] = {
         Case("multi-task vit", (Put(CONFIG, ("backbone_config", "model_type"), "tsbn"),)),
         "has task norms already",
     ),
+    "tasks-in-a-backbone-of-timm": (
+        Case("multi-task timm", (Put(CONFIG, ("backbone_config", "architecture"), "resnet18_tsbn"),)),
+        "has task norms already",
+    ),
     "twice-a-task": (Case("timm resnet", (Put(CONFIG, ("model_args", "tasks"), ["z", "z"]),)), r"\['z'\] are repeated"),
     "task-with-a-dot": (
         Case("timm resnet", (Put(CONFIG, ("model_args", "tasks"), ["z", "a.b"]),)),
