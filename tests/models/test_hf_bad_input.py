@@ -189,6 +189,17 @@ def _tokens():
     return dict(hidden_size=32, num_hidden_layers=2, num_attention_heads=2, intermediate_size=48, image_size=32)
 
 
+@pytest.mark.parametrize("kind", ["model", "config", "timm"])
+def test_keywords_with_a_backbone_in_memory(kind):
+    """Which would do nothing."""
+    backbone = {"model": VIT.plain, "config": lambda: VIT.config, "timm": lambda: timm.create_model("test_vit")}[kind]()
+    for keywords in ({"gate_int": 0.9}, {"hidden_size": 64}, {"dtype": "float16", "token": None}):
+        wrong = rf"\['{next(iter(keywords))}'\], and a {type(backbone).__name__}"
+        with pytest.raises(TypeError, match=rf"{wrong} .*'gate_init'.*'token'"):
+            TsbnForMultiTask.from_backbone(backbone, TASKS, **keywords)
+    TsbnForMultiTask.from_backbone(backbone, TASKS, gate_init=0.9, revision="v1", token=None)
+
+
 def test_unknown_names(tmp_path):
     with pytest.raises(ValueError, match=r"no architecture 'nonsense'.*list_models"):
         TsbnModel.from_backbone("timm/nonsense", NAMES)

@@ -24,7 +24,7 @@ from .heads import Features
 from .hf_config import TsbnConfig
 from .hf_features import FeatureLayout, FeatureReader, feature_layout
 from .hf_loading import check_loaded
-from .hf_sources import check_folder, image_processor_of, native_model, note_commit, safely
+from .hf_sources import check_folder, image_processor_of, native_model, note_commit, safely, saved_image_processor
 
 
 class TsbnPreTrainedModel(TaskModule, PreTrainedModel):
@@ -70,13 +70,16 @@ class TsbnPreTrainedModel(TaskModule, PreTrainedModel):
             pretrained: False: take the architecture of a name alone, with random weights.
             keep_affine: Keep the backbone's own weight and bias beside the gates; None: if it has weights to keep.
             **kwargs: Of `TsbnConfig`: norm, gated, gate_init; of the backbone's `from_pretrained`: revision, token,
-                attn_implementation, dtype; for random weights, values of its configuration.
+                attn_implementation, dtype; for random weights, values of its configuration. With a model or a
+                configuration that is given, only those that its image processor is found by: revision, token. (If it
+                does not say which commit of a repo it is of, it has no image processor without a revision.)
 
         Returns:
             The model, in evaluation mode.
 
         Raises:
-            ValueError: if the backbone has no norm layer, or a value is not allowed.
+            ValueError: if the backbone has no norm layer, a value is not allowed, or its image processor is damaged.
+            TypeError: if there is no such keyword.
             OSError: if there is no such repo or folder.
 
         Example:
@@ -103,7 +106,7 @@ class TsbnPreTrainedModel(TaskModule, PreTrainedModel):
         if isinstance(plain, PreTrainedModel):
             model.to(plain.dtype)
             model.base_model._load_plain(plain, keep_affine)
-        model.image_processor = image_processor_of(backbone, **kwargs)
+        model.image_processor = image_processor_of(backbone, model.base_model.backbone, **kwargs)
         return model.eval()
 
     @classmethod
@@ -128,7 +131,7 @@ class TsbnPreTrainedModel(TaskModule, PreTrainedModel):
         )
         check_loaded(model, source, info, ignore_mismatched_sizes)
         if source is not None:  # None: the weights are in a state_dict
-            model.image_processor = image_processor_of(source, **kwargs)
+            model.image_processor = saved_image_processor(source, **kwargs)
             note_commit(model, source, kwargs)
         return (model, info) if output_loading_info else model
 
