@@ -71,6 +71,29 @@ print(json.dumps([
     assert made == again and commits[0] == commits[1]
 
 
+def test_what_saving_pushes(hub, run_client):
+    """As push_to_hub: the image processor, too; and not what was in the folder before."""
+    pushed, mean = run_client(
+        WITH_US
+        + """
+from pathlib import Path
+from huggingface_hub import HfApi
+
+model = models.multi_task_model()
+for mean in (0.1, 0.2):
+    model.image_processor.image_mean = [mean] * 3
+    model.save_pretrained("out", push_to_hub=True, repo_id="ada/saved")
+    Path("out/notes.txt").touch()
+model.push_to_hub("ada/pushed")
+files = [sorted(HfApi().list_repo_files(repo)) for repo in ("ada/saved", "ada/pushed")]
+print(json.dumps([files, TsbnForMultiTask.from_pretrained("ada/saved").image_processor.image_mean]))
+""",
+        token="hf_ada",
+    ).output
+    assert pushed[0] == pushed[1] and "preprocessor_config.json" in pushed[0]
+    assert mean == [0.2] * 3
+
+
 def test_the_image_processor_is_that_of_the_models_revision(hub, run_client):
     """Transformers does not note which one that is; our loading does."""
     means = run_client(

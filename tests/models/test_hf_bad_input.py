@@ -122,6 +122,14 @@ def test_tasks_that_have_no_head(task, message):
         TsbnForMultiTask(TsbnConfig(VIT.config, [task]))
 
 
+@pytest.mark.parametrize("task", ["smile", None, {"name": "smile"}])
+def test_a_task_to_add_that_is_none(task):
+    model = VIT.multi_task()
+    with pytest.raises(TypeError, match=r"add_task got .*: give a Task, .*Task\('smile', 'depth'\)"):
+        model.add_task(task)
+    assert model.tasks == NAMES
+
+
 # --- options ---
 
 

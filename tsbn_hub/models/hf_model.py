@@ -11,6 +11,7 @@ import transformers.initialization as init
 from torch import Tensor, nn
 from transformers import AutoConfig, AutoModel, PreTrainedConfig, PreTrainedModel
 from transformers.core_model_loading import revert_weight_conversion
+from transformers.utils import IMAGE_PROCESSOR_NAME
 from transformers.utils.output_capturing import maybe_install_capturing_hooks
 
 from ..norms import NormOptions, SharedBatchNorm, TaskModule, TaskNorm, TaskSelector
@@ -135,11 +136,19 @@ class TsbnPreTrainedModel(TaskModule, PreTrainedModel):
             note_commit(model, source, kwargs)
         return (model, info) if output_loading_info else model
 
-    def save_pretrained(self, save_directory: Any, **kwargs: Any) -> None:
+    def save_pretrained(self, save_directory: Any, is_main_process: bool = True, *args: Any, **kwargs: Any) -> None:
         """As transformers has it, with the image processor."""
-        if self.image_processor is not None and kwargs.get("is_main_process", True):
+        if self.image_processor is not None and is_main_process:
             self.image_processor.save_pretrained(save_directory)
-        super().save_pretrained(save_directory, **kwargs)
+        super().save_pretrained(save_directory, is_main_process, *args, **kwargs)
+
+    def _get_files_timestamps(self, working_dir: Any) -> Any:
+        # What is not older than these is uploaded by save_pretrained(push_to_hub=True); the image processor was saved
+        # before they are taken.
+        timestamps = super()._get_files_timestamps(working_dir)
+        if self.image_processor is not None:
+            timestamps.pop(IMAGE_PROCESSOR_NAME, None)
+        return timestamps
 
     def load_state_dict(self, state_dict: Mapping[str, Any], strict: bool = True, assign: bool = False) -> Any:
         """As torch has it; it takes the names on the disk, too, which transformers' Trainer gives it on resuming."""
