@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 import torch
 from safetensors.torch import load, load_file, save
+from transformers import AutoConfig, AutoModel
 
 import tsbn_hub
 from tests.hub.fuzzing import tensors, trials
@@ -19,7 +20,7 @@ from tests.hub.fuzzing.known import CONFIG, ELSEWHERE, LOADED, REFUSED, WEIGHTS
 from tests.hub.fuzzing.seeds import PICKLE, Seed, make_seeds
 from tests.hub.fuzzing.trials import Finding, Trials
 from tests.hub.fuzzing.validators import hit_by, validators
-from tsbn_hub import CheckpointError, TsbnForMultiTask
+from tsbn_hub import CheckpointError, TsbnConfig, TsbnForMultiTask, TsbnModel
 
 pytestmark = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="Limits and watches are those of Linux.")
 
@@ -62,14 +63,23 @@ def test_what_is_refused(case, message, workshop):
     assert error is not None and re.search(message, str(error), re.DOTALL), error
 
 
-def test_transformers_own_loading_is_as_careful(seeds, tmp_path):
-    """Of the backbone's config, which our class builds."""
+@pytest.mark.parametrize(
+    "path",
+    [
+        ("backbone_config", "model_args", "checkpoint_path"),
+        ("attn_implementation",),
+        ("_attn_implementation",),
+    ],
+    ids=".".join,
+)
+def test_transformers_own_loading_is_as_careful(path, seeds, tmp_path):
     files = dict(seeds["multi-task timm"].files)
-    Put(CONFIG, ("backbone_config", "model_args", "checkpoint_path"), str(tmp_path / PICKLE))(files)
+    Put(CONFIG, path, f"org/{PICKLE}")(files)
     for name, content in files.items():
         (tmp_path / name).write_bytes(content)
-    with pytest.raises(ValueError, match=r"backbone_config has model_args\.checkpoint_path=.*" + ELSEWHERE):
-        TsbnForMultiTask.from_pretrained(tmp_path)
+    for door in (TsbnForMultiTask, TsbnModel, TsbnConfig, AutoModel, AutoConfig):
+        with pytest.raises(CheckpointError, match=rf"The configuration has {re.escape('.'.join(path))}=.*{ELSEWHERE}"):
+            door.from_pretrained(tmp_path)
 
 
 @pytest.mark.parametrize("case", LOADED.values(), ids=LOADED)

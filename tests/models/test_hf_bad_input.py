@@ -122,6 +122,14 @@ def test_tasks_that_have_no_head(task, message):
         TsbnForMultiTask(TsbnConfig(VIT.config, [task]))
 
 
+@pytest.mark.parametrize("task", ["smile", None, {"name": "smile"}])
+def test_a_task_to_add_that_is_none(task):
+    model = VIT.multi_task()
+    with pytest.raises(TypeError, match=r"add_task got .*: give a Task, .*Task\('smile', 'depth'\)"):
+        model.add_task(task)
+    assert model.tasks == NAMES
+
+
 # --- options ---
 
 
@@ -200,6 +208,17 @@ def test_backbone_class_that_holds_no_base_model():
 
 def _tokens():
     return dict(hidden_size=32, num_hidden_layers=2, num_attention_heads=2, intermediate_size=48, image_size=32)
+
+
+@pytest.mark.parametrize("kind", ["model", "config", "timm"])
+def test_keywords_with_a_backbone_in_memory(kind):
+    """Which would do nothing."""
+    backbone = {"model": VIT.plain, "config": lambda: VIT.config, "timm": lambda: timm.create_model("test_vit")}[kind]()
+    for keywords in ({"gate_int": 0.9}, {"hidden_size": 64}, {"dtype": "float16", "token": None}):
+        wrong = rf"\['{next(iter(keywords))}'\], and a {type(backbone).__name__}"
+        with pytest.raises(TypeError, match=rf"{wrong} .*'gate_init'.*'token'"):
+            TsbnForMultiTask.from_backbone(backbone, TASKS, **keywords)
+    TsbnForMultiTask.from_backbone(backbone, TASKS, gate_init=0.9, revision="v1", token=None)
 
 
 def test_unknown_names(tmp_path):

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
-from transformers import AutoModel
+from transformers import AutoConfig, AutoModel
 from transformers.utils import logging
 
 from tsbn_hub import Task, TsbnBackbone, TsbnConfig, TsbnForMultiTask, TsbnModel
@@ -214,6 +214,22 @@ def test_another_number_of_tasks(name, tmp_path):
     two = BACKBONES[name].multi_task(tasks=TASKS[:2])
     with pytest.raises(RuntimeError, match=r"3 tasks.*\['z', 'a'\]"):
         two.load_state_dict(model.state_dict())
+
+
+@pytest.mark.parametrize("model_class", [TsbnForMultiTask, TsbnModel, TsbnConfig, AutoModel, AutoConfig])
+def test_other_tasks_than_the_checkpoints_are_refused(model_class, tmp_path):
+    """The rows of its gates go by its order."""
+    model = BACKBONES["vit"].multi_task()
+    model.save_pretrained(tmp_path)
+    swapped = [TASKS[1], TASKS[0], TASKS[2]]
+    for tasks in (swapped, [task.name for task in swapped], [task.to_dict() for task in swapped], ["z", "a"], ["b"]):
+        with pytest.raises(ValueError, match=r"tasks=\[.*: those of the checkpoint are \['z', 'a', 'm'\]\. .*add_task"):
+            model_class.from_pretrained(tmp_path, tasks=tasks)
+    with pytest.raises(TypeError, match="'zam'"):
+        model_class.from_pretrained(tmp_path, tasks="zam")
+    for own in (TASKS, tuple(TASKS), [task.name for task in TASKS]):
+        again = model_class.from_pretrained(tmp_path, tasks=own)
+        assert getattr(again, "config", again).tasks == TASKS
 
 
 def test_another_size_of_a_head(tmp_path, nan_memory):

@@ -7,7 +7,7 @@ import sys
 import pytest
 import torch
 from safetensors.torch import load_file
-from transformers import AutoModel, ViTConfig
+from transformers import AutoModel, BitImageProcessor, ViTConfig
 
 from tsbn_hub import Task, TsbnBackbone, TsbnConfig, TsbnForMultiTask, TsbnModel
 
@@ -132,6 +132,19 @@ def test_config_is_readable(tmp_path):
     # More than ten labels: "10" sorts before "2".
     many = Task("many", labels=[f"label{number}" for number in range(12)])
     assert TsbnConfig.from_dict(json.loads(TsbnConfig(ViTConfig(), [many]).to_json_string())).tasks == [many]
+
+
+def test_arguments_by_position(tmp_path):
+    """Not the main process: nothing is written."""
+    model = BACKBONES["vit"].multi_task()
+    model.image_processor = BitImageProcessor()
+    model.save_pretrained(tmp_path / "other", False)
+    assert not list((tmp_path / "other").iterdir())
+    state = {name: tensor + 1 for name, tensor in model.state_dict().items()}
+    model.save_pretrained(tmp_path / "main", True, state)
+    again = TsbnForMultiTask.from_pretrained(tmp_path / "main")
+    assert all(torch.equal(tensor, state[name]) for name, tensor in again.state_dict().items())
+    assert type(again.image_processor) is BitImageProcessor
 
 
 # --- in another process ---

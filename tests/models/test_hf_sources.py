@@ -1,15 +1,26 @@
 """Where a backbone, and its image processor, come from."""
 
+import json
+
 import numpy
 import pytest
 import timm
 import torch
 from PIL import Image
 from timm.data import create_transform, resolve_data_config
-from transformers import AutoImageProcessor, BitImageProcessor, ViTConfig, ViTImageProcessor, ViTModel
+from timm.models import register_model
+from transformers import (
+    AutoImageProcessor,
+    BitImageProcessor,
+    TimmWrapperConfig,
+    TimmWrapperModel,
+    ViTConfig,
+    ViTImageProcessor,
+    ViTModel,
+)
 
 import tsbn_hub
-from tsbn_hub import TsbnForMultiTask, TsbnModel
+from tsbn_hub import CheckpointError, TsbnForMultiTask, TsbnModel
 from tsbn_hub.models.hf_sources import image_processor_of
 
 from .hf_backbones import (
@@ -19,6 +30,7 @@ from .hf_backbones import (
     assert_equal,
     randomized,
 )
+from .test_bad_input import unregister
 from .test_hf_saving import assert_round_trip
 
 ROUNDING = 1e-6  # the same weights at another alignment in memory may take another kernel
@@ -140,10 +152,18 @@ PREPROCESSING = {
 }
 
 
+def wrapped(name: str) -> TimmWrapperModel:
+    """A model of timm, of any size: without memory."""
+    with torch.device("meta"):
+        return TimmWrapperModel(
+            TimmWrapperConfig(architecture=name, pretrained_cfg=timm.get_pretrained_cfg(name).to_dict())
+        )
+
+
 @pytest.mark.parametrize("name", PREPROCESSING.values(), ids=PREPROCESSING)
 def test_image_processor_of_timm_makes_timms_pixels(name, tmp_path):
     """Those of its transform for evaluation, where the crop can be in the middle."""
-    processor = image_processor_of(f"timm/{name}")
+    processor = image_processor_of(f"timm/{name}", wrapped(name))
     assert isinstance(processor, BitImageProcessor)
     processor.save_pretrained(tmp_path)
     config = resolve_data_config(pretrained_cfg=timm.get_pretrained_cfg(name).to_dict(), verbose=False)
@@ -159,7 +179,7 @@ def test_image_processor_of_timm_makes_timms_pixels(name, tmp_path):
 def test_no_image_processor_pads():
     name = "deepseek_vit_412m.deepseek_v4_1_flash"
     assert timm.get_pretrained_cfg(name).crop_mode == "border"
-    assert image_processor_of(f"timm/{name}") is None
+    assert image_processor_of(f"timm/{name}", wrapped(name)) is None
 
 
 def test_image_processor_of_a_timm_model_travels(tmp_path):
@@ -167,3 +187,86 @@ def test_image_processor_of_a_timm_model_travels(tmp_path):
     model.save_pretrained(tmp_path)
     pixels = AutoImageProcessor.from_pretrained(tmp_path)(picture(), return_tensors="pt").pixel_values
     assert model(pixels).logits["z"].shape[-2:] == pixels.shape[-2:] == (160, 160)
+
+
+@pytest.mark.parametrize("in_memory", [False, True])
+@pytest.mark.parametrize(
+    ("architecture", "arguments"),
+    [("test_vit", {"img_size": 64}), ("test_vit", {"img_size": 64, "in_chans": 1}), ("test_resnet", {"in_chans": 4})],
+    ids=str,
+)
+def test_image_processor_of_timm_fits_the_models_arguments(architecture, arguments, in_memory):
+    backbone = timm.create_model(architecture, **arguments) if in_memory else f"timm/{architecture}"
+    model = TsbnForMultiTask.from_backbone(backbone, TASKS, pretrained=False, **({} if in_memory else arguments))
+    processor, channels = model.image_processor, arguments.get("in_chans", 3)
+    assert len(processor.image_mean) == len(processor.image_std) == channels
+    size = arguments.get("img_size", 160)
+    assert (processor.crop_size["height"], processor.crop_size["width"]) == (size, size)
+    if channels == 3:
+        pixels = processor(picture(), return_tensors="pt").pixel_values
+        assert model(pixels).logits["z"].shape[-2:] == (size, size)
+
+
+def test_image_processor_of_a_third_partys_architecture():
+    @register_model
+    def third_partys(pretrained=False, **kwargs):
+        return timm.create_model("test_resnet", pretrained=pretrained, **kwargs)
+
+    try:
+        model = TsbnForMultiTask.from_backbone("timm/third_partys", TASKS, pretrained=False)
+        assert model.image_processor.crop_size["height"] == 160
+        assert (
+            TsbnForMultiTask.from_backbone(TimmWrapperConfig(architecture="third_partys"), TASKS).image_processor
+            is None
+        )
+    finally:
+        unregister("third_partys")
+
+
+def vit_with_processor(folder) -> ViTModel:
+    plain = ViTModel(BACKBONES["vit"].config)
+    plain.save_pretrained(folder)
+    ViTImageProcessor(image_mean=[0.1, 0.2, 0.3]).save_pretrained(folder)
+    return plain
+
+
+@pytest.mark.parametrize("content", ['{"size"', "[1]", '{"image_processor_type": 3}', '{"size": 3.5}'], ids=str)
+def test_a_damaged_image_processor_is_not_none(content, tmp_path):
+    vit_with_processor(tmp_path / "plain")
+    TsbnForMultiTask.from_backbone(tmp_path / "plain", TASKS).save_pretrained(tmp_path / "ours")
+    in_memory = ViTModel.from_pretrained(tmp_path / "plain")
+    for kind in ("plain", "ours"):
+        (tmp_path / kind / "preprocessor_config.json").write_text(content)
+    for source, load in (
+        ("plain", lambda: TsbnForMultiTask.from_backbone(tmp_path / "plain", TASKS)),
+        ("plain", lambda: TsbnForMultiTask.from_backbone(in_memory, TASKS)),
+        ("ours", lambda: TsbnForMultiTask.from_pretrained(tmp_path / "ours")),
+        ("ours", lambda: tsbn_hub.from_pretrained(tmp_path / "ours")),
+    ):
+        file = tmp_path / source / "preprocessor_config.json"
+        with pytest.raises(CheckpointError, match=f"{file} cannot be loaded as an image processor: "):
+            load()
+    (tmp_path / "ours" / "preprocessor_config.json").unlink()
+    assert tsbn_hub.from_pretrained(tmp_path / "ours").image_processor is None
+
+
+@pytest.mark.parametrize("processor_type", ["EvilProcessor", "ViTImageProcessor"])
+def test_an_image_processors_code_is_not_run(processor_type, tmp_path, monkeypatch):
+    """transformers would ask at the terminal whether to run it."""
+    vit_with_processor(tmp_path)
+    TsbnForMultiTask.from_backbone(tmp_path, TASKS).save_pretrained(tmp_path)
+    config = {"image_processor_type": processor_type, "auto_map": {"AutoImageProcessor": "evil.EvilProcessor"}}
+    (tmp_path / "preprocessor_config.json").write_text(json.dumps(config))
+    (tmp_path / "evil.py").write_text(
+        f"open({str(tmp_path / 'ran')!r}, 'w').close()\n"
+        "from transformers import BitImageProcessor\nclass EvilProcessor(BitImageProcessor): pass\n"
+    )
+    asked = []
+    monkeypatch.setattr("builtins.input", lambda *text: asked.append(text) or "y")
+    for load in (tsbn_hub.from_pretrained, TsbnForMultiTask.from_pretrained):
+        if processor_type == "EvilProcessor":
+            with pytest.raises(CheckpointError, match=r"preprocessor_config\.json (.|\n)*trust_remote_code=True"):
+                load(tmp_path)
+        else:
+            assert type(load(tmp_path).image_processor).__name__.startswith("ViTImageProcessor")
+    assert not asked and not (tmp_path / "ran").exists()

@@ -2,6 +2,7 @@
 
 import copy
 import math
+import re
 
 import numpy as np
 import pytest
@@ -242,10 +243,37 @@ def test_another_number_of_tasks_changes_nothing():
     assert_unchanged(model, before)
 
 
-def test_a_config_that_asks_for_another_number_of_tasks(tmp_path):
+@pytest.mark.parametrize("tasks", [TASKS[::-1], sorted(TASKS), TASKS[:2], ["a", "b", "c"], "second"], ids=str)
+def test_other_tasks_than_the_checkpoints_are_refused(tasks, tmp_path):
+    """The rows of its gates go by its order."""
     tsbn_hub.save_pretrained(timm.create_model("test_resnet_tsbn", tasks=TASKS, num_classes=4), tmp_path)
-    with pytest.raises((ValueError, RuntimeError), match=r"3 .*2 tasks"):
-        timm.create_model(f"local-dir:{tmp_path}", pretrained=True, tasks=["a", "b"])
+    name, message = f"local-dir:{tmp_path}", re.escape(f"tasks={tasks}: those of the checkpoint are {TASKS}.")
+    with pytest.raises(ValueError, match=message):
+        timm.create_model(name, pretrained=True, tasks=tasks)
+    with pytest.raises(ValueError, match=message if len(tasks) == len(TASKS) else "3 task_classes"):
+        tsbn_hub.from_pretrained(tmp_path, tasks=tasks)
+    for own in (TASKS, tuple(TASKS)):
+        assert timm.create_model(name, pretrained=True, tasks=own).tasks == TASKS
+        assert tsbn_hub.from_pretrained(tmp_path, tasks=own).tasks == TASKS
+    if isinstance(tasks, list):  # without weights
+        assert timm.create_model(name, task_classes=[4] * len(tasks), tasks=tasks).tasks == tasks
+
+
+def test_numbers_of_classes_go_by_task(tmp_path):
+    sizes = dict(zip(TASKS, (2, 3, 3), strict=True))
+    model = timm.create_model("test_resnet_tsbn", num_classes=sizes).eval()
+    randomize(model)
+    tsbn_hub.save_pretrained(model, tmp_path)
+    name, x = f"local-dir:{tmp_path}", images("test_resnet")
+    other_order = timm.create_model(name, pretrained=True, num_classes=dict(reversed(sizes.items()))).eval()
+    with torch.no_grad():
+        assert other_order.tasks == TASKS
+        assert_same(other_order(x), model(x), "by name")
+    # As many rows in all, and as many classes at most: the rows of one task would be another's.
+    for mixed in ([3, 2, 3], [3, 3, 2], [3, 3, 3]):
+        with pytest.raises(ValueError, match=re.escape(f"{mixed} classes, those of the checkpoint have [2, 3, 3]")):
+            timm.create_model(name, pretrained=True, num_classes=dict(zip(TASKS, mixed, strict=True)))
+    assert timm.create_model(name, pretrained=True, num_classes=5).task_classes == [5, 5, 5]
 
 
 @pytest.mark.parametrize("file", ["weights.npz", "weights.npy"])

@@ -10,13 +10,13 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from .. import __version__
-from ..models.checkpoint_files import CheckpointError, read_json, read_shapes, without_weights
+from ..models.checkpoint_files import ADAPTER_CONFIG, CheckpointError, read_json, read_shapes, without_weights
 from ..models.repositories import is_repo
 from ..models.saving import write_atomically
 from ..tasks import Task
 from .strict_json import read_strictly
 
-ADAPTER_CONFIG, ADAPTER_WEIGHTS = "adapter_config.json", "adapter_model.safetensors"
+ADAPTER_WEIGHTS = "adapter_model.safetensors"
 ADAPTER_FILES = (ADAPTER_CONFIG, ADAPTER_WEIGHTS)
 
 _TYPE = "TSBN"

@@ -13,10 +13,18 @@ from huggingface_hub import CommitOperationAdd, CommitOperationDelete, HfApi
 from torch import nn
 
 from ..models import CheckpointError, HubError, save_pretrained
-from ..models.checkpoint_files import CONFIG, WEIGHTS, WEIGHTS_INDEX, read_json, read_shapes, weight_files
+from ..models.checkpoint_files import (
+    ADAPTER_CONFIG,
+    CONFIG,
+    WEIGHTS,
+    WEIGHTS_INDEX,
+    read_json,
+    read_shapes,
+    weight_files,
+)
 from ..models.repositories import hub_errors, split_revision
 from .adapter_card import write_adapter_card
-from .adapter_files import ADAPTER_CONFIG, ADAPTER_WEIGHTS, check_base, read_adapter
+from .adapter_files import ADAPTER_WEIGHTS, check_base, read_adapter
 from .card import CARD, write_card
 from .card_mark import is_edited
 from .card_text import GATES

@@ -91,10 +91,14 @@ class TsbnConfig(BackboneConfigMixin, PreTrainedConfig):
         """As transformers has it, but of another model's configuration no default one is made.
 
         Raises:
-            ValueError: if it is another model's.
+            ValueError: if it is another model's, asks for something beside the checkpoint, or `tasks` has other names
+                or another order than it.
         """
         if config_dict.get("model_type") != cls.model_type:
             raise ValueError(_whose(config_dict))
+        check_values(config_dict, "The configuration")
+        if (tasks := kwargs.pop("tasks", None)) is not None:
+            config_dict = {**config_dict, "tasks": _own_tasks(tasks, config_dict.get("tasks"))}
         return super().from_dict(config_dict, **kwargs)
 
     def to_dict(self) -> dict[str, Any]:
@@ -152,6 +156,20 @@ def _task(task: Task | Mapping[str, Any] | str) -> Task:
     if labels is not None:
         values["labels"] = [label for _, label in sorted(labels.items(), key=lambda item: int(item[0]))]
     return Task.from_dict(values)
+
+
+def _own_tasks(given: Any, own: Any) -> list[Task]:
+    """A checkpoint's tasks, by name or described anew. Rows of gates go by their order."""
+    if isinstance(given, str):
+        check_task_names(given)  # raises
+    known = [_task(each) for each in own or ("default",)]
+    names, known_names = [_task(each).name for each in given], [task.name for task in known]
+    if names != known_names:
+        raise ValueError(
+            f"tasks={names}: those of the checkpoint are {known_names}. Load it with its own tasks, in their order, "
+            "then use add_task and remove_task."
+        )
+    return [task if isinstance(each, str) else _task(each) for each, task in zip(given, known, strict=True)]
 
 
 def _plain(task: Task) -> dict[str, Any]:

@@ -11,6 +11,7 @@ import transformers.initialization as init
 from torch import Tensor, nn
 from transformers import AutoConfig, AutoModel, PreTrainedConfig, PreTrainedModel
 from transformers.core_model_loading import revert_weight_conversion
+from transformers.utils import IMAGE_PROCESSOR_NAME
 from transformers.utils.output_capturing import maybe_install_capturing_hooks
 
 from ..norms import NormOptions, SharedBatchNorm, TaskModule, TaskNorm, TaskSelector
@@ -24,7 +25,15 @@ from .heads import Features
 from .hf_config import TsbnConfig
 from .hf_features import FeatureLayout, FeatureReader, feature_layout
 from .hf_loading import check_loaded
-from .hf_sources import check_folder, image_processor_of, named, native_model, note_commit, safely
+from .hf_sources import (
+    check_folder,
+    image_processor_of,
+    named,
+    native_model,
+    note_commit,
+    safely,
+    saved_image_processor,
+)
 
 
 class TsbnPreTrainedModel(TaskModule, PreTrainedModel):
@@ -71,13 +80,16 @@ class TsbnPreTrainedModel(TaskModule, PreTrainedModel):
             pretrained: False: take the architecture of a name alone, with random weights.
             keep_affine: Keep the backbone's own weight and bias beside the gates; None: if it has weights to keep.
             **kwargs: Of `TsbnConfig`: norm, gated, gate_init; of the backbone's `from_pretrained`: revision, token,
-                attn_implementation, dtype; for random weights, values of its configuration.
+                attn_implementation, dtype; for random weights, values of its configuration. With a model or a
+                configuration that is given, only those that its image processor is found by: revision, token. (If it
+                does not say which commit of a repo it is of, it has no image processor without a revision.)
 
         Returns:
             The model, in evaluation mode.
 
         Raises:
-            ValueError: if the backbone has no norm layer, or a value is not allowed.
+            ValueError: if the backbone has no norm layer, a value is not allowed, or its image processor is damaged.
+            TypeError: if there is no such keyword.
             OSError: if there is no such repo or folder.
 
         Example:
@@ -105,7 +117,7 @@ class TsbnPreTrainedModel(TaskModule, PreTrainedModel):
         if isinstance(plain, PreTrainedModel):
             model.to(plain.dtype)
             model.base_model._load_plain(plain, keep_affine)
-        model.image_processor = image_processor_of(backbone, **kwargs)
+        model.image_processor = image_processor_of(backbone, model.base_model.backbone, **kwargs)
         return model.eval()
 
     @classmethod
@@ -130,15 +142,23 @@ class TsbnPreTrainedModel(TaskModule, PreTrainedModel):
         )
         check_loaded(model, source, info, ignore_mismatched_sizes)
         if source is not None:  # None: the weights are in a state_dict
-            model.image_processor = image_processor_of(source, **kwargs)
+            model.image_processor = saved_image_processor(source, **kwargs)
             note_commit(model, source, kwargs)
         return (model, info) if output_loading_info else model
 
-    def save_pretrained(self, save_directory: Any, **kwargs: Any) -> None:
+    def save_pretrained(self, save_directory: Any, is_main_process: bool = True, *args: Any, **kwargs: Any) -> None:
         """As transformers has it, with the image processor."""
-        if self.image_processor is not None and kwargs.get("is_main_process", True):
+        if self.image_processor is not None and is_main_process:
             self.image_processor.save_pretrained(save_directory)
-        super().save_pretrained(save_directory, **kwargs)
+        super().save_pretrained(save_directory, is_main_process, *args, **kwargs)
+
+    def _get_files_timestamps(self, working_dir: Any) -> Any:
+        # What is not older than these is uploaded by save_pretrained(push_to_hub=True); the image processor was saved
+        # before they are taken.
+        timestamps = super()._get_files_timestamps(working_dir)
+        if self.image_processor is not None:
+            timestamps.pop(IMAGE_PROCESSOR_NAME, None)
+        return timestamps
 
     def load_state_dict(self, state_dict: Mapping[str, Any], strict: bool = True, assign: bool = False) -> Any:
         """As torch has it; it takes the names on the disk, too, which transformers' Trainer gives it on resuming."""

@@ -172,7 +172,12 @@ class TsbnForMultiTask(TsbnPreTrainedModel):
 
         Raises:
             ValueError: if the name is taken, or the kind or head unknown, or there is no task `like`.
+            TypeError: if the task is a name alone.
         """
+        if not isinstance(task, Task):
+            raise TypeError(
+                f"add_task got {task!r}: give a Task, which says of what kind it is: Task('smile', 'depth')."
+            )
         check_task_names([*self.tasks, task.name])  # before anything changes
         parameter, kind = next(self.parameters()), make_kind(task)
         head = self._new_head(task, kind).to(parameter.device, parameter.dtype)

@@ -8,7 +8,7 @@ from typing import Any
 
 import timm
 import torch
-from timm.data import resolve_data_config
+from timm.data.model_config import resolve_input_data_config
 from torch import nn
 from transformers import (
     CONFIG_MAPPING,
@@ -22,13 +22,19 @@ from transformers import (
     TimmWrapperConfig,
     TimmWrapperModel,
 )
+from transformers.utils import cached_file
 
 from ..norms import TaskModule
-from .checkpoint_files import ADAPTER_CONFIG, CONFIG, without_config
+from .checkpoint_files import ADAPTER_CONFIG, CONFIG, CheckpointError, without_config
 from .repositories import is_repo, local_folder, no_folder, one_revision, repo_commit
 
 _TIMM = "timm/"
 _OF_THE_HUB = ("revision", "token", "cache_dir", "local_files_only", "force_download", "subfolder")
+_OF_FILES = {*_OF_THE_HUB, "trust_remote_code"}
+_OF_TASK_NORMS = ("norm", "gated", "gate_init", "keep_affine", "pretrained")
+_OR_NONE: Any = {
+    f"_raise_exceptions_for_{what}": False for what in ("missing_entries", "gated_repo", "connection_errors")
+}
 
 
 def native_model(source: Any, pretrained: bool = True, **kwargs: Any) -> PreTrainedModel | PreTrainedConfig:
@@ -41,10 +47,13 @@ def native_model(source: Any, pretrained: bool = True, **kwargs: Any) -> PreTrai
 
     Raises:
         ValueError: if the model has task norms already, or timm does not know the architecture.
+        TypeError: if a model, or a configuration, is given with keywords that are for names.
         OSError: if there is no such repo or folder.
     """
     if isinstance(source, TaskModule):
         raise ValueError(f"This {type(source).__name__} has task norms already: fold a task first, or use add_task.")
+    if isinstance(source, PreTrainedConfig | nn.Module):
+        _check_keywords(source, kwargs)
     if isinstance(source, PreTrainedConfig):
         return source
     if isinstance(source, PreTrainedModel):
@@ -114,29 +123,64 @@ def check_folder(source: str | Path) -> None:
         raise FileNotFoundError(without_config(str(source), CONFIG, [path.name for path in folder.iterdir()]))
 
 
-def image_processor_of(source: Any, **kwargs: Any) -> Any:
-    """The image processor that came with a backbone, or None."""
+def image_processor_of(source: Any, native: PreTrainedModel, **kwargs: Any) -> Any:
+    """The image processor that came with a backbone, or None.
+
+    Args:
+        source: As `from_backbone` takes it.
+        native: The native model that was made of it.
+        **kwargs: As `native_model` takes them.
+
+    Raises:
+        CheckpointError: if there is one, and it cannot be loaded.
+    """
     own = getattr(source, "image_processor", None)  # of a folded model
     if own is not None:
         return deepcopy(own)
-    if isinstance(source, PreTrainedModel | PreTrainedConfig):
-        pretrained_cfg = getattr(getattr(source, "config", source), "pretrained_cfg", None)
-        if pretrained_cfg:
-            return _timm_processor(pretrained_cfg)
-        source = source.name_or_path or ""
-    elif isinstance(source, nn.Module):
-        return _timm_processor(vars(source)["pretrained_cfg"])
-    elif str(source).startswith(_TIMM) and not Path(source).is_dir():
-        known: Any = timm.get_pretrained_cfg(str(source).removeprefix(_TIMM))
-        return _timm_processor(known.to_dict())
-    if not str(source) or str(source) in CONFIG_MAPPING:
+    is_name = isinstance(source, str | Path)
+    if is_name and not _is_architecture(source):
+        return saved_image_processor(source, **kwargs)
+    if isinstance(native, TimmWrapperModel) and getattr(native.config, "pretrained_cfg", None):
+        return _timm_processor(native)
+    name = None if is_name else getattr(source, "name_or_path", None)
+    if not name:
         return None
+    if not is_repo(name):
+        return saved_image_processor(name, **kwargs) if Path(name).is_dir() else None
+    # transformers does not note which revision a model is of: the newest may have another image processor.
+    revision = getattr(native.config, "_commit_hash", None) or kwargs.get("revision")
+    return saved_image_processor(name, **{**kwargs, "revision": revision}) if revision else None
+
+
+def saved_image_processor(source: str | Path, **kwargs: Any) -> Any:
+    """The image processor of a folder or repo, or None.
+
+    Raises:
+        CheckpointError: if there is one, and it cannot be loaded.
+    """
+    options = {key: value for key, value in kwargs.items() if key in _OF_THE_HUB}
+    trusts = bool(kwargs.get("trust_remote_code"))  # None would let transformers ask at the terminal
     try:
-        return AutoImageProcessor.from_pretrained(
-            source, **{key: value for key, value in kwargs.items() if key in _OF_THE_HUB}
-        )
-    except (OSError, ValueError):  # what transformers raises where there is none
+        return AutoImageProcessor.from_pretrained(source, trust_remote_code=trusts, **options)
+    except Exception as error:  # what a file says can make transformers fail anywhere
+        for name in ("preprocessor_config.json", "processor_config.json"):
+            if file := cached_file(source, name, **options, **_OR_NONE):
+                raise CheckpointError(f"{file} cannot be loaded as an image processor: {error}") from error
         return None
+
+
+def _is_architecture(name: str | Path) -> bool:
+    return (str(name).startswith(_TIMM) or str(name) in CONFIG_MAPPING) and not Path(name).is_dir()
+
+
+def _check_keywords(source: Any, kwargs: Mapping[str, Any]) -> None:
+    """Refuse what would do nothing: a model and a configuration are taken as they are."""
+    unknown = sorted(kwargs.keys() - _OF_FILES)
+    if unknown:
+        raise TypeError(
+            f"from_backbone got the keywords {unknown}, and a {type(source).__name__} is taken as it is: change that. "
+            f"With it from_backbone takes {[*_OF_TASK_NORMS]}, and for its image processor {sorted(_OF_FILES)}."
+        )
 
 
 def _base_model(model: PreTrainedModel) -> PreTrainedModel:
@@ -178,12 +222,13 @@ def _wrapped(model: nn.Module) -> TimmWrapperModel:
     return wrapped.train(model.training)
 
 
-def _timm_processor(pretrained_cfg: dict[str, Any]) -> BitImageProcessor | None:
+def _timm_processor(model: TimmWrapperModel) -> BitImageProcessor | None:
     """The evaluation transform of timm, as an image processor of transformers; None for one that pads images.
 
     Where a crop cannot be in the middle, it may be half a pixel off it in the other direction.
     """
-    data = resolve_data_config(pretrained_cfg=pretrained_cfg, verbose=False)
+    asked = {"img_size": (model.config.model_args or {}).get("img_size")}
+    data = resolve_input_data_config(model.timm_model, asked, model.config.pretrained_cfg)
     if data["crop_mode"] == "border":
         return None
     _, height, width = data["input_size"]

@@ -121,7 +121,12 @@ def _create(
         pretrained_cfg_overlay: As timm has it.
         **kwargs: Keywords of the plain architecture.
     """
+    own = kwargs.get("pretrained_model_args") or {}  # of the checkpoint that timm loads
+    if pretrained:
+        _refuse_other_tasks(tasks, own.get("tasks"))
     names, sizes = task_classes_of(tasks, num_classes, task_classes)
+    if pretrained and sizes is not None:
+        _refuse_mixed_classes(sizes, own.get("task_classes"))
     options = NormOptions(
         norm,
         keep_affine=pretrained if keep_affine is None else keep_affine,
@@ -189,6 +194,24 @@ def _before_loading(name: str, convert: Callable[[nn.Module], None]) -> Iterator
             yield
         finally:
             _builder.get_model_traits = get_model_traits
+
+
+def _refuse_other_tasks(tasks: Any, own: Any) -> None:
+    """Rows of gates go by their order: a task would silently get another's."""
+    if own is not None and tasks != own and (isinstance(tasks, str) or list(tasks) != own):
+        raise ValueError(
+            f"tasks={tasks}: those of the checkpoint are {own}. Load it with its own tasks, in their order, then use "
+            "add_task and remove_task."
+        )
+
+
+def _refuse_mixed_classes(sizes: list[int], own: Any) -> None:
+    """Rows of classifiers go by their order, too, where timm does not leave them out as of another size."""
+    if own is not None and sizes != own and max(sizes) == max(own):
+        raise ValueError(
+            f"The tasks are to have {sizes} classes, those of the checkpoint have {own}. Load it with its own, then "
+            "use reset_classifier."
+        )
 
 
 def _refuse_pickles(pretrained_cfg: Any, overlay: dict[str, Any], cache_dir: str | Path | None) -> None:
