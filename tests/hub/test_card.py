@@ -455,6 +455,12 @@ def test_an_edited_card_is_kept(tmp_path):
         assert card_of(folder, overwrite=True) == card
 
 
+def test_one_task(tmp_path):
+    card = card_of(saved(tmp_path, timm_model(["a"])))
+    assert "for one task, a: the task has a gate" in card and "is shared, and" not in card
+    assert metadata_load_of(card)["tags"] == ["tsbn", "a"]
+
+
 def test_a_recipe_has_a_line_a_key(tmp_path):
     """Also where no value is nested, for which PyYAML would write all of it in braces."""
     folder = saved(tmp_path, timm_model())

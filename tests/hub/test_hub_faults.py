@@ -173,11 +173,11 @@ net = models.timm_model()
 print(json.dumps([
     outcome(tsbn_hub.push_to_hub, net, "ada/net"),
     outcome(tsbn_hub.push_to_hub, net, "ada/net", private=True),
-    outcome(tsbn_hub.push_task_to_hub, net, "age", "ada/age"),
+    outcome(tsbn_hub.push_task_to_hub, net, "age", "ada/age", base="ada/net"),
 ]))
 """,
         token="hf_ada",
         HF_HUB_OFFLINE="1",
     ).output
-    told = "HF_HUB_OFFLINE or TRANSFORMERS_OFFLINE is set. Unset it to ask the Hub."
-    assert ran == [f"HubError: ada/{name}: {told}" for name in ("net", "net", "age")]
+    is_set, way_out = "HubError: ada/net: HF_HUB_OFFLINE or TRANSFORMERS_OFFLINE is set", ". Unset it to ask the Hub."
+    assert ran == [is_set + way_out, is_set + way_out, f"{is_set}, and the cache has no copy{way_out}"]

@@ -120,6 +120,25 @@ def test_every_surface(hub, run_client):
     assert time.monotonic() - started < 120  # a machine under load
 
 
+def test_what_is_no_part_of_a_checkpoint_is_not_downloaded(hub, run_client):
+    listed = run_client(
+        WITH_US
+        + """
+from huggingface_hub import HfApi
+from tsbn_hub.models.repositories import local_folder
+
+tsbn_hub.push_to_hub(models.timm_model(), "ada/net")
+for name in ("checkpoints/1/model.safetensors", "model.fp16.safetensors", "photo.png"):
+    HfApi().upload_file(path_or_fileobj=b"x" * 100, path_in_repo=name, repo_id="ada/net")
+tsbn_hub.from_pretrained("ada/net")
+folder = local_folder("ada/net")
+print(json.dumps(sorted(str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file())))
+""",
+        token="hf_ada",
+    ).output
+    assert listed == [".gitattributes", "config.json", "model.safetensors"]
+
+
 def test_branch_tag_commit_and_pull_request(hub, run_client):
     made = run_client(
         WITH_US

@@ -33,17 +33,26 @@ on_vit = TsbnForMultiTask.from_backbone("lab/vit", [Task("seg", "segmentation", 
 models.randomized_tasks(on_vit)
 tsbn_hub.push_task_to_hub(on_vit, "seg", "ada/seg")
 
+from pathlib import Path
+
+changed = tsbn_hub.from_pretrained("lab/net")
+with models.torch.no_grad():
+    changed.conv1[0].weight.mul_(1.5)
+refused = outcome(tsbn_hub.push_task_to_hub, changed, "age", "ada/changed")
+
 on_resnet = timm.create_model(
     "test_resnet_tsbn", num_classes={"eye": 2}, pretrained=True, pretrained_cfg_overlay={"hf_hub_id": "lab/resnet"}
 )
 models.randomized_tasks(on_resnet)
+tsbn_hub.save_task(on_resnet, "eye", "eye")  # by itself it knows the repo that timm took the weights from
+origin = json.loads(Path("eye/adapter_config.json").read_text())["base_model_name_or_path"]
 tsbn_hub.save_pretrained(on_resnet, "on_resnet")
 command = models.run_command("push on_resnet ada/eye --task eye --base lab/resnet@main")
 assert command[0] == 0, command
 
 print(json.dumps({
     "net": fingerprint(own), "multi": fingerprint(multi_task), "vit": fingerprint(on_vit),
-    "resnet": fingerprint(on_resnet),
+    "resnet": fingerprint(on_resnet), "told": [refused, origin],
 }))
 tsbn_hub.push_to_hub(models.timm_model(7), "lab/net")  # the base goes on
 """
@@ -86,6 +95,11 @@ print(json.dumps({
 
 def test_tasks_of_several_people(hub, run_client):
     made = run_client(PUSH, token="hf_ada", home="ada").output
+    refused, origin = made.pop("told")
+    assert refused.startswith(
+        "CheckpointError: The task 'age' does not fit the model in lab/net: the trunk's weights are"
+    )
+    assert origin == "lab/resnet" and "ada/changed" not in hub.repositories
     net, smile = hub.repositories["lab/net"], hub.repositories["ada/smile"]
     newer, old, _ = net.commits()
     resnet = hub.repositories["lab/resnet"].at()

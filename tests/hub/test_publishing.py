@@ -102,8 +102,10 @@ def test_what_is_there_already(hub, run_client):
         + """
 tsbn_hub.save_pretrained(model, "bare")
 tsbn_hub.save_pretrained(model, "run")
-for name in ("training.yaml", "gates.png", "patient.png", "shown.png", "LICENSE", "notes.md", "optimizer.bin"):
+for name in ("gates.png", "patient.png", "shown.png", "LICENSE", "notes.md", "optimizer.bin"):
     Path("run", name).write_text("theirs")
+Path("run/training.yaml").write_text("data: /home/jane/secret/faces.py:Faces\\nepochs: 3\\n")
+shutil.copytree(ROOT / "model_cards/multi_digits_resnet", "scored")
 Path("run/README.md").write_text("theirs ![A picture](shown.png)")
 tsbn_hub.save_pretrained(models.timm_model(3), "stale")
 shutil.copy(ROOT / "model_cards/multi_digits_resnet/results.json", "stale")
@@ -121,6 +123,10 @@ print(json.dumps({
         pushed(push, multi_task, "ada/multi", max_shard_size="30KB")["removed"],
         pushed(push, multi_task, "ada/multi", max_shard_size="20KB")["removed"],
         pushed(push, model, "ada/old")["removed"],
+    ],
+    "scored": [
+        sorted(pushed(push_folder, "scored", "ada/scored")["files"]),
+        pushed(push, model, "ada/scored")["removed"],
     ],
     "sharded": values(tsbn_hub.from_pretrained("ada/multi")) == values(multi_task),
     "bare, dry": sorted(pushed(push_folder, "bare", "ada/bare", dry_run=True)["files"]),
@@ -153,6 +159,11 @@ print(json.dumps({
         [*TWO_SHARDS, "pytorch_model.bin"],
     ]
     assert ran["sharded"]
+    beside = ["gates.png", "results.json", "training.yaml"]
+    assert ran["scored"] == [sorted(["README.md", *MODEL, *beside]), beside]  # what is of other weights goes
+    assert history(hub, "ada/scored")[0] == ("Upload TsbnResNet", sorted(["README.md", *MODEL, *beside]))
+    card = hub.repositories["ada/scored"].files()["README.md"].decode()
+    assert "not measured" in card and "99.33%" not in card
     assert [sorted(paths) for _, paths in history(hub, "ada/multi")] == [
         sorted({*THREE_SHARDS, *TWO_SHARDS}),
         sorted({*TWO_SHARDS, "model.safetensors"}),
@@ -170,6 +181,7 @@ print(json.dumps({
         ("Upload TsbnResNet", sorted([*MODEL, *TWO_SHARDS, "pytorch_model.bin"])),
     ]
     files = hub.repositories["ada/old"].files()
+    assert files["training.yaml"] == b"data: faces.py:Faces\nepochs: 3\n"
     assert files["README.md"].startswith(b"theirs") and "notes.txt" in files
     assert hub.repositories["ada/old"].files(hub.repositories["ada/old"].commits()[1].id)["README.md"] == b"# Mine\n"
 
@@ -187,7 +199,7 @@ print(json.dumps({
         "its own.",
         "revision": "ValueError: 'ada/old@v2' is no repo's name: write ada/old, with the branch 'v2' as the revision.",
         "nothing": "FileNotFoundError: . has no config.json (['bad', 'bare', 'baseless', 'both', 'huggingface', 'run', "
-        "'stale', 'task']).",
+        "'scored', 'stale', 'task']).",
         "onto a task": "HubError: ada/task holds a task adapter: nothing was sent. Publish a model as a repo of its "
         "own.",
         "onto a model": "HubError: ada/old holds a model: nothing was sent. Publish a task adapter as a repo of its "
@@ -203,7 +215,7 @@ print(json.dumps({
     assert hub.repositories["ada/old"].branches.keys() == {"main"}
     assert hub.repositories["ada/task"].branches.keys() == {"main"}
     assert history(hub, "ada/card") == [("A commit", [])] and len(history(hub, "ada/task")) == 1
-    assert hub.repositories.keys() == {"ada/bare", "ada/card", "ada/multi", "ada/old", "ada/task"}
+    assert hub.repositories.keys() == {"ada/bare", "ada/card", "ada/multi", "ada/old", "ada/scored", "ada/task"}
 
 
 @pytest.fixture
@@ -213,6 +225,9 @@ def model_cards(tmp_path):
     shutil.copytree(ROOT / "model_cards", home / "model_cards")
     from PIL import Image
 
+    for name in ("digits", "empty"):
+        shutil.copytree(ROOT / "model_cards" / "multi_digits_resnet", home / "many" / name)
+    (home / "many" / "empty" / "model.safetensors").write_bytes(b"")
     Image.new("RGB", (64, 48), (200, 100, 10)).save(home / "photo.png")
     return sorted(path.parent.name for path in (home / "model_cards").glob("*/config.json"))
 
@@ -239,6 +254,7 @@ def test_the_command_line(hub, run_client, model_cards, tmp_path):
             f"push --all {digits} lab",
             f"push --all {digits} lab --task left",
             "push nowhere ada/net",
+            "push --all many ada",
             f"push {digits} digits",
             "info ada/nowhere",
             "info lab/multi_digits_resnet@v9",
@@ -246,7 +262,7 @@ def test_the_command_line(hub, run_client, model_cards, tmp_path):
         token="hf_ada",
     ).output
     (dry, real, private, request, task, info, branch_info, prediction), failed = ran[:8], ran[8:]
-    assert [status for status, _, _ in ran] == [0] * 8 + [1] * 11, ran
+    assert [status for status, _, _ in ran] == [0] * 8 + [1] * 12, ran
     assert f"model_cards/{first} would go to lab/{first}: nothing was sent. Bytes:" in dry[1]
     for name in model_cards:
         own = {path.name for path in (ROOT / "model_cards" / name).iterdir()}
@@ -290,8 +306,11 @@ def test_the_command_line(hub, run_client, model_cards, tmp_path):
         f"tsbn: {digits} has no folder with a config.json or adapter_config.json: nothing can be published.",
         "tsbn: --all pushes whole checkpoints: leave out --task.",
         "tsbn: nowhere has no config.json (no such folder).",
+        "tsbn: many/empty/model.safetensors is truncated, or no safetensors file (0 bytes): Error while deserializing "
+        "header: header too small",
         "tsbn: 'digits' is no repo's name: write org/name.",
         f"tsbn: ada/nowhere: there is no folder and no repo of this name, or it is private. {log_in}",
         "tsbn: lab/multi_digits_resnet@v9: the repo has no branch, tag or commit 'v9'.",
     ]
-    assert history(hub, "bob/net") == [("A commit", [])] and "ada/right" not in hub.repositories
+    assert history(hub, "bob/net") == [("A commit", [])] and not hub.repositories.keys() & {"ada/right", "ada/empty"}
+    assert history(hub, "ada/digits") == []  # nothing of --all was sent

@@ -21,9 +21,9 @@ from .results import Metric, Results
 GATES = "gates.png"
 PAPER = "[arXiv 2512.20420](https://arxiv.org/abs/2512.20420)"
 _STYLES = {
-    "sigmoid": f"each task has a gate for each channel of the norm layers (TSσBN, {PAPER})",
-    "affine": f"each task has a weight and a bias for each channel of the norm layers (TSBN, see {PAPER})",
-    "shared": f"a task has nothing of its own but its head (hard sharing, see {PAPER})",
+    "sigmoid": f"{{task}} has a gate for each channel of the norm layers (TSσBN, {PAPER})",
+    "affine": f"{{task}} has a weight and a bias for each channel of the norm layers (TSBN, see {PAPER})",
+    "shared": f"{{task}} has nothing of its own but its head (hard sharing, see {PAPER})",
 }
 _MOST_LABELS = 20
 # What one wants to know of any training, be it the default or not.
@@ -102,10 +102,11 @@ def _introduction(subject: Subject) -> str:
     style = _STYLES[model.recipe.options.style if is_timm(model) else model.config.norm]
     network, tasks = f"One network (`{architecture}`, {library}) for", _listed(map(escaped, subject.tasks))
     if len(subject.tasks) == 1:
-        return f"{network} one task: {tasks}. In it, {style}. Made with `tsbn_hub`, which it needs."
+        own = style.format(task="the task")
+        return f"{network} one task, {tasks}: {own}. Made with `tsbn_hub`, which it needs."
     return (
-        f"{network} {len(subject.tasks)} tasks: {tasks}. The feature extractor is shared, and {style}. Made with "
-        "`tsbn_hub`, which it needs."
+        f"{network} {len(subject.tasks)} tasks: {tasks}. The feature extractor is shared, and "
+        f"{style.format(task='each task')}. Made with `tsbn_hub`, which it needs."
     )
 
 

@@ -123,8 +123,8 @@ def no_folder(source: str | Path) -> str:
 def _downloaded(
     repo: str, revision: str | None, files: Sequence[str], cache_dir: str | Path | None, token: str | None
 ) -> Path:
-    # huggingface_hub warns where nothing matches, as for a model that is taken for an adapter.
-    patterns = [*files, CONFIG]
+    # huggingface_hub warns where nothing matches, as for a model that is taken for an adapter. Every repo has the last.
+    patterns = [*files, ".gitattributes"]
     try:
         return Path(
             snapshot_download(
