@@ -151,7 +151,8 @@ def test_tasks_of_several_people(hub, run_client):
         "and True in the model.",
         "several bases": f"ValueError: The adapters are for several bases (ada/smile: lab/net@{old.id}, ada/seg: "
         f"lab/vit@{configs['seg']['revision']}): give the one to take as base=.",
-        "taken": "ValueError: Task names must differ, but ['age'] are repeated in ['zebra', 'age', 'mask', 'age'].",
+        "taken": "ValueError: The model has a task 'age' already (['zebra', 'age', 'mask']). Give that of ada/age "
+        "another name: load_task(…, name=…), or merge({name: 'ada/age'}).",
         "no revision": "HubError: ada/smile@v9: the repo has no branch, tag or commit 'v9'.",
         "no base": f"HubError: lab/nothing: there is no folder and no repo of this name, or it is private. {log_in}",
         "pickle": "CheckpointError: ada/pickle has no adapter_model.safetensors (it has ['.gitattributes', "

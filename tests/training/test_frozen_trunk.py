@@ -611,6 +611,12 @@ def test_checkpoints_that_do_not_fit(tmp_path):
     tsbn_hub.save_pretrained(BACKBONES["timm/test_resnet"].multi_task(tasks), tmp_path / "labelled")
     with pytest.raises(ValueError, match=r"'segmentation' of checkpoint=.*'x'.*Under another name"):
         train(config_of(tmp_path, data="Scenes", tasks=["segmentation"], checkpoint=str(tmp_path / "labelled")))
+    strict = BACKBONES["timm/test_resnet"].multi_task([Task("edges", "edges", kind_args={"tolerance": 0})])
+    tsbn_hub.save_pretrained(strict, tmp_path / "strict")
+    with pytest.raises(
+        ValueError, match=r"'edges' of checkpoint=.* is a Edges with \{'tolerance': 0\}, .* a Edges with"
+    ):
+        train(config_of(tmp_path, data="Scenes", tasks=["edges"], checkpoint=str(tmp_path / "strict")))
 
 
 def test_an_aggregator_has_nothing_to_join(tmp_path):

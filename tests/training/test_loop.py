@@ -78,6 +78,8 @@ def test_the_script_leaves_a_checkpoint_that_timm_loads(config, tmp_path):
     model = timm.create_model(f"local-dir:{run}", pretrained=True)
     assert model.tasks == ["bright", "corner"] and model.task_classes == [2, 4]
     assert model.pretrained_cfg["input_size"] == (1, 32, 32)
+    saved = (tmp_path / "run" / "config.json").read_text()
+    assert "r160_in1k" not in saved and "license" not in saved  # of timm's weights, with which it did not begin
     assert "bright" in done.stdout and "accuracy" in done.stdout
     assert all(len(line) <= 100 for line in done.stdout.splitlines() if str(tmp_path) not in line)
 

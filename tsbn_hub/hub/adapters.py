@@ -190,10 +190,16 @@ def base_of(model: Any, base: str | Path | None) -> tuple[str | None, str | None
 def _add(
     model: Any, adapter: str, name: str | None, config: AdapterConfig, task: Task, tensors: Mapping[str, Any]
 ) -> None:
+    name = _name(name, task)
+    if name in model.tasks:
+        raise ValueError(
+            f"The model has a task {name!r} already ({model.tasks}). Give that of {adapter} another name: "
+            f"load_task(…, name=…), or merge({{name: {adapter!r}}})."
+        )
     found = misfits(config, model, lambda: sketched(adapter, lambda: differences(model, task, tensors), len(tensors)))
     if found:
         raise CheckpointError(f"The task {task.name!r} of {adapter} does not fit this model: {'; '.join(found)}.")
-    add_task_with(model, replace(task, name=_name(name, task)), tensors)
+    add_task_with(model, replace(task, name=name), tensors)
 
 
 def misfits(config: AdapterConfig, model: Any, of_tensors: Callable[[], list[str]] = list) -> list[str]:

@@ -214,13 +214,21 @@ def _with_card(folder: Path, repo: str, revision: str | None) -> Iterator[Path]:
             elif path.name == RECIPE:
                 (complete / RECIPE).write_text(recipe_without_folders(path), encoding="utf-8")
             else:
-                (complete / path.name).symlink_to(path.resolve())
+                _link(complete / path.name, path.resolve())
         if not is_edited(folder / CARD):
             if (folder / CONFIG).is_file():
                 write_card(complete, name=repo, revision=revision)
             else:
                 write_adapter_card(complete, repo, revision=revision)
         yield complete
+
+
+def _link(link: Path, path: Path) -> None:
+    try:
+        link.symlink_to(path)
+    except OSError:  # which Windows does not allow everybody
+        if path.is_file():
+            shutil.copy(path, link)
 
 
 def publish(

@@ -18,6 +18,9 @@ from .config import TrainingConfig
 from .continuing import model_of_checkpoint
 from .freezing import freeze_trunk
 
+# What timm's pretrained configs say of the weights that timm has of an architecture.
+_OF_PUBLISHED_WEIGHTS = ("url", "hf_hub_id", "tag", "license", "origin_url", "paper_name", "paper_ids", "notes")
+
 
 def build_data(config: TrainingConfig, split: Literal["train", "test"]) -> Mixture:
     """The data of a split, without data sets that have none of the tasks.
@@ -149,7 +152,12 @@ def _timm_model(name: str, config: TrainingConfig, tasks: list[Task], image_shap
     own = resolve_input_data_config(model)
     unchanged = {"mean": (0.0,) * image_shape[0], "std": (1.0,) * image_shape[0]}
     statistics = {key: own[key] for key in unchanged} if config.pretrained else unchanged
-    others = {key: value for key, value in model.pretrained_cfg.items() if not key.startswith("test_")}
+    of_others = () if config.pretrained else _OF_PUBLISHED_WEIGHTS
+    others = {
+        key: value
+        for key, value in model.pretrained_cfg.items()
+        if not key.startswith("test_") and key not in of_others
+    }
     model.pretrained_cfg = {**others, "input_size": image_shape, "crop_pct": 1.0, **statistics}
     return model
 

@@ -7,6 +7,7 @@ from torch import nn
 from ..models import from_pretrained
 from ..models.interface import image_shape as image_shape_of
 from ..models.interface import is_timm, task_kinds
+from ..models.task_parts import described_task
 from ..norms import TaskModule, TaskNorm
 from ..tasks import Kind, Task, make_kind
 from .config import TrainingConfig
@@ -45,7 +46,7 @@ def model_of_checkpoint(config: TrainingConfig, tasks: list[Task], image_shape: 
         elif task.name in config.heads:
             raise ValueError(f"heads={config.heads}: the task {task.name!r} of checkpoint={checkpoint!r} has its head.")
         else:
-            _check_same(task.name, known[task.name], make_kind(task), checkpoint)
+            _check_same(task, model, known[task.name], checkpoint)
     return model
 
 
@@ -63,16 +64,20 @@ def _add(task: Task, model: Any, checkpoint: str) -> None:
         )
 
 
-def _check_same(name: str, known: Kind, given: Kind, checkpoint: str) -> None:
+def _check_same(task: Task, model: Any, known: Kind, checkpoint: str) -> None:
     """Refuse another task of the same name. A model of timm does not say how its classes are called."""
+    given, options = make_kind(task), described_task(model, task.name).kind_args
     differ = None not in (known.labels, given.labels) and known.labels != given.labels
-    if type(known) is type(given) and known.outputs == given.outputs and not differ:
+    if type(known) is not type(given) or known.outputs != given.outputs or differ:
+        one, other = (
+            f"{type(kind).__name__} of {kind.outputs} outputs{f', {kind.labels}' if differ else ''}"
+            for kind in (known, given)
+        )
+    elif options != task.kind_args:
+        one, other = (f"{type(known).__name__} with {dict(each)}" for each in (options, task.kind_args))
+    else:
         return
-    one, other = (
-        f"{type(kind).__name__} of {kind.outputs} outputs{f', {kind.labels}' if differ else ''}"
-        for kind in (known, given)
-    )
     raise ValueError(
-        f"The task {name!r} of checkpoint={checkpoint!r} is a {one}, that of the data a {other}. Under another name it "
-        "is a new task."
+        f"The task {task.name!r} of checkpoint={checkpoint!r} is a {one}, that of the data a {other}. Under another "
+        "name it is a new task."
     )

@@ -73,7 +73,8 @@ def size_line(model: nn.Module) -> str:
     own = [(norm, getattr(norm, name)) for norm in norms for name in norm.stacked_names()]
     of_gates = sum(tensor.numel() for _, tensor in own if isinstance(tensor, nn.Parameter)) // tasks
     of_statistics = sum(tensor.numel() for _, tensor in own if not isinstance(tensor, nn.Parameter)) // tasks
+    whom = f"each of the {tasks} tasks" if tasks > 1 else "the task"
     return (
-        f"{parameters / 1e6:.2f} M parameters, {buffers / 1e6:.2f} M buffers. Norms cost each of the {tasks} tasks "
+        f"{parameters / 1e6:.2f} M parameters, {buffers / 1e6:.2f} M buffers. Norms cost {whom} "
         f"{of_gates:,} parameters ({of_gates / parameters:.2%}) and {of_statistics:,} buffers."
     )
