@@ -2,8 +2,9 @@
 
 from .adapters import load_task, merge, save_task
 from .card import write_card
-from .publishing import Publication, checkpoints_in, push_folder, push_to_hub
+from .publishing import checkpoints_in, push_folder, push_to_hub
 from .results import Results
+from .sending import Publication
 from .task_publishing import push_task_to_hub
 
 __all__ = [

@@ -1,60 +1,21 @@
-"""Checkpoints to the Hub, each in one commit."""
+"""Checkpoints to the Hub."""
 
-import re
 import shutil
 import tempfile
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
-from fnmatch import fnmatchcase
 from pathlib import Path
 
-from huggingface_hub import CommitOperationAdd, CommitOperationDelete, HfApi
 from torch import nn
 
-from ..models import CheckpointError, HubError, save_pretrained
-from ..models.checkpoint_files import (
-    ADAPTER_CONFIG,
-    CONFIG,
-    WEIGHTS,
-    WEIGHTS_INDEX,
-    read_json,
-    read_shapes,
-    weight_files,
-)
-from ..models.repositories import hub_errors, split_revision
+from ..models import CheckpointError, save_pretrained
+from ..models.checkpoint_files import ADAPTER_CONFIG, CONFIG, read_json, read_shapes, weight_files
 from .adapter_card import write_adapter_card
-from .adapter_files import ADAPTER_WEIGHTS, check_base, read_adapter
+from .adapter_files import check_base, read_adapter
 from .card import CARD, write_card
 from .card_mark import is_edited
-from .card_text import GATES
 from .recording import RECIPE, recipe_without_folders, results_of
-from .results import RESULTS
-
-_PULL_REQUEST = "refs/pr/"
-_WEIGHTS = (WEIGHTS, WEIGHTS_INDEX, "model-*-of-*.safetensors", ADAPTER_WEIGHTS)
-_PICKLES = ("pytorch_model*.bin", "pytorch_model.bin.index.json")
-_BESIDE_WEIGHTS = ("preprocessor_config.json", RECIPE, RESULTS, GATES)
-_PUBLISHED = (CARD, "LICENSE*", CONFIG, ADAPTER_CONFIG, *_WEIGHTS, *_BESIDE_WEIGHTS)
-
-
-@dataclass(frozen=True)
-class Publication:
-    """What went to the Hub in one commit, or would go.
-
-    Args:
-        repo: Its name, "org/name".
-        files: The files and their sizes in bytes; none where the repo has all of them already.
-        removed: Files of the repo that are older weights, or belong to those, and are removed.
-        keeps_card: Whether the repo has a card that somebody has edited, and it is kept.
-        url: Of the commit, or of the pull request; None in a dry run.
-    """
-
-    repo: str
-    files: dict[str, int]
-    removed: list[str]
-    keeps_card: bool = False
-    url: str | None = None
+from .sending import Publication, Target, publish
 
 
 def push_to_hub(
@@ -100,21 +61,12 @@ def push_to_hub(
         >>> sorted(tsbn_hub.push_to_hub(model, "org/name", dry_run=True).files)
         ['README.md', 'config.json', 'model.safetensors']
     """
-    check_target(repo, revision, create_pr)
+    target = Target(repo, private, revision, create_pr, token, dry_run)
     with tempfile.TemporaryDirectory() as folder:
         save_pretrained(model, folder, max_shard_size=max_shard_size)
-        write_card(folder, model, name=repo, revision=branch_of(revision))
-        return publish(
-            folder,
-            repo,
-            private=private,
-            revision=revision,
-            create_pr=create_pr,
-            commit_message=commit_message or f"Upload {type(model).__name__}",
-            token=token,
-            dry_run=dry_run,
-            keep_edited_card=True,
-        )
+        write_card(folder, model, name=repo, revision=target.branch)
+        message = commit_message or f"Upload {type(model).__name__}"
+        return publish(Path(folder), target, message, keep_edited_card=True)
 
 
 def push_folder(
@@ -155,20 +107,13 @@ def push_folder(
         ValueError: if it is no repo's name, or a revision is given for a pull request, or the card's metadata are not
             as the Hub has them, or the recorded results are of other weights.
     """
-    check_target(repo, revision, create_pr)
+    target = Target(repo, private, revision, create_pr, token, dry_run)
     folder = Path(folder)
     _check(folder)
-    with _with_card(folder, repo, branch_of(revision)) as complete:
+    has_card = (folder / CARD).is_file()
+    with _with_card(folder, target) as complete:
         return publish(
-            complete,
-            repo,
-            private=private,
-            revision=revision,
-            create_pr=create_pr,
-            commit_message=commit_message or f"Upload {folder.resolve().name}",
-            token=token,
-            dry_run=dry_run,
-            keep_edited_card=not (folder / CARD).is_file(),
+            complete, target, commit_message or f"Upload {folder.resolve().name}", keep_edited_card=not has_card
         )
 
 
@@ -186,24 +131,8 @@ def checkpoints_in(folder: str | Path) -> list[Path]:
     return found
 
 
-def check_target(repo: str, revision: str | None, create_pr: bool) -> None:
-    """Raise ValueError unless this can be pushed to."""
-    if create_pr and revision is not None:
-        raise ValueError(f"A pull request is for the main branch: leave out create_pr, or revision={revision!r}.")
-    if "@" in repo:
-        name, of_name = split_revision(repo)
-        raise ValueError(f"{repo!r} is no repo's name: write {name}, with the branch {of_name!r} as the revision.")
-    if repo.count("/") != 1:
-        raise ValueError(f"{repo!r} is no repo's name: write org/name.")
-
-
-def branch_of(revision: str | None) -> str | None:
-    """The branch that a card's code names: what comes by a pull request will be on the main one."""
-    return None if revision is None or revision.startswith(_PULL_REQUEST) else revision
-
-
 @contextmanager
-def _with_card(folder: Path, repo: str, revision: str | None) -> Iterator[Path]:
+def _with_card(folder: Path, target: Target) -> Iterator[Path]:
     """A folder with the same files and a card, whose code loads the repo unless somebody has edited the card."""
     with tempfile.TemporaryDirectory() as name:
         complete = Path(name, folder.resolve().name)
@@ -217,9 +146,9 @@ def _with_card(folder: Path, repo: str, revision: str | None) -> Iterator[Path]:
                 _link(complete / path.name, path.resolve())
         if not is_edited(folder / CARD):
             if (folder / CONFIG).is_file():
-                write_card(complete, name=repo, revision=revision)
+                write_card(complete, name=target.repo, revision=target.branch)
             else:
-                write_adapter_card(complete, repo, revision=revision)
+                write_adapter_card(complete, target.repo, revision=target.branch)
         yield complete
 
 
@@ -229,48 +158,6 @@ def _link(link: Path, path: Path) -> None:
     except OSError:  # which Windows does not allow everybody
         if path.is_file():
             shutil.copy(path, link)
-
-
-def publish(
-    folder: str | Path,
-    repo: str,
-    *,
-    private: bool,
-    revision: str | None,
-    create_pr: bool,
-    commit_message: str,
-    token: str | None,
-    dry_run: bool,
-    keep_edited_card: bool,
-) -> Publication:
-    """Send a folder that is complete, as `push_folder` says; `keep_edited_card`: if the repo has one."""
-    folder = Path(folder)
-    files = _matching([path.name for path in folder.iterdir() if path.is_file()], [*_PUBLISHED, *_shown(folder / CARD)])
-    if dry_run:
-        return Publication(repo, {name: (folder / name).stat().st_size for name in files}, [])
-    api = HfApi(token=token, library_name="tsbn_hub")
-    with hub_errors(repo, revision):
-        _prepare_repo(api, repo, private, revision, create_pr, files)
-        parent = api.repo_info(repo, revision=revision).sha
-        there = api.list_repo_files(repo, revision=parent)
-        _check_same_kind(repo, files, there)
-        keeps_card = (
-            keep_edited_card and CARD in there and is_edited(Path(api.hf_hub_download(repo, CARD, revision=parent)))
-        )
-        files = [name for name in files if not (keeps_card and name == CARD)]
-        removed = [name for name in _matching(there, (*_WEIGHTS, *_PICKLES, *_BESIDE_WEIGHTS)) if name not in files]
-        commit = api.create_commit(
-            repo,
-            [CommitOperationAdd(name, folder / name) for name in files] + [*map(CommitOperationDelete, removed)],
-            commit_message=commit_message,
-            revision=revision,
-            create_pr=create_pr,
-            parent_commit=parent,  # what somebody else commits meanwhile is not overwritten
-        )
-    if commit.oid == parent:  # nothing has changed: the Hub makes no commit, and opens no pull request
-        files = []
-    url = commit.pr_url or commit.commit_url
-    return Publication(repo, {name: (folder / name).stat().st_size for name in files}, removed, keeps_card, url)
 
 
 def _check(folder: Path) -> None:
@@ -288,38 +175,3 @@ def _check(folder: Path) -> None:
     for path in weight_files(folder):
         read_shapes(path)
     results_of(folder)  # raises
-
-
-def _check_same_kind(repo: str, files: Iterable[str], there: Iterable[str]) -> None:
-    """Refuse to put an adapter over a model, or a model over an adapter."""
-    pushed, found = ("a model", "a task adapter") if CONFIG in files else ("a task adapter", "a model")
-    if (ADAPTER_CONFIG if CONFIG in files else CONFIG) in there:
-        raise HubError(f"{repo} holds {found}: nothing was sent. Publish {pushed} as a repo of its own.")
-
-
-def _shown(card: Path) -> list[str]:
-    """The pictures that a card shows."""
-    return re.findall(r"!\[[^\]]*\]\(([\w.-]+\.png)\)", card.read_text(encoding="utf-8"))
-
-
-def _matching(names: Iterable[str], patterns: Iterable[str]) -> list[str]:
-    return sorted(name for name in names if any(fnmatchcase(name, pattern) for pattern in patterns))
-
-
-def _prepare_repo(
-    api: HfApi, repo: str, private: bool, revision: str | None, create_pr: bool, files: Sequence[str]
-) -> None:
-    if not create_pr and not api.repo_exists(repo):
-        api.create_repo(repo, private=private, exist_ok=True)
-    elif not api.repo_info(repo).private and private:  # raises where there is nothing that a request could be for
-        raise HubError(
-            f"{repo} is there already, and public: nothing was sent. Make it private on its page, or publish it "
-            "without asking for a private repo."
-        )
-    if revision is None or revision.startswith(_PULL_REQUEST):
-        return
-    if revision not in [branch.name for branch in api.list_repo_refs(repo).branches]:
-        if api.revision_exists(repo, revision):
-            raise HubError(f"{revision!r} of {repo} is a tag or a commit: only a branch can be pushed to.")
-        _check_same_kind(repo, files, api.list_repo_files(repo))  # before there is a branch
-        api.create_branch(repo, branch=revision, exist_ok=True)

@@ -17,9 +17,9 @@ from .adapter_files import check_base, write_adapter
 from .adapters import adapter_config, base_of, check_model, load_base_of, misfits
 from .card import stated_license
 from .card_metadata import base_model
-from .publishing import Publication, branch_of, check_target, publish
 from .recording import RECIPE, results_of
 from .results import Results
+from .sending import Publication, Target, publish
 
 
 def push_task_to_hub(
@@ -64,7 +64,7 @@ def push_task_to_hub(
             is, or a revision is given for a pull request.
     """
     check_model(model)
-    check_target(repo, revision, create_pr)
+    target = Target(repo, private, revision, create_pr, token, dry_run)
     known, commit = base_of(model, base)
     config, tensors = adapter_config(model, task, known, commit), task_state_dict(model, task)
     check_base(known)
@@ -77,18 +77,8 @@ def push_task_to_hub(
         beside = replace(beside, tasks_of_base=[each for each in on_hub.tasks if each != placeholder])
     with tempfile.TemporaryDirectory() as folder:
         write_adapter(folder, config, tensors)
-        write_adapter_card(folder, repo, revision=branch_of(revision), beside=beside)
-        return publish(
-            folder,
-            repo,
-            private=private,
-            revision=revision,
-            create_pr=create_pr,
-            commit_message=commit_message or f"Upload the task {task}",
-            token=token,
-            dry_run=dry_run,
-            keep_edited_card=True,
-        )
+        write_adapter_card(folder, repo, revision=target.branch, beside=beside)
+        return publish(Path(folder), target, commit_message or f"Upload the task {task}", keep_edited_card=True)
 
 
 def push_task_of_folder(
