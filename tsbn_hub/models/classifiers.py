@@ -119,13 +119,14 @@ class TaskClassifier(TaskParameters):
         return self.fold(int(self.selector.current().index))  # type: ignore[arg-type]
 
     def _load_from_state_dict(self, state_dict: StateDict, prefix: str, *args: Any) -> None:
-        for name in self.stacked_names():
-            entry, own = state_dict.get(prefix + name), getattr(self, name)
-            if entry is not None and len(entry) != len(own) and len(entry) in self.sizes:
-                # A plain classifier: every task that has as many classes starts from it.
-                rows = [self.rows(row) for row in range(len(self.sizes))]
+        entries = {name: state_dict[prefix + name] for name in self.stacked_names() if prefix + name in state_dict}
+        counts = {len(entry) for entry in entries.values()}
+        if len(counts) == 1 and counts <= set(self.sizes) - {sum(self.sizes)}:
+            # A plain classifier: every task that has as many classes starts from it.
+            rows = [self.rows(row) for row in range(len(self.sizes))]
+            for name, entry in entries.items():
                 parts = [
-                    entry if len(entry) == size else own.detach()[part]
+                    entry if len(entry) == size else getattr(self, name).detach()[part]
                     for size, part in zip(self.sizes, rows, strict=True)
                 ]
                 state_dict[prefix + name] = torch.cat([part.to(entry.device) for part in parts])

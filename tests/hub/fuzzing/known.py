@@ -185,6 +185,10 @@ REFUSED: dict[str, tuple[Case, str]] = {
         ),
         "the architecture 3, which timm does not know",
     ),
+    "bias-of-one-task": (
+        Case("timm resnet", (Tensor(WEIGHTS, "fc.bias", shape=(3,)),)),
+        "size mismatch for fc.bias",
+    ),
     "layout-of-nothing": (
         Case("multi-task vit", (Put(CONFIG, ("feature_layout",), None),)),
         "has no feature_layout",
