@@ -37,13 +37,20 @@ def join(header: bytes, data: bytes) -> bytes:
 
 
 def read(content: bytes) -> dict[str, Stored]:
-    """The tensors of a valid file."""
+    """The tensors of a file, but those whose entry in the header an edit has broken."""
     header, data = split(content)
-    entries = {name: entry for name, entry in json.loads(header).items() if name != "__metadata__"}
-    return {
-        name: Stored(entry["dtype"], entry["shape"], data[slice(*entry["data_offsets"])])
-        for name, entry in entries.items()
-    }
+    tensors = {name: _stored(entry, data) for name, entry in json.loads(header).items() if name != "__metadata__"}
+    return {name: tensor for name, tensor in tensors.items() if tensor is not None}
+
+
+def _stored(entry: object, data: bytes) -> Stored | None:
+    match entry:
+        case {"dtype": str(dtype), "shape": [*shape], "data_offsets": [int(start), int(end)]} if dtype in SIZES:
+            content = data[max(start, 0) : end]
+            sizes = [size for size in shape if isinstance(size, int)]
+            if len(sizes) == len(shape) and SIZES[dtype] * math.prod(sizes) == len(content):
+                return Stored(dtype, sizes, content)
+    return None
 
 
 def write(tensors: dict[str, Stored]) -> bytes:
