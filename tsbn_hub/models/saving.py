@@ -150,26 +150,29 @@ def write_atomically(files: dict[Path, Callable[[Path], Any]]) -> None:
 
 
 def _move_all(files: dict[Path, Path]) -> None:
-    """Move files to their places, the keys, all or none. The places are in one folder."""
-    with tempfile.TemporaryDirectory(dir=next(iter(files)).parent, prefix=".older.") as name:
-        older = {place: Path(name, place.name) for place in files if place.is_file()}
+    """Move files to their places, the keys, all or none."""
+    older = {place: place.with_name(f".{place.name}.older") for place in files if len(files) > 1 and place.is_file()}
+    moved: list[Path] = []
+    try:
         for place, aside in older.items():
             _copy(place, aside)
-        moved: list[Path] = []
-        try:
-            for place, source in files.items():
-                source.replace(place)
-                moved.append(place)
-        except OSError:
-            for place in moved:
-                if place in older:
-                    older[place].replace(place)
-                else:
-                    place.unlink()
-            raise
+        for place, source in files.items():
+            source.replace(place)
+            moved.append(place)
+    except OSError:
+        for place in moved:
+            if place in older:
+                older[place].replace(place)
+            else:
+                place.unlink()
+        raise
+    finally:
+        for aside in older.values():
+            aside.unlink(missing_ok=True)
 
 
 def _copy(source: Path, target: Path) -> None:
+    target.unlink(missing_ok=True)
     try:
         target.hardlink_to(source)  # large files, in no time
     except OSError:  # not every file system has such links
