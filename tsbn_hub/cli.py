@@ -63,8 +63,7 @@ def train(
     """
     from accelerate import PartialState
 
-    from .hub.card import CARD
-    from .hub.card_mark import is_edited
+    from .hub.card_mark import CARD, is_edited
     from .hub.recording import record_run
     from .training import TrainingConfig
     from .training import dry_run as show_dry_run
@@ -191,8 +190,7 @@ def card(
     Example: tsbn card runs/multi_digits --single-task runs/left --single-task runs/right
     """
     from .hub import Results
-    from .hub.card import CARD
-    from .hub.card_mark import is_edited
+    from .hub.card_mark import CARD, is_edited
     from .hub.recording import with_single_task
 
     with _plain_errors():

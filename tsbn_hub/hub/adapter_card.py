@@ -6,12 +6,12 @@ from pathlib import Path
 
 from huggingface_hub import ModelCardData
 
-from ..models.repositories import is_repo
+from ..models.repositories import is_repo, with_revision
 from ..models.saving import write_atomically
 from ..models.task_parts import HEAD
 from ..tasks import Task
 from .adapter_files import AdapterConfig, read_adapter
-from .card_mark import marked
+from .card_mark import CARD, marked
 from .card_metadata import evaluations_of, known_metrics, pipeline_tag
 from .card_text import CITATION, PAPER, escaped, shown_value, where_measured
 from .card_usage import quoted
@@ -97,7 +97,7 @@ def write_adapter_card(
         task=escaped(task.name),
         kind=", ".join([task.kind, *_classes(task)]),
         base=f"`{config.base}`" if base else f"a `{config.architecture}`; which one was not recorded",
-        code="\n".join(_code(config, task, f"{name}@{revision}" if revision else name, beside)),
+        code="\n".join(_code(config, task, with_revision(name, revision), beside)),
         scores=_scores(results),
         norms=sizes[False],
         head=sizes[True],
@@ -106,7 +106,7 @@ def write_adapter_card(
         citation=CITATION,
     )
     text = marked(f"---\n{metadata}\n---\n\n{body}")
-    write_atomically({folder / "README.md": lambda path: path.write_text(text, encoding="utf-8")})
+    write_atomically({folder / CARD: lambda path: path.write_text(text, encoding="utf-8")})
 
 
 def _of_task(results: Results | None, task: Task) -> Results | None:

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from .. import __version__
 from ..models.checkpoint_files import ADAPTER_CONFIG, CheckpointError, read_json, read_shapes, without_weights
-from ..models.repositories import is_repo
+from ..models.repositories import is_repo, with_revision
 from ..models.saving import write_atomically
 from ..tasks import Task
 from .strict_json import read_strictly
@@ -59,8 +59,8 @@ class AdapterConfig:
     @property
     def base(self) -> str | None:
         """The base with its revision, "org/name@revision"; None: it is not known."""
-        name, revision = self.base_model_name_or_path, self.revision
-        return f"{name}@{revision}" if name and revision else name
+        name = self.base_model_name_or_path
+        return with_revision(name, self.revision) if name else name
 
 
 def check_base(base: str | None) -> None:

@@ -178,8 +178,10 @@ def base_of(model: Any, base: str | Path | None) -> tuple[str | None, str | None
         return _repo_and_revision(base)
     if not isinstance(model, TimmTaskModel):
         config = model.config if model.config.name_or_path else model.config.backbone_config
-        if not config.name_or_path or Path(config.name_or_path).is_dir():
-            return _repo_and_revision(config.name_or_path) if config.name_or_path else (None, None)
+        if not config.name_or_path:
+            return None, None
+        if Path(config.name_or_path).is_dir():
+            return _repo_and_revision(config.name_or_path)
         return config.name_or_path, getattr(config, "_commit_hash", None)
     source = model.pretrained_cfg.get("source")
     if source == "hf-hub":

@@ -15,16 +15,12 @@ from ..models import from_pretrained
 from ..models.interface import task_kinds
 from ..models.saving import write_atomically
 from ..norms import TaskModule
-from ..training import TrainingConfig
-from ..training.evaluate_run import CONFIG
-from .card_mark import is_edited, marked
+from .card_mark import CARD, is_edited, marked
 from .card_metadata import card_metadata
 from .card_text import GATES, Subject, card_text
 from .card_usage import has_heads
-from .recording import results_of
+from .recording import recipe_of, results_of
 from .results import RESULTS, Results
-
-CARD = "README.md"
 
 
 def write_card(
@@ -95,7 +91,7 @@ def write_card(
         kinds=task_kinds(model) if has_heads(model) else {},
         cost=cost,
         results=results,
-        recipe=TrainingConfig.read(folder / CONFIG) if (folder / CONFIG).exists() else None,
+        recipe=recipe_of(folder),
         license=license,
         has_picture=(folder / GATES).is_file(),
     )

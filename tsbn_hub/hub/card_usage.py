@@ -7,6 +7,7 @@ from typing import Any
 from torch import nn
 
 from ..models.interface import image_shape, is_timm
+from ..models.repositories import with_revision
 from ..norms import TaskModule
 
 _MODES = {1: "L", 3: "RGB"}
@@ -33,7 +34,7 @@ def usage_code(model: Any, name: str, revision: str | None = None) -> str:
         import tsbn_hub  # registers the `_tsbn` names with timm
     """
     lines: Iterator[str]
-    source = f"{name}@{revision}" if revision else name
+    source = with_revision(name, revision)
     if isinstance(model, TaskModule):
         lines = _of_timm_with_tasks(model, source) if is_timm(model) else _of_transformers_with_tasks(model, source)
     elif is_timm(model):

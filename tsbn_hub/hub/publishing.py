@@ -12,8 +12,8 @@ from ..models import CheckpointError, save_pretrained
 from ..models.checkpoint_files import ADAPTER_CONFIG, CONFIG, read_json, read_shapes, weight_files
 from .adapter_card import write_adapter_card
 from .adapter_files import check_base, read_adapter
-from .card import CARD, write_card
-from .card_mark import is_edited
+from .card import write_card
+from .card_mark import CARD, is_edited
 from .recording import RECIPE, recipe_without_folders, results_of
 from .sending import Publication, Target, publish
 
@@ -144,11 +144,14 @@ def _with_card(folder: Path, target: Target) -> Iterator[Path]:
                 (complete / RECIPE).write_text(recipe_without_folders(path), encoding="utf-8")
             else:
                 _link(complete / path.name, path.resolve())
-        if not is_edited(folder / CARD):
-            if (folder / CONFIG).is_file():
-                write_card(complete, name=target.repo, revision=target.branch)
-            else:
-                write_adapter_card(complete, target.repo, revision=target.branch)
+        is_model = (folder / CONFIG).is_file()
+        if is_edited(folder / CARD):
+            if is_model:
+                results_of(folder)  # raises, as it does where a card is written
+        elif is_model:
+            write_card(complete, name=target.repo, revision=target.branch)
+        else:
+            write_adapter_card(complete, target.repo, revision=target.branch)
         yield complete
 
 
@@ -174,4 +177,3 @@ def _check(folder: Path) -> None:
     read_json(folder / CONFIG)
     for path in weight_files(folder):
         read_shapes(path)
-    results_of(folder)  # raises

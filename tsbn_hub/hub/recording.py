@@ -127,6 +127,16 @@ def results_of(folder: str | Path) -> Results | None:
     return results
 
 
+def recipe_of(folder: str | Path) -> TrainingConfig | None:
+    """How what is in a folder was trained; None: that is not recorded.
+
+    Raises:
+        ValueError: if the recipe cannot be read.
+    """
+    path = Path(folder, RECIPE)
+    return TrainingConfig.read(path) if path.exists() else None
+
+
 def recipe_without_folders(path: Path) -> str:
     """The text of a recipe without the folders of the machine that it is from.
 

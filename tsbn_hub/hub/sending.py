@@ -12,8 +12,7 @@ from ..models import HubError
 from ..models.checkpoint_files import ADAPTER_CONFIG, CONFIG, WEIGHTS, WEIGHTS_INDEX
 from ..models.repositories import hub_errors, split_revision
 from .adapter_files import ADAPTER_WEIGHTS
-from .card import CARD
-from .card_mark import is_edited
+from .card_mark import CARD, is_edited
 from .card_text import GATES
 from .recording import RECIPE
 from .results import RESULTS

@@ -11,13 +11,12 @@ from ..models import CheckpointError, from_pretrained
 from ..models.interface import image_shape
 from ..models.repositories import is_repo
 from ..models.task_parts import task_state_dict
-from ..training import TrainingConfig
 from .adapter_card import Beside, write_adapter_card
 from .adapter_files import check_base, write_adapter
 from .adapters import adapter_config, base_of, check_model, load_base_of, misfits
 from .card import stated_license
 from .card_metadata import base_model
-from .recording import RECIPE, results_of
+from .recording import recipe_of, results_of
 from .results import Results
 from .sending import Publication, Target, publish
 
@@ -97,8 +96,7 @@ def push_task_of_folder(
         As `push_task_to_hub` does, and ValueError if the recorded results are of other weights.
     """
     folder = Path(folder)
-    if base is None and (folder / RECIPE).is_file():
-        recipe = TrainingConfig.read(folder / RECIPE)
+    if base is None and (recipe := recipe_of(folder)):
         base = recipe.checkpoint if recipe.checkpoint and is_repo(recipe.checkpoint) else base_model(recipe)
     return push_task_to_hub(
         from_pretrained(folder),

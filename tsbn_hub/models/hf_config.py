@@ -8,7 +8,7 @@ from transformers import CONFIG_MAPPING, AutoConfig, PreTrainedConfig, TimmWrapp
 from transformers.backbone_utils import BackboneConfigMixin
 
 from ..norms.gating import Patterns
-from ..norms.selection import check_task_names
+from ..norms.selection import check_same_tasks, check_task_names
 from ..norms.task_norm import NormOptions, Style
 from ..tasks import Task
 from .checkpoint_files import check_values
@@ -164,11 +164,7 @@ def _own_tasks(given: Any, own: Any) -> list[Task]:
         check_task_names(given)  # raises
     known = [_task(each) for each in own or ("default",)]
     names, known_names = [_task(each).name for each in given], [task.name for task in known]
-    if names != known_names:
-        raise ValueError(
-            f"tasks={names}: those of the checkpoint are {known_names}. Load it with its own tasks, in their order, "
-            "then use add_task and remove_task."
-        )
+    check_same_tasks(names, known_names)
     return [task if isinstance(each, str) else _task(each) for each, task in zip(given, known, strict=True)]
 
 

@@ -4,7 +4,7 @@ from collections.abc import Callable, Mapping
 from copy import deepcopy
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any, ClassVar, cast
+from typing import Any, ClassVar
 
 import torch
 import transformers.initialization as init
@@ -197,9 +197,25 @@ class TsbnPreTrainedModel(TaskModule, PreTrainedModel):
 
     # --- the tasks ---
 
-    def _with_image_processor(self, plain: Any) -> PreTrainedModel:
+    def fold(self, task: str | None = None) -> PreTrainedModel:
+        """The plain model that computes what this one does for a task, loadable without this package.
+
+        Args:
+            task: The task; it may be left out where there is one, or one is set.
+
+        Returns:
+            Of a `TsbnForMultiTask`, for classification with a linear head, where the architecture has it, a
+            `…ForImageClassification`, logits and all. Otherwise the native backbone: `fold_head` gives the head. A
+            copy, with memory of its own, and with this model's image processor, which `tsbn_hub.save_pretrained` saves
+            with it.
+
+        Raises:
+            ValueError: if there is no such task.
+            RuntimeError: if it is not said which task.
+        """
+        plain: Any = super().fold(task)
         plain.image_processor = deepcopy(self.image_processor)
-        return cast(PreTrainedModel, plain)
+        return plain
 
     def _record_tasks(self, tasks: Any) -> None:
         self.config.tasks = list(tasks)
@@ -293,7 +309,8 @@ class TsbnModel(TsbnPreTrainedModel):
         self._record_tasks(each for each in self.config.tasks if each.name != task)
 
     def _fold(self, row: int) -> PreTrainedModel:
-        return self._with_image_processor(folded(self.backbone, row))
+        plain: Any = folded(self.backbone, row)
+        return plain
 
     def _load_plain(self, plain: PreTrainedModel, keep_affine: bool | None) -> None:
         """Take over the weights of a plain backbone."""

@@ -199,31 +199,15 @@ class TsbnForMultiTask(TsbnPreTrainedModel):
 
     # --- the plain models ---
 
-    def fold(self, task: str | None = None) -> PreTrainedModel:
-        """The plain model that computes what this one does for a task, loadable without this package.
-
-        Args:
-            task: The task; it may be left out where there is one, or one is set.
-
-        Returns:
-            For classification with a linear head, where the architecture has it, a `…ForImageClassification`, logits
-            and all. Otherwise the native backbone: `fold_head` gives the head. A copy, with memory of its own, and
-            with this model's image processor, which `tsbn_hub.save_pretrained` saves with it.
-
-        Raises:
-            ValueError: if there is no such task.
-            RuntimeError: if it is not said which task.
-        """
-        row = self._row_to_fold(task)
+    def _fold(self, row: int) -> PreTrainedModel:
         plain = self.tsbn._fold(row)
         described = self.config.tasks[row]
         kind, head = self.kinds[described.name], self.head(described.name)
         classification_class: Any = classification_class_of(plain.config)
         if described.kind == "classification" and (described.head or kind.head) == "linear" and classification_class:
             linear = next(module for module in head.modules() if isinstance(module, nn.Linear))
-            plain = _classifier(classification_class, plain, linear, kind.labels)
-        vars(plain)["folded_task"] = described.name
-        return self._with_image_processor(plain)
+            return _classifier(classification_class, plain, linear, kind.labels)
+        return plain
 
     def fold_head(self, task: str | None = None) -> Head:
         """A copy of a task's head. It takes the `Features` of the folded backbone, and the size of the images."""

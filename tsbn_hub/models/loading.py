@@ -13,7 +13,7 @@ from torch.overrides import TorchFunctionMode
 
 from ..tasks import Task
 from .checkpoint_files import CONFIG, WEIGHTS, CheckpointError, Shapes, read_json, read_shapes, weight_files
-from .repositories import local_folder, repo_commit, split_revision
+from .repositories import local_folder, repo_commit, split_revision, with_revision
 from .saving import without_progress_bars
 from .task_parts import has_task_heads
 from .timm_names import SUFFIX
@@ -248,7 +248,7 @@ def _built(source: str | Path, build: Callable[[], T]) -> T:
 def _note_origin(model: Any, repo: str, commit: str | None) -> None:
     """Write down where a model is from as timm and transformers do, which saw a folder of the cache."""
     if hasattr(model, "pretrained_cfg"):
-        origin = {"source": "hf-hub", "hf_hub_id": f"{repo}@{commit}" if commit else repo}
+        origin = {"source": "hf-hub", "hf_hub_id": with_revision(repo, commit)}
         model.pretrained_cfg = {key: value for key, value in model.pretrained_cfg.items() if key != "file"} | origin
     else:
         model.config.name_or_path = repo

@@ -43,6 +43,17 @@ def split_revision(repo: str) -> tuple[str, str | None]:
     return name, revision or None
 
 
+def with_revision(repo: str, revision: str | None) -> str:
+    """The inverse of `split_revision`.
+
+    Example:
+        >>> from tsbn_hub.models.repositories import with_revision
+        >>> with_revision("org/name", "v1"), with_revision("org/name", None)
+        ('org/name@v1', 'org/name')
+    """
+    return f"{repo}@{revision}" if revision else repo
+
+
 def is_repo(name: str | Path) -> bool:
     """Whether this can be a repo, "org/name" or "org/name@revision": nothing lies there, and it is no path elsewhere.
 

@@ -20,6 +20,7 @@ from torch import nn
 
 from ..norms import NormOptions, TaskSelector
 from ..norms.gating import Patterns
+from ..norms.selection import check_same_tasks
 from ..norms.task_norm import Style
 from . import timm_norms  # noqa: F401 — registers timm's norm classes
 from .checkpoint_files import CONFIG, WEIGHTS, CheckpointError, read_shapes, without_weights
@@ -122,8 +123,8 @@ def _create(
         **kwargs: Keywords of the plain architecture.
     """
     own = kwargs.get("pretrained_model_args") or {}  # of the checkpoint that timm loads
-    if pretrained:
-        _refuse_other_tasks(tasks, own.get("tasks"))
+    if pretrained and own.get("tasks") is not None:
+        check_same_tasks(tasks, own["tasks"])
     names, sizes = task_classes_of(tasks, num_classes, task_classes)
     if pretrained and sizes is not None:
         _refuse_mixed_classes(sizes, own.get("task_classes"))
@@ -194,15 +195,6 @@ def _before_loading(name: str, convert: Callable[[nn.Module], None]) -> Iterator
             yield
         finally:
             _builder.get_model_traits = get_model_traits
-
-
-def _refuse_other_tasks(tasks: Any, own: Any) -> None:
-    """Rows of gates go by their order: a task would silently get another's."""
-    if own is not None and tasks != own and (isinstance(tasks, str) or list(tasks) != own):
-        raise ValueError(
-            f"tasks={tasks}: those of the checkpoint are {own}. Load it with its own tasks, in their order, then use "
-            "add_task and remove_task."
-        )
 
 
 def _refuse_mixed_classes(sizes: list[int], own: Any) -> None:

@@ -224,3 +224,16 @@ def check_task_names(tasks: Sequence[str]) -> list[str]:
     if repeated:
         raise ValueError(f"Task names must differ, but {repeated} are repeated in {names}.")
     return names
+
+
+def check_same_tasks(given: Sequence[str] | None, own: list[str]) -> None:
+    """Refuse other tasks than a checkpoint's: rows of gates go by their order, and a task would get another's.
+
+    Raises:
+        ValueError: if names or their order differ.
+    """
+    if given != own and (isinstance(given, str) or list(given or ()) != own):
+        raise ValueError(
+            f"tasks={given}: those of the checkpoint are {own}. Load it with its own tasks, in their order, then use "
+            "add_task and remove_task."
+        )

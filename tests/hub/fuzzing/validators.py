@@ -32,7 +32,7 @@ _OF_FILES: dict[str, tuple[str, ...] | None] = {
 }
 
 # Those among them that files cannot lead to: what they refuse was refused before.
-_UNREACHED = ("There is no file", "those of the checkpoint are", "The model has a task")
+_UNREACHED = ("There is no file", "The model has a task")
 
 
 @dataclass(frozen=True, order=True)
