@@ -10,7 +10,7 @@ import time
 from rich.console import Console
 from rich.progress import track
 
-from tsbn_hub.data.scenes import Scenes
+from tsbn_hub.data.sets.scenes import Scenes
 
 
 def main() -> None:

@@ -13,11 +13,12 @@ import torch.nn.functional as F
 from rich.console import Console
 from rich.progress import track
 
-from tsbn_hub.training import TrainingConfig, param_groups
+from tsbn_hub.training import TrainingConfig
 from tsbn_hub.training.acceleration import make_accelerator
-from tsbn_hub.training.building import build_data, build_model
 from tsbn_hub.training.loop import Training
-from tsbn_hub.training.signals import StopSignals
+from tsbn_hub.training.optimization import param_groups
+from tsbn_hub.training.recipe.building import build_data, build_model
+from tsbn_hub.training.state.signals import StopSignals
 
 
 def seconds_of(step: Callable[[], object], device: torch.device) -> float:

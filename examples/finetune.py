@@ -9,7 +9,7 @@ The loop itself is tsbn_hub/training/loop.py; docs/own-loop.md shows how to writ
 
 import typer
 
-from tsbn_hub.cli import train
+from tsbn_hub.cli.main import train
 
 if __name__ == "__main__":
     typer.run(train)

@@ -16,7 +16,7 @@ from typer.testing import CliRunner
 
 from tests.training.small_runs import write_config
 from tsbn_hub import save_pretrained
-from tsbn_hub.cli import app
+from tsbn_hub.cli.main import app
 from tsbn_hub.deploy import prediction
 from tsbn_hub.hub import Results
 from tsbn_hub.tasks import Classification

@@ -7,6 +7,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 from .models import register_timm_architectures
+from .version import __version__
 
 if TYPE_CHECKING:
     from .analysis import importance_matrix as importance_matrix
@@ -26,10 +27,8 @@ if TYPE_CHECKING:
     from .models.hf import TsbnModel as TsbnModel
     from .norms import convert as convert
     from .tasks import Task as Task
-    from .training.freezing import freeze_trunk as freeze_trunk
-    from .training.param_groups import param_groups as param_groups
-
-__version__ = "0.1.0"
+    from .training.optimization.freezing import freeze_trunk as freeze_trunk
+    from .training.optimization.param_groups import param_groups as param_groups
 
 _HOMES = {
     "CheckpointError": "models",

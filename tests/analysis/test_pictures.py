@@ -11,7 +11,7 @@ from PIL import Image
 import tsbn_hub
 from tsbn_hub import Task, TsbnForMultiTask
 from tsbn_hub.analysis import Importance, draw_importance
-from tsbn_hub.analysis.pictures import _figure, _short, has_boxes
+from tsbn_hub.analysis.importance_picture import _figure, _short, has_boxes
 
 LONG = 3 * "a name that is too long for a legend of one row, and for the names beside a heat map, "
 

@@ -8,7 +8,7 @@ from rich.progress import track
 from torch import nn
 
 import tsbn_hub  # noqa: F401
-from tsbn_hub.models.classifiers import TaskClassifier
+from tsbn_hub.models.timm.classifiers import TaskClassifier
 from tsbn_hub.norms import SharedBatchNorm, TaskNorm
 
 

@@ -158,7 +158,7 @@ def case_of(model_class, tiny):
                 self.has_attentions = False
             self._is_composite = name != "test_sdpa_can_dispatch_non_composite_models"
             if name in WITHOUT_GATES:
-                self.enterContext(patch("tsbn_hub.models.hf_model.check_loaded"))
+                self.enterContext(patch("tsbn_hub.models.hf.model.check_loaded"))
 
         def _prepare_for_class(self, inputs_dict, model_class, return_labels=False):
             inputs = dict(inputs_dict)

@@ -8,7 +8,8 @@ import pytest
 import torch
 from PIL import Image, ImageDraw
 
-from tsbn_hub.data.castles import _RECORDINGS, _SIZE, DEBIAN, Castles, read_depth, read_grey, seen_by_image
+from tsbn_hub.data.cameras import seen_by_image
+from tsbn_hub.data.sets.castles import _RECORDINGS, _SIZE, DEBIAN, Castles, read_depth, read_grey
 
 installed = pytest.mark.skipif(not (DEBIAN / "mbt-depth").is_dir(), reason="needs `apt install visp-images-data`")
 

@@ -10,8 +10,8 @@ from sklearn.datasets import load_digits
 from torch.utils.data import DataLoader
 
 from tsbn_hub.data import MultiDigits, MultiFashion
-from tsbn_hub.data.multi_fashion import FOLDER_VARIABLE, read_idx
-from tsbn_hub.data.overlay import OverlaidPairs
+from tsbn_hub.data.sets.multi_fashion import FOLDER_VARIABLE, read_idx
+from tsbn_hub.data.sets.overlaid_pairs import OverlaidPairs
 
 FASHION = Path(__file__).parent / "fashion-mnist"
 

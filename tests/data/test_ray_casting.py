@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from tsbn_hub.data.ray_casting import Balls, Cubes, Cylinders, Room, cast, nearest
+from tsbn_hub.data.sets.scenes.ray_casting import Balls, Cubes, Cylinders, Room, cast, nearest
 
 INSIDE = {  # of the unit shape: the greatest of these is < 1
     Cubes: lambda p: np.abs(p).max(axis=0),

@@ -11,10 +11,10 @@ import torch.nn.functional as F
 from torch.utils.data import DataLoader
 
 from tsbn_hub.data import Collate
-from tsbn_hub.data.interiors import Camera, Frame, Interior, Lamp, Piece
-from tsbn_hub.data.materials import Material
-from tsbn_hub.data.rendering import render
-from tsbn_hub.data.scenes import Scenes
+from tsbn_hub.data.sets.scenes import Scenes
+from tsbn_hub.data.sets.scenes.interiors import Camera, Frame, Interior, Lamp, Piece
+from tsbn_hub.data.sets.scenes.materials import Material
+from tsbn_hub.data.sets.scenes.rendering import render
 from tsbn_hub.tasks import make_kind
 
 TASKS = ["segmentation", "depth", "normals", "edges"]
@@ -84,9 +84,7 @@ def test_a_sample_depends_on_seed_split_and_index_alone():
 
 
 def test_another_process_makes_the_same_bits():
-    code = (
-        "from tsbn_hub.data.scenes import Scenes; from tests.data.test_scenes import digest; print(digest(Scenes()[7]))"
-    )
+    code = "from tsbn_hub.data import Scenes; from tests.data.test_scenes import digest; print(digest(Scenes()[7]))"
     result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert result.stdout.strip() == digest(Scenes()[7])
     drawn = DataLoader(Scenes(size=8), batch_size=None, num_workers=2)

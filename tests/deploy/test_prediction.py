@@ -18,7 +18,7 @@ from tests.models.test_families import randomize
 from tsbn_hub import Task, TsbnForMultiTask
 from tsbn_hub.deploy import predict, predict_files, prediction
 from tsbn_hub.deploy.images import read_image
-from tsbn_hub.models.interface import image_shape
+from tsbn_hub.models.surface import image_shape
 
 TASKS = [
     Task("seg", "segmentation", labels=["floor", "wall", "door"], head_args={"channels": 8}),
@@ -364,7 +364,7 @@ def test_the_shape_of_images():
 
 WITHOUT_TRANSFORMERS = """
 import sys
-from tsbn_hub.cli import app
+from tsbn_hub.cli.main import app
 checkpoint, image, out = sys.argv[1:]
 for arguments in (["predict", checkpoint, image, "--out", out], ["info", checkpoint]):
     try:

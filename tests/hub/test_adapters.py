@@ -17,9 +17,9 @@ from typer.testing import CliRunner
 import tsbn_hub
 from tests.models.hf_backbones import BACKBONES, assert_equal, assert_states_equal, randomized
 from tsbn_hub import CheckpointError, Task, TsbnForMultiTask, TsbnModel
-from tsbn_hub.cli import app
-from tsbn_hub.hub.adapter_card import write_adapter_card
-from tsbn_hub.models.interface import image_shape
+from tsbn_hub.cli.main import app
+from tsbn_hub.hub.adapters.card import write_adapter_card
+from tsbn_hub.models.surface import image_shape
 from tsbn_hub.models.task_parts import HEAD, task_state_dict
 
 FILES = {"adapter_config.json", "adapter_model.safetensors"}

@@ -16,9 +16,9 @@ from tests.hub.cards import code_of, run_code
 from tests.hub.descriptions import faults_of_card
 from tsbn_hub import Task, TsbnForMultiTask, TsbnModel
 from tsbn_hub.hub import Results, write_card
-from tsbn_hub.hub.card_metadata import base_model
-from tsbn_hub.hub.recording import weights_digest
-from tsbn_hub.hub.results import DataMeasured, Metric, SingleTask, TaskMeasured
+from tsbn_hub.hub.cards.metadata import base_model
+from tsbn_hub.results.recording import weights_digest
+from tsbn_hub.results.results import DataMeasured, Metric, SingleTask, TaskMeasured
 from tsbn_hub.training import TrainingConfig
 
 ODD = [

@@ -125,7 +125,7 @@ def test_what_is_no_part_of_a_checkpoint_is_not_downloaded(hub, run_client):
         WITH_US
         + """
 from huggingface_hub import HfApi
-from tsbn_hub.models.repositories import local_folder
+from tsbn_hub.files.repositories import local_folder
 
 tsbn_hub.push_to_hub(models.timm_model(), "ada/net")
 for name in ("checkpoints/1/model.safetensors", "model.fp16.safetensors", "photo.png"):

@@ -10,8 +10,8 @@ import yaml
 
 from tests.training.small_runs import write_config
 from tsbn_hub.hub import Results
-from tsbn_hub.hub.recording import record_run, results_of_run, weights_digest, with_single_task
-from tsbn_hub.hub.results import DataMeasured, Metric, SingleTask, TaskMeasured
+from tsbn_hub.results.recording import record_run, results_of_run, weights_digest, with_single_task
+from tsbn_hub.results.results import DataMeasured, Metric, SingleTask, TaskMeasured
 from tsbn_hub.training import TrainingConfig
 
 RESULTS = Results(

@@ -48,7 +48,7 @@ def test_a_task_is_pinned_to_its_base(hub, run_client):
         WITH_US
         + """
 from huggingface_hub import HfApi
-from tsbn_hub.hub.adapter_files import read_adapter
+from tsbn_hub.hub.adapters.files import read_adapter
 
 tsbn_hub.push_to_hub(models.multi_task_model(), "ada/multi")
 tsbn_hub.push_to_hub(models.vit(), "ada/vit")  # its model has a pooler, of which the repo has no weights

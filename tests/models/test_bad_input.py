@@ -14,7 +14,8 @@ from safetensors.torch import load_file, save_file
 from torch import nn
 
 import tsbn_hub
-from tsbn_hub.models import CheckpointError, repositories
+from tsbn_hub.files import repositories
+from tsbn_hub.models import CheckpointError
 
 TASKS = ["second", "first"]
 KNOWN = r"\['second', 'first'\]"

@@ -5,7 +5,7 @@ import timm
 import torch
 
 import tsbn_hub  # noqa: F401
-from tsbn_hub.models.classifiers import TaskClassifier
+from tsbn_hub.models.timm.classifiers import TaskClassifier
 
 SIZES = {"gender": 2, "age": 8, "hair": 5}
 # A linear one, a convolution, two of a distilled model, one inside a module of its own.

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from torch.utils import _pytree as pytree
 
 import tsbn_hub  # noqa: F401
-from tsbn_hub.models.classifiers import TaskClassifier
+from tsbn_hub.models.timm.classifiers import TaskClassifier
 from tsbn_hub.norms import SharedBatchNorm, TaskBatchNorm, TaskNorm
 
 from .families import FAMILIES, Small

@@ -333,7 +333,7 @@ def test_what_cannot_be():
 
 
 def test_a_head_of_ones_own(monkeypatch):
-    monkeypatch.setattr("tsbn_hub.models.head._heads", {})
+    monkeypatch.setattr("tsbn_hub.models.heads.head._heads", {})
 
     @register_head("mean", dense=False)
     class MeanHead(Head):

@@ -21,7 +21,7 @@ from transformers import (
 
 import tsbn_hub
 from tsbn_hub import CheckpointError, TsbnForMultiTask, TsbnModel
-from tsbn_hub.models.hf_sources import image_processor_of
+from tsbn_hub.models.hf.sources import image_processor_of
 
 from .hf_backbones import (
     BACKBONES,

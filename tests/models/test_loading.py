@@ -15,7 +15,7 @@ from torch import nn
 
 import tsbn_hub
 from tsbn_hub.models import TimmTaskModel
-from tsbn_hub.models.classifiers import TaskClassifier
+from tsbn_hub.models.timm.classifiers import TaskClassifier
 from tsbn_hub.norms import TaskNorm
 
 from .families import FAMILIES

@@ -11,7 +11,7 @@ from timm.models import register_model
 from timm.models._pretrained import DefaultCfg, PretrainedCfg
 
 import tsbn_hub
-from tsbn_hub.models import timm_names
+from tsbn_hub.models.timm import names as timm_names
 from tsbn_hub.norms import TaskNorm
 
 
@@ -141,12 +141,12 @@ def test_a_tag_reaches_the_model():
 
 def test_an_entry_point_is_reachable_by_its_name():
     for name in ("resnet50_tsbn", "test_vit_tsbn"):
-        function = getattr(tsbn_hub.models.timm_names, name)
+        function = getattr(tsbn_hub.models.timm.names, name)
         assert function is timm.models.model_entrypoint(name)
-        assert function.__name__ == name and function.__module__ == "tsbn_hub.models.timm_names"
+        assert function.__name__ == name and function.__module__ == "tsbn_hub.models.timm.names"
         assert name.removesuffix("_tsbn") in function.__doc__
-        assert name in tsbn_hub.models.timm_names.__all__
-    model = tsbn_hub.models.timm_names.test_resnet_tsbn(tasks=["a", "b"])
+        assert name in tsbn_hub.models.timm.names.__all__
+    model = tsbn_hub.models.timm.names.test_resnet_tsbn(tasks=["a", "b"])
     assert model.tasks == ["a", "b"]
 
 
@@ -190,7 +190,7 @@ def test_a_third_partys_architecture(third_party, tmp_path):
     assert timm.list_pretrained("their_net_tsbn*") == ["their_net_tsbn.first"]
     config = timm.models.get_pretrained_cfg("their_net_tsbn.first")
     assert config.hf_hub_id == "their-org/net" and config.architecture == "their_net_tsbn"
-    assert callable(tsbn_hub.models.timm_names.their_net_tsbn)
+    assert callable(tsbn_hub.models.timm.names.their_net_tsbn)
 
     model = timm.create_model("their_net_tsbn", tasks=["a", "b"]).eval()
     assert model.num_classes == 7 and model.task_classes == [7, 7]

@@ -11,7 +11,7 @@ from timm.utils import freeze, reparameterize_model, unfreeze
 from torch import nn
 
 import tsbn_hub
-from tsbn_hub.models.classifiers import TaskClassifier
+from tsbn_hub.models.timm.classifiers import TaskClassifier
 from tsbn_hub.norms import SharedBatchNorm, TaskBatchNorm, TaskNorm, gated_norms
 from tsbn_hub.norms.kernels import is_norm
 

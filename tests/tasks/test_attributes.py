@@ -11,7 +11,7 @@ from sklearn.metrics import accuracy_score, f1_score, log_loss
 from torchmetrics.classification import MultilabelAccuracy, MultilabelF1Score
 
 from tsbn_hub.tasks import Kind
-from tsbn_hub.tasks.attributes import Attributes
+from tsbn_hub.tasks.kinds.attributes import Attributes
 
 from .test_classification import IMAGE, score
 
@@ -171,7 +171,7 @@ def test_pictures(monkeypatch):
     many = Attributes(10)
     assert task.picture(torch.tensor([1, 0, -100]), IMAGE).ne(128).any()
     assert task.picture(torch.tensor([0, 0, -100]), IMAGE).eq(128).all(), "nothing to write"
-    monkeypatch.setattr("tsbn_hub.tasks.attributes.write_lines", lambda image, lines: written.append(lines))
+    monkeypatch.setattr("tsbn_hub.tasks.kinds.attributes.write_lines", lambda image, lines: written.append(lines))
     task.picture(torch.tensor([1, 0, -100]), IMAGE)
     task.picture(torch.tensor([0.75, 0.25, 1.0]), IMAGE)
     many.picture(torch.ones(10, dtype=torch.int64), IMAGE)

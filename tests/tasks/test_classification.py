@@ -160,7 +160,9 @@ def test_pictures(monkeypatch):
         assert picture.shape == IMAGE.shape and picture.dtype == torch.uint8
         changed = picture != 128
         assert changed.any() and not changed[:, -8:].any(), "the text is in the upper part"
-        monkeypatch.setattr("tsbn_hub.tasks.classification.write_lines", lambda image, lines: written.append(lines))
+        monkeypatch.setattr(
+            "tsbn_hub.tasks.kinds.classification.write_lines", lambda image, lines: written.append(lines)
+        )
         task.picture(value, IMAGE)
         monkeypatch.undo()
     assert written == [["dog"], ["no target"], ["cat 0.50", "dog 0.25", "hen 0.20"]]

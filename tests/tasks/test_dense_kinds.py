@@ -14,12 +14,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.training import processes
-from tsbn_hub.tasks.depth import Depth
-from tsbn_hub.tasks.edges import Edges
 from tsbn_hub.tasks.kind import make_kind
-from tsbn_hub.tasks.normals import Normals
-from tsbn_hub.tasks.saliency import Saliency
-from tsbn_hub.tasks.segmentation import Segmentation
+from tsbn_hub.tasks.kinds.depth import Depth
+from tsbn_hub.tasks.kinds.edges import Edges
+from tsbn_hub.tasks.kinds.normals import Normals
+from tsbn_hub.tasks.kinds.saliency import Saliency
+from tsbn_hub.tasks.kinds.segmentation import Segmentation
 from tsbn_hub.tasks.task import Task
 
 KINDS = {
@@ -266,8 +266,7 @@ def test_targets_of_another_shape_or_dtype(kind):
 
 def test_scores_wait_for_torchmetrics_until_there_is_something_to_score():
     code = (
-        "import sys, tsbn_hub, tsbn_hub.tasks.segmentation, tsbn_hub.tasks.depth, tsbn_hub.tasks.normals\n"
-        "import tsbn_hub.tasks.edges, tsbn_hub.tasks.saliency\n"
+        "import sys, tsbn_hub, tsbn_hub.tasks.kinds\n"
         "sys.exit(str([name for name in ('torchmetrics', 'matplotlib') if name in sys.modules]))"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120)

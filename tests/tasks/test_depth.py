@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from tsbn_hub.tasks.depth import Depth
+from tsbn_hub.tasks.kinds.depth import Depth
 
 
 def scores(prediction, target):

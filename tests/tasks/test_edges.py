@@ -8,7 +8,7 @@ import torch
 from scipy.ndimage import binary_dilation
 from sklearn.metrics import f1_score
 
-from tsbn_hub.tasks.edges import Edges
+from tsbn_hub.tasks.kinds.edges import Edges
 
 THRESHOLDS = (np.arange(1, 100) / 100).astype(np.float32)
 

@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tsbn_hub.tasks.normals import Normals
+from tsbn_hub.tasks.kinds.normals import Normals
 
 
 def scores(prediction, target):

@@ -8,7 +8,7 @@ import torch
 from sklearn.metrics import mean_absolute_error, r2_score, root_mean_squared_error
 
 from tsbn_hub.tasks import Kind, Task, make_kind
-from tsbn_hub.tasks.regression import Regression
+from tsbn_hub.tasks.kinds.regression import Regression
 
 from .test_classification import IMAGE, score
 
@@ -156,7 +156,7 @@ def test_describe_and_pictures(monkeypatch):
     task, value, written = Regression(2), torch.tensor([3.14159, -1e6]), []
     assert task.describe(value) == {"values": [pytest.approx(3.14159), -1e6]}
     assert task.picture(value, IMAGE).shape == IMAGE.shape and task.picture(value, IMAGE).ne(128).any()
-    monkeypatch.setattr("tsbn_hub.tasks.regression.write_lines", lambda image, lines: written.append(lines))
+    monkeypatch.setattr("tsbn_hub.tasks.kinds.regression.write_lines", lambda image, lines: written.append(lines))
     task.picture(value, IMAGE)
     task.picture(torch.tensor([math.nan, 20.0]), IMAGE)
     assert written == [["3.142", "-1e+06"], ["nan", "20"]]

@@ -7,7 +7,7 @@ import pytest
 import torch
 from sklearn.metrics import fbeta_score, log_loss
 
-from tsbn_hub.tasks.saliency import Saliency
+from tsbn_hub.tasks.kinds.saliency import Saliency
 
 
 def scores(prediction, target):

@@ -8,7 +8,7 @@ import torch
 from sklearn.metrics import accuracy_score, jaccard_score
 from torchmetrics.classification import MulticlassJaccardIndex
 
-from tsbn_hub.tasks.segmentation import Segmentation
+from tsbn_hub.tasks.kinds.segmentation import Segmentation
 
 
 def scores(kind, prediction, target):

@@ -82,7 +82,7 @@ def _run(target, arguments, variables, log):
 
 
 def _train(config):
-    from tsbn_hub.cli import app
+    from tsbn_hub.cli.main import app
 
     sys.argv = ["tsbn", "train", "--config", str(config)]
     app()

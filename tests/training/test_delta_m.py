@@ -4,7 +4,7 @@ import math
 
 import pytest
 
-from tsbn_hub.training.delta_m import delta_m
+from tsbn_hub.results.delta_m import delta_m
 
 HIGHER = {"seg": True, "depth": False, "normals": False}
 SINGLE = {"seg": 40.0, "depth": 0.5, "normals": 20.0}

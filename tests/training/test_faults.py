@@ -15,10 +15,11 @@ from safetensors.torch import save_file
 
 from tests.training import processes
 from tests.training.small_runs import FIRST, TRAINING, left_by, signals, write_config
-from tsbn_hub.cli import app
+from tsbn_hub.cli.main import app
 from tsbn_hub.models import saving
 from tsbn_hub.tasks import Classification
-from tsbn_hub.training import NotFiniteError, Stopped, TrainingConfig, evaluate_run, loop, run_state, train
+from tsbn_hub.training import NotFiniteError, Stopped, TrainingConfig, evaluate_run, loop, train
+from tsbn_hub.training.state import run_state
 
 
 @pytest.fixture(scope="module")

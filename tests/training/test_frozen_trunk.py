@@ -18,15 +18,15 @@ from tests.models.hf_backbones import BACKBONES, randomized
 from tests.training import processes
 from tsbn_hub import Task, TsbnForMultiTask
 from tsbn_hub.data import Scenes
-from tsbn_hub.models.interface import normalization_of
 from tsbn_hub.models.outputs import outputs_by_task
+from tsbn_hub.models.surface import normalization_of
 from tsbn_hub.norms import SharedBatchNorm, TaskBatchNorm, TaskParameters, convert_sync_batchnorm
 from tsbn_hub.tasks import Classification
 from tsbn_hub.training import TrainingConfig, create_optimizer, evaluate_run, idle_tasks_at_rest, train
-from tsbn_hub.training.gradients import TasksForward
 from tsbn_hub.training.loop import Training
-from tsbn_hub.training.signals import Stopped, StopSignals
-from tsbn_hub.training.timm_task import MultiTaskTraining
+from tsbn_hub.training.state.signals import Stopped, StopSignals
+from tsbn_hub.training.step.gradients import TasksForward
+from tsbn_hub.training.timm.task import MultiTaskTraining
 
 NEW = "k"  # between the others in the alphabet
 CLASSES = {"z": 3, "a": 5}

@@ -17,8 +17,8 @@ from tsbn_hub.data import Collate, Scenes
 from tsbn_hub.tasks import make_kind
 from tsbn_hub.training import TasksForward, TrainingConfig, evaluate_run, fill_gradients, label_counts, train
 from tsbn_hub.training.loop import Training
-from tsbn_hub.training.signals import Stopped, StopSignals
-from tsbn_hub.training.sources import DataSource
+from tsbn_hub.training.recipe.sources import DataSource
+from tsbn_hub.training.state.signals import Stopped, StopSignals
 
 TASKS = [
     Task("segmentation", "segmentation", labels=Scenes.tasks[0].labels, head="linear"),

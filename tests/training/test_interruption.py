@@ -15,7 +15,7 @@ import pytest
 
 from tests.training import processes
 from tests.training.small_runs import FIRST, TRAINING, VALIDATION, left_by, signals, write_config
-from tsbn_hub.cli import app
+from tsbn_hub.cli.main import app
 from tsbn_hub.training import Stopped, TrainingConfig, train
 
 ROOT = Path(__file__).parents[2]

@@ -14,7 +14,7 @@ from sklearn.metrics import accuracy_score
 import tsbn_hub
 from tsbn_hub.norms import TaskNorm
 from tsbn_hub.training import NotFiniteError, TrainingConfig, train
-from tsbn_hub.training.building import build_data, build_model, build_tasks
+from tsbn_hub.training.recipe.building import build_data, build_model, build_tasks
 
 ROOT = Path(__file__).parents[2]
 

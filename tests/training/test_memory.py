@@ -11,7 +11,7 @@ from torch.utils.data import Dataset
 
 from tsbn_hub.training import PeakMemory, TrainingConfig
 from tsbn_hub.training.loop import Training
-from tsbn_hub.training.signals import StopSignals
+from tsbn_hub.training.state.signals import StopSignals
 
 DEVICES = [
     "cpu",

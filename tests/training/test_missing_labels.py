@@ -19,8 +19,8 @@ from tsbn_hub.tasks import Classification
 from tsbn_hub.training import TrainingConfig, evaluate, train
 from tsbn_hub.training.evaluation import TaskMetrics
 from tsbn_hub.training.loop import Training
-from tsbn_hub.training.signals import StopSignals
-from tsbn_hub.training.sources import DataSource
+from tsbn_hub.training.recipe.sources import DataSource
+from tsbn_hub.training.state.signals import StopSignals
 
 MISSING = {"b": -100, "a": -100}
 

@@ -9,7 +9,7 @@ from torch import nn
 
 import tsbn_hub
 from tsbn_hub.norms import TaskBatchNorm, TaskNorm
-from tsbn_hub.training import param_groups
+from tsbn_hub.training.optimization import param_groups
 
 ARCHITECTURES = ["test_resnet", "test_vit", "test_efficientnet", "levit_128s", "xcit_nano_12_p8_224"]
 

@@ -10,11 +10,11 @@ from transformers import BitImageProcessor, ViTConfig, ViTModel
 
 import tsbn_hub
 from tsbn_hub.models import from_pretrained
-from tsbn_hub.models.interface import normalization_of
 from tsbn_hub.models.outputs import outputs_by_task
+from tsbn_hub.models.surface import normalization_of
 from tsbn_hub.training import TrainingConfig, evaluate_run, train
 from tsbn_hub.training.loop import Training
-from tsbn_hub.training.signals import StopSignals
+from tsbn_hub.training.state.signals import StopSignals
 
 MEAN, STD = [0.5, 0.25, 0.125], [0.5, 0.25, 0.75]
 

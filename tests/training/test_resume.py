@@ -8,7 +8,7 @@ import pytest
 
 from tests.training import processes
 from tests.training.small_runs import FIRST, TRAINING, left_by, signals, write_config
-from tsbn_hub.cli import app
+from tsbn_hub.cli.main import app
 
 EPOCHS = 3
 

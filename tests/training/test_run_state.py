@@ -13,7 +13,7 @@ from safetensors import safe_open
 from safetensors.torch import save_file
 from torch import nn
 
-from tsbn_hub.training.run_state import random_state, read_state, set_random_state, write_state
+from tsbn_hub.training.state.run_state import random_state, read_state, set_random_state, write_state
 
 DTYPES = [
     torch.float64, torch.float32, torch.float16, torch.bfloat16, torch.int64, torch.int32, torch.int16, torch.int8,

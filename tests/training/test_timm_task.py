@@ -21,8 +21,8 @@ import tsbn_hub
 from tsbn_hub.data import MultiDigits
 from tsbn_hub.tasks import Classification, Depth
 from tsbn_hub.training.balancing import DynamicWeightAverage, FixedWeights, LossWeighting, UncertaintyWeighting
-from tsbn_hub.training.timm_evaluator import MultiTaskEvaluator
-from tsbn_hub.training.timm_task import MultiTaskTraining, Targets, TimmCollate
+from tsbn_hub.training.timm.evaluator import MultiTaskEvaluator
+from tsbn_hub.training.timm.task import MultiTaskTraining, Targets, TimmCollate
 
 from .test_idle_tasks import rows_of, same
 

@@ -16,7 +16,7 @@ from timm.utils import distribute_bn
 import tsbn_hub
 from tsbn_hub.norms import convert_sync_batchnorm
 from tsbn_hub.training.balancing import UncertaintyWeighting
-from tsbn_hub.training.timm_task import MultiTaskTraining
+from tsbn_hub.training.timm.task import MultiTaskTraining
 
 TASKS = {"b": 3, "a": 5, "c": 2}
 SIZES = (4, 2)

@@ -2,6 +2,6 @@
 
 from .cost import Cost, TaskCost, cost_table, model_cost
 from .importance import Importance, importance_matrix
-from .pictures import draw_importance
+from .importance_picture import draw_importance
 
 __all__ = ["Cost", "Importance", "TaskCost", "cost_table", "draw_importance", "importance_matrix", "model_cost"]

@@ -10,9 +10,9 @@ from rich.table import Table
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from ..models.classifiers import TaskClassifier
-from ..models.interface import image_shape, is_timm, task_kinds
 from ..models.outputs import outputs_by_task
+from ..models.surface import image_shape, is_timm, task_kinds
+from ..models.timm.classifiers import TaskClassifier
 from ..norms import TaskNorm
 from ..tasks import Kind
 

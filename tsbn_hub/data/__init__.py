@@ -1,14 +1,15 @@
 """Data sets. All yield the same sample: `{"image": (C, H, W), "targets": {task: …}}`."""
 
-from .castles import Castles
-from .collate import Collate
-from .mixture import Mixture, split_off
-from .multi_digits import MultiDigits
-from .multi_fashion import MultiFashion
-from .overlay import OverlaidPairs, Sample
-from .sampling import Draw, EvaluationBatches, SeededSamples, TrainingBatches
-from .scenes import Scenes
-from .tasks import tasks_of
+from .batches.collate import Collate
+from .batches.mixture import Mixture
+from .batches.sampling import Draw, EvaluationBatches, SeededSamples, TrainingBatches
+from .sample import Sample, tasks_of
+from .sets.castles import Castles
+from .sets.multi_digits import MultiDigits
+from .sets.multi_fashion import MultiFashion
+from .sets.overlaid_pairs import OverlaidPairs
+from .sets.scenes import Scenes
+from .splitting import split_off
 
 __all__ = [
     "Castles",

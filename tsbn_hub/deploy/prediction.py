@@ -13,9 +13,9 @@ from rich.console import Console
 from rich.progress import track
 from torch import Tensor, nn
 
-from ..models.interface import preprocessing_of, task_kinds
+from ..files.atomic import write_atomically
 from ..models.outputs import outputs_by_task
-from ..models.saving import write_atomically
+from ..models.surface import preprocessing_of, task_kinds
 from ..tasks import Kind
 from .images import check_image, read_image
 

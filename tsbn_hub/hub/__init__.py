@@ -1,11 +1,11 @@
 """The Hub: publishing, model cards, and task adapters."""
 
+from ..results.results import Results
 from .adapters import load_task, merge, save_task
-from .card import write_card
+from .adapters.publishing import push_task_to_hub
+from .cards.card import write_card
 from .publishing import checkpoints_in, push_folder, push_to_hub
-from .results import Results
 from .sending import Publication
-from .task_publishing import push_task_to_hub
 
 __all__ = [
     "Publication",

@@ -8,13 +8,14 @@ from pathlib import Path
 
 from torch import nn
 
+from ..files.checkpoints import read_json, read_shapes, weight_files
+from ..files.names import ADAPTER_CONFIG, CARD, CONFIG, RECIPE
 from ..models import CheckpointError, save_pretrained
-from ..models.checkpoint_files import ADAPTER_CONFIG, CONFIG, read_json, read_shapes, weight_files
-from .adapter_card import write_adapter_card
-from .adapter_files import check_base, read_adapter
-from .card import write_card
-from .card_mark import CARD, is_edited
-from .recording import RECIPE, recipe_without_folders, results_of
+from ..results.recording import recipe_without_folders, results_of
+from .adapters.card import write_adapter_card
+from .adapters.files import check_base, read_adapter
+from .cards.card import write_card
+from .cards.mark import is_edited
 from .sending import Publication, Target, publish
 
 

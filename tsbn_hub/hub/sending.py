@@ -8,19 +8,26 @@ from pathlib import Path
 
 from huggingface_hub import CommitOperationAdd, CommitOperationDelete, HfApi
 
+from ..files.names import (
+    ADAPTER_CONFIG,
+    ADAPTER_WEIGHTS,
+    CARD,
+    CONFIG,
+    GATES,
+    IMAGE_PROCESSOR,
+    RECIPE,
+    RESULTS,
+    WEIGHTS,
+    WEIGHTS_INDEX,
+)
+from ..files.repositories import hub_errors, split_revision
 from ..models import HubError
-from ..models.checkpoint_files import ADAPTER_CONFIG, CONFIG, WEIGHTS, WEIGHTS_INDEX
-from ..models.repositories import hub_errors, split_revision
-from .adapter_files import ADAPTER_WEIGHTS
-from .card_mark import CARD, is_edited
-from .card_text import GATES
-from .recording import RECIPE
-from .results import RESULTS
+from .cards.mark import is_edited
 
 _PULL_REQUEST = "refs/pr/"
 _WEIGHTS = (WEIGHTS, WEIGHTS_INDEX, "model-*-of-*.safetensors", ADAPTER_WEIGHTS)
 _PICKLES = ("pytorch_model*.bin", "pytorch_model.bin.index.json")
-_BESIDE_WEIGHTS = ("preprocessor_config.json", RECIPE, RESULTS, GATES)
+_BESIDE_WEIGHTS = (IMAGE_PROCESSOR, RECIPE, RESULTS, GATES)
 _PUBLISHED = (CARD, "LICENSE*", CONFIG, ADAPTER_CONFIG, *_WEIGHTS, *_BESIDE_WEIGHTS)
 
 

@@ -1,11 +1,11 @@
 """The surfaces: timm names, the models of transformers, and what the models behind them can do."""
 
-from .checkpoint_files import CheckpointError
+from ..files.checkpoints import CheckpointError
+from ..files.repositories import HubError
 from .loading import from_pretrained
-from .repositories import HubError
 from .saving import save_pretrained
-from .timm_model import TimmTaskModel
-from .timm_names import register, register_timm_architectures
+from .timm.model import TimmTaskModel
+from .timm.names import register, register_timm_architectures
 
 __all__ = [
     "CheckpointError",

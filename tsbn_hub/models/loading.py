@@ -11,12 +11,13 @@ from timm.models._input import update_model_args
 from torch import nn
 from torch.overrides import TorchFunctionMode
 
+from ..files.checkpoints import CheckpointError, Shapes, read_json, read_shapes, weight_files
+from ..files.names import CONFIG, WEIGHTS
+from ..files.repositories import local_folder, repo_commit, split_revision, with_revision
 from ..tasks import Task
-from .checkpoint_files import CONFIG, WEIGHTS, CheckpointError, Shapes, read_json, read_shapes, weight_files
-from .repositories import local_folder, repo_commit, split_revision, with_revision
 from .saving import without_progress_bars
 from .task_parts import has_task_heads
-from .timm_names import SUFFIX
+from .timm.names import SUFFIX
 
 T = TypeVar("T")
 
@@ -182,7 +183,7 @@ def _from_transformers(folder: Path, config: dict[str, Any], shapes: Shapes, **k
     import transformers
 
     from . import hf
-    from .hf_config import TsbnConfig
+    from .hf.config import TsbnConfig
 
     if config["model_type"] == TsbnConfig.model_type and not config.get("feature_layout"):
         # Without it, a model runs when it is built, on images of whatever size the config names.

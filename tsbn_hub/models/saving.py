@@ -1,10 +1,8 @@
 """Folders that timm and transformers load."""
 
 import json
-import os
-import shutil
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -15,8 +13,9 @@ from timm.models._hub import save_config_for_hf
 from timm.utils import unwrap_model
 from torch import nn
 
-from .checkpoint_files import CONFIG, WEIGHTS, WEIGHTS_INDEX
-from .timm_model import TimmTaskModel
+from ..files.atomic import move_all, new_file_mode, write_atomically
+from ..files.names import CONFIG, WEIGHTS, WEIGHTS_INDEX
+from .timm.model import TimmTaskModel
 
 MODEL_FILES = CONFIG, WEIGHTS
 
@@ -90,8 +89,8 @@ def _save_transformers(model: Any, folder: Path, max_shard_size: int | str) -> N
             raise OSError(f"{folder} could not be written, what was there is kept: {error}") from error
         written = {folder / path.name: path for path in Path(unfinished).iterdir()}
         for path in written.values():
-            path.chmod(0o666 & ~_umask())  # safetensors makes the weights the owner's alone
-        _move_all(written)
+            path.chmod(new_file_mode())  # safetensors makes the weights the owner's alone
+        move_all(written)
         _remove_older_weights(folder, {path.name for path in written})
 
 
@@ -123,69 +122,3 @@ def _save_config(model: nn.Module, path: Path, data_config: dict[str, Any] | Non
     # twice.
     config.get("model_args", {}).pop("num_classes", None)
     path.write_text(json.dumps(config, indent=2) + "\n")
-
-
-def write_atomically(files: dict[Path, Callable[[Path], Any]]) -> None:
-    """Write files whole, and all or none: each is filled beside its place first, and moved there when all are.
-
-    Raises:
-        OSError: if one cannot be written; it names the file.
-    """
-    written: dict[Path, Path] = {}
-    try:
-        for path, write in files.items():
-            handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-            os.close(handle)
-            written[path] = Path(name)
-            write(written[path])
-            with written[path].open("rb") as file:
-                os.fsync(file.fileno())
-            written[path].chmod(0o666 & ~_umask())
-        _move_all(written)
-    except (OSError, SafetensorError) as error:  # the latter is what safetensors makes of a full disk
-        raise OSError(f"{path} could not be written, what was there is kept: {error}") from error
-    finally:
-        for temporary in written.values():
-            temporary.unlink(missing_ok=True)
-
-
-def _move_all(files: dict[Path, Path]) -> None:
-    """Move files to their places, the keys, all or none."""
-    older = {place: place.with_name(f".{place.name}.older") for place in files if len(files) > 1 and place.is_file()}
-    moved: list[Path] = []
-    try:
-        for place, aside in older.items():
-            _copy(place, aside)
-        for place, source in files.items():
-            source.replace(place)
-            moved.append(place)
-    except OSError:
-        for place in moved:
-            if place in older:
-                older[place].replace(place)
-            else:
-                place.unlink()
-        raise
-    finally:
-        for aside in older.values():
-            aside.unlink(missing_ok=True)
-
-
-def _copy(source: Path, target: Path) -> None:
-    target.unlink(missing_ok=True)
-    try:
-        target.hardlink_to(source)  # large files, in no time
-    except OSError:  # not every file system has such links
-        shutil.copy2(source, target)
-
-
-def remove_leftovers(path: Path) -> None:
-    """Remove what a kill in the middle of `write_atomically` left beside a file."""
-    for leftover in path.parent.glob(f".{path.name}.*"):
-        leftover.unlink()
-
-
-def _umask() -> int:
-    mask = os.umask(0)
-    os.umask(mask)
-    return mask

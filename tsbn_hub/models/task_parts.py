@@ -9,9 +9,9 @@ from torch import Tensor, nn
 
 from ..norms import TaskModule, TaskNorm
 from ..tasks import Task, make_kind
-from .classifiers import TaskClassifier
-from .interface import is_timm
-from .timm_model import TimmTaskModel
+from .surface import is_timm
+from .timm.classifiers import TaskClassifier
+from .timm.model import TimmTaskModel
 
 NORMS, HEAD = "norms.", "head."
 

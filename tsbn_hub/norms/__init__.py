@@ -5,8 +5,7 @@ from .convert import convert
 from .gating import gated_norms
 from .kernels import register_batch_norm, register_norm
 from .selection import TaskSelector
-from .statistics import freeze_batch_norm, reestimate_statistics
-from .synchronization import convert_sync_batchnorm
+from .statistics import convert_sync_batchnorm, freeze_batch_norm, reestimate_statistics
 from .task_module import TaskModule
 from .task_norm import NormOptions, TaskNorm
 from .task_parameters import TaskParameters

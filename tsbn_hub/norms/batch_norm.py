@@ -211,16 +211,3 @@ def _refuse_rows_of_samples(selector: TaskSelector) -> None:
             "In training, a BatchNorm normalises each task's samples by themselves: a compiled graph cannot take these "
             "apart by a tensor of rows. Train with one task a call, or with one task a sample uncompiled."
         )
-
-
-def own_batch_norms(module: nn.Module) -> list[TaskBatchNorm | SharedBatchNorm]:
-    """The BatchNorms of a network, all of this package's: plain ones, as hard sharing has, are replaced in place."""
-    selector = TaskSelector(["all"])
-    new: dict[int, nn.Module] = {}
-    for name, plain in list(module.named_modules(remove_duplicate=False)):
-        if isinstance(plain, nn.modules.batchnorm._BatchNorm):
-            after_batch_norm(type(plain))  # raises for a class that is not registered
-            parent, _, child = name.rpartition(".")
-            shared = new.setdefault(id(plain), SharedBatchNorm(plain, selector))
-            module.get_submodule(parent)._modules[child] = shared
-    return [norm for norm in module.modules() if isinstance(norm, TaskBatchNorm | SharedBatchNorm)]

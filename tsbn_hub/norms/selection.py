@@ -7,7 +7,6 @@ would bake the task into the graph, it travels as an attribute that they trace.
 """
 
 import threading
-from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
@@ -15,6 +14,8 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor
+
+from .task_names import check_task_names
 
 
 @dataclass(eq=False)
@@ -201,39 +202,3 @@ class TaskSelector:
 
 def _is_alive(thread: int | None) -> bool:
     return any(other.ident == thread for other in threading.enumerate())
-
-
-def check_task_names(tasks: Sequence[str]) -> list[str]:
-    """The task names as a list.
-
-    Raises:
-        ValueError: if there is no task, or a name is empty, repeated or has a dot.
-        TypeError: if a name is not a string.
-    """
-    if isinstance(tasks, str):
-        raise TypeError(f"tasks must be a list of names, not the string {tasks!r}. Did you mean [{tasks!r}]?")
-    names = list(tasks)
-    if not names:
-        raise ValueError("tasks is empty: a model needs at least one task.")
-    for name in names:
-        if not isinstance(name, str):
-            raise TypeError(f"A task's name must be a string, not {name!r} ({type(name).__name__}).")
-        if not name or "." in name:
-            raise ValueError(f"{name!r} cannot be a task's name: a name is not empty and has no dot. Given: {names}.")
-    repeated = sorted(name for name, times in Counter(names).items() if times > 1)
-    if repeated:
-        raise ValueError(f"Task names must differ, but {repeated} are repeated in {names}.")
-    return names
-
-
-def check_same_tasks(given: Sequence[str] | None, own: list[str]) -> None:
-    """Refuse other tasks than a checkpoint's: rows of gates go by their order, and a task would get another's.
-
-    Raises:
-        ValueError: if names or their order differ.
-    """
-    if given != own and (isinstance(given, str) or list(given or ()) != own):
-        raise ValueError(
-            f"tasks={given}: those of the checkpoint are {own}. Load it with its own tasks, in their order, then use "
-            "add_task and remove_task."
-        )

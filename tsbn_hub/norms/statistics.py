@@ -1,11 +1,14 @@
 """Running statistics: freezing them, and taking them anew from data."""
 
 from collections.abc import Iterable
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from .batch_norm import STATISTICS, TaskBatchNorm, own_batch_norms
+from .batch_norm import STATISTICS, SharedBatchNorm, TaskBatchNorm
+from .kernels import after_batch_norm
+from .selection import TaskSelector
 from .task_module import TaskModule
 
 
@@ -84,3 +87,32 @@ def _row_of_statistics(norm: TaskBatchNorm, row: int) -> dict[str, Tensor]:
 def _set_row_of_statistics(norm: TaskBatchNorm, row: int, values: dict[str, Tensor]) -> None:
     for name in STATISTICS:
         getattr(norm, name)[norm.rows(row)] = values[name]
+
+
+def own_batch_norms(module: nn.Module) -> list[TaskBatchNorm | SharedBatchNorm]:
+    """The BatchNorms of a network, all of this package's: plain ones, as hard sharing has, are replaced in place."""
+    selector = TaskSelector(["all"])
+    new: dict[int, nn.Module] = {}
+    for name, plain in list(module.named_modules(remove_duplicate=False)):
+        if isinstance(plain, nn.modules.batchnorm._BatchNorm):
+            after_batch_norm(type(plain))  # raises for a class that is not registered
+            parent, _, child = name.rpartition(".")
+            shared = new.setdefault(id(plain), SharedBatchNorm(plain, selector))
+            module.get_submodule(parent)._modules[child] = shared
+    return [norm for norm in module.modules() if isinstance(norm, TaskBatchNorm | SharedBatchNorm)]
+
+
+def convert_sync_batchnorm(module: nn.Module, process_group: Any = None) -> nn.Module:
+    """Let every BatchNorm of a module take the statistics of the joined batch of all processes, in place.
+
+    Args:
+        module: A model with task norms or without.
+        process_group: The processes to join; None for all.
+
+    Returns:
+        The module. Call it before the model is wrapped for distributed training.
+    """
+    holder = nn.Sequential(module)  # a BatchNorm by itself has a place to be replaced in, too
+    for norm in own_batch_norms(holder):
+        norm.synchronized, norm.process_group = True, process_group
+    return holder[0]

@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 import torch.distributed as dist
-from torch import Tensor, nn
+from torch import Tensor
 
 
 def should_synchronize(process_group: Any = None) -> bool:
@@ -81,21 +81,3 @@ def synchronized_batch_norm(
     if bias is not None:
         y = y + bias.view(shape)
     return y.to(x.dtype)
-
-
-def convert_sync_batchnorm(module: nn.Module, process_group: Any = None) -> nn.Module:
-    """Let every BatchNorm of a module take the statistics of the joined batch of all processes, in place.
-
-    Args:
-        module: A model with task norms or without.
-        process_group: The processes to join; None for all.
-
-    Returns:
-        The module. Call it before the model is wrapped for distributed training.
-    """
-    from .batch_norm import own_batch_norms
-
-    holder = nn.Sequential(module)  # a BatchNorm by itself has a place to be replaced in, too
-    for norm in own_batch_norms(holder):
-        norm.synchronized, norm.process_group = True, process_group
-    return holder[0]

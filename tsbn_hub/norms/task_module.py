@@ -1,6 +1,5 @@
 """What a converted network can do, whatever it is: know its tasks, run one or all, fold one out."""
 
-import copy
 import functools
 import inspect
 from collections.abc import Callable, Iterator, Sequence
@@ -12,9 +11,9 @@ import torch
 from torch import Tensor, fx, nn
 from torch.utils import _pytree as pytree
 
-from .batch_norm import SharedBatchNorm
-from .blocking import block_what_loses_gates, unblock
+from .blocking import block_what_loses_gates
 from .checkpoints import check_task_entries
+from .folding import folded
 from .selection import Selection, TaskSelector
 from .task_norm import TaskNorm
 from .task_parameters import StateDict, TaskParameters
@@ -325,33 +324,11 @@ def as_task_module(module: nn.Module, selector: TaskSelector, task_class: type[T
     return module  # type: ignore[return-value]
 
 
-def folded(module: nn.Module, row: int) -> nn.Module:
-    """A copy of a network, with the plain norms and classifiers of a task's row in the places of ours."""
-    plain = copy.deepcopy(module, _detached_caches(module))
-    new: dict[int, nn.Module] = {}
-    for name, part in list(plain.named_modules(remove_duplicate=False)):
-        if isinstance(part, TaskParameters | SharedBatchNorm):
-            if id(part) not in new:
-                new[id(part)] = part.fold(row)
-            parent, _, child = name.rpartition(".")
-            plain.get_submodule(parent)._modules[child] = new[id(part)]
-    for part in plain.modules():
-        unblock(part)
-    return plain
-
-
 def _become_plain(module: TaskModule) -> None:
     """Take away, in place, what `as_task_module` gave a network."""
     for name in module.members_of_task_modules:
         vars(module).pop(name, None)
     module.__class__ = module.plain_class  # type: ignore[assignment]
-
-
-def _detached_caches(module: nn.Module) -> dict[int, Any]:
-    """A memo for deepcopy, which refuses tensors of a graph: some architectures cache these from forward to forward."""
-    values = [value for each in module.modules() for key, value in vars(each).items() if not key.startswith("_")]
-    tensors = [leaf for leaf in pytree.tree_leaves(values) if isinstance(leaf, Tensor) and not leaf.is_leaf]
-    return {id(tensor): tensor.detach().clone() for tensor in tensors}
 
 
 def _copied_rows(module: TaskParameters, row: int) -> dict[str, Tensor]:

@@ -3,13 +3,13 @@
 from rich.table import Table
 
 from .acceleration import make_accelerator
-from .building import build_data
-from .config import TrainingConfig
 from .loaders import first_sample, labelled
 from .loop import Training
 from .memory import PeakMemory
+from .recipe.building import build_data
+from .recipe.config import TrainingConfig
 from .report import size_line
-from .signals import StopSignals
+from .state.signals import StopSignals
 
 
 def dry_run(config: TrainingConfig) -> None:

@@ -6,16 +6,15 @@ from typing import Literal
 from accelerate import Accelerator
 from rich.progress import track
 
+from ..files.names import RECIPE
 from ..models import from_pretrained
-from ..models.interface import normalization_of
+from ..models.surface import normalization_of
 from ..tasks import Kind
-from .building import build_data, build_kinds, build_tasks
-from .config import TrainingConfig
 from .evaluation import Scores, evaluate
 from .loaders import evaluation_batches
+from .recipe.building import build_data, build_kinds, build_tasks
+from .recipe.config import TrainingConfig
 from .report import console_of
-
-CONFIG = "training.yaml"
 
 
 def evaluate_run(folder: str | Path, split: Literal["train", "test"] = "test") -> tuple[dict[str, Kind], Scores]:
@@ -31,7 +30,7 @@ def evaluate_run(folder: str | Path, split: Literal["train", "test"] = "test") -
     Raises:
         FileNotFoundError: if the folder holds no run, or one without a model yet.
     """
-    config = TrainingConfig.read(Path(folder, CONFIG))
+    config = TrainingConfig.read(Path(folder, RECIPE))
     accelerator = Accelerator(mixed_precision=config.mixed_precision)
     data = build_data(config, split)
     kinds = build_kinds(build_tasks(config, data))

@@ -12,8 +12,8 @@ from torch.utils.data import DataLoader, Dataset, Sampler
 
 from ..data import Collate, Draw, EvaluationBatches, Mixture, SeededSamples, TrainingBatches
 from ..tasks import Kind
-from .config import TrainingConfig
-from .signals import ignore_stop_signals
+from .recipe.config import TrainingConfig
+from .state.signals import ignore_stop_signals
 
 Normalize = Callable[[Tensor], Tensor]
 

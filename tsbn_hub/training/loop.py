@@ -17,27 +17,27 @@ from rich.progress import Progress
 from timm.utils import ModelEmaV3
 from torch.utils.data import DataLoader
 
+from ..files.atomic import remove_leftovers, write_atomically
+from ..files.names import LOG, RECIPE, STATE
 from ..models import from_pretrained, save_pretrained
-from ..models.head import Head
-from ..models.interface import normalization_of
-from ..models.saving import MODEL_FILES, remove_leftovers, write_atomically
+from ..models.heads import Head
+from ..models.saving import MODEL_FILES
+from ..models.surface import normalization_of
 from ..norms import convert_sync_batchnorm
 from .acceleration import make_accelerator
-from .building import build_data, build_kinds, build_model, build_tasks, build_weighting
-from .config import TrainingConfig
-from .evaluate_run import CONFIG
 from .evaluation import Scores, evaluate, mean_score
-from .finite import NotFiniteError, gradient_norm, guilty_tasks
-from .gradients import Aggregator, TasksForward, fill_gradients, label_counts
-from .idle_tasks import idle_tasks_at_rest
 from .loaders import TrainingSteps, evaluation_batches, first_sample
 from .optimization import create_optimizer, create_schedule
-from .record import Record
+from .recipe.building import build_data, build_kinds, build_model, build_tasks, build_weighting
+from .recipe.config import TrainingConfig
 from .report import console_of, epoch_line, losses_line, progress_bar, score_table, size_line
-from .run_state import random_state, read_state, set_random_state, write_state
-from .signals import Stopped, StopSignals
+from .state.record import Record
+from .state.run_state import random_state, read_state, set_random_state, write_state
+from .state.signals import Stopped, StopSignals
+from .step.finite import NotFiniteError, gradient_norm, guilty_tasks
+from .step.gradients import Aggregator, TasksForward, fill_gradients, label_counts
+from .step.idle_tasks import idle_tasks_at_rest
 
-STATE, LOG = "state.safetensors", "log.jsonl"
 _STATE_VERSION = 1
 _STEPS_BETWEEN_TRACKED_LOSSES = 50
 
@@ -142,7 +142,7 @@ class Training:
         path = self.output / STATE
         if self.accelerator.is_main_process:
             self.output.mkdir(parents=True, exist_ok=True)
-            for name in (STATE, LOG, CONFIG, *MODEL_FILES):
+            for name in (STATE, LOG, RECIPE, *MODEL_FILES):
                 remove_leftovers(self.output / name)
             for name in (STATE, *MODEL_FILES) if restart else ():
                 (self.output / name).unlink(missing_ok=True)
@@ -155,7 +155,7 @@ class Training:
             self._load(read_state(path))
         elif self.accelerator.is_main_process:
             text = yaml.safe_dump(asdict(self.config), sort_keys=False)
-            write_atomically({self.output / CONFIG: lambda path: path.write_text(text)})
+            write_atomically({self.output / RECIPE: lambda path: path.write_text(text)})
             self._write_log()
         if self.record.scores is None:
             self.accelerator.init_trackers(self.output.name, config={"run": json.dumps(asdict(self.config))})

@@ -14,7 +14,7 @@ from transformers import ResNetConfig, ViTConfig, ViTModel
 
 import tsbn_hub
 from tsbn_hub import Task, TsbnBackbone, TsbnConfig, TsbnForMultiTask
-from tsbn_hub.models.checkpoint_files import read_shapes
+from tsbn_hub.files.checkpoints import read_shapes
 
 PICKLE = "pytorch_model.bin"
 

@@ -1,0 +1,40 @@
+"""What a data set says of its tasks."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any, TypedDict
+
+from torch import Tensor
+
+from ..tasks import Task
+
+
+def tasks_of(data: Any) -> list[Task]:
+    """The tasks of a data set: its `tasks`, or `num_classes = {task: number}` where all are classification.
+
+    Args:
+        data: A data set, or its class.
+
+    Raises:
+        ValueError: if it says neither.
+
+    Example:
+        >>> from tsbn_hub.data import MultiDigits, Scenes, tasks_of
+        >>> [task.name for task in tasks_of(MultiDigits)], [task.kind for task in tasks_of(Scenes)]
+        (['left', 'right'], ['segmentation', 'depth', 'normals', 'edges'])
+    """
+    tasks, num_classes = getattr(data, "tasks", None), getattr(data, "num_classes", None)
+    if isinstance(tasks, Sequence) and tasks and all(isinstance(task, Task) for task in tasks):
+        return list(tasks)
+    if isinstance(num_classes, Mapping) and num_classes:
+        return [Task(name, num_classes=number) for name, number in num_classes.items()]
+    raise ValueError(
+        f"{type(data).__name__} must say its tasks: tasks = [Task(…), …], or, of classification, num_classes = "
+        "{task: number}."
+    )
+
+
+class Sample(TypedDict):
+    """What every data set yields: an image, and the targets that it has (a missing one is absent)."""
+
+    image: Tensor
+    targets: dict[str, Tensor]

@@ -1,0 +1,50 @@
+"""The part of a data set that is held out."""
+
+from typing import Any
+
+import torch
+from torch.utils.data import Subset, random_split
+
+from ..tasks import Task
+from .sample import tasks_of
+
+
+def split_off(data: Any, fraction: float, seed: int = 0) -> tuple[Any, Any]:
+    """A data set without a random fraction of it, and this fraction.
+
+    A data set whose samples share something (an image, a person) has a method `split_off(fraction, seed)` of its own,
+    so that the two parts share nothing. Any other is split sample by sample.
+
+    Args:
+        data: Any data set with a length.
+        fraction: The part to split off, in (0, 1).
+        seed: Draws it.
+
+    Returns:
+        Two data sets with the tasks of `data`.
+
+    Raises:
+        ValueError: if the fraction is not in (0, 1).
+
+    Example:
+        >>> from tsbn_hub.data import MultiDigits, split_off
+        >>> kept, held_out = split_off(MultiDigits("train"), 0.1)
+        >>> len(kept), len(held_out)
+        (10800, 1200)
+    """
+    if not 0 < fraction < 1:
+        raise ValueError(f"fraction={fraction} must lie in (0, 1).")
+    if hasattr(data, "split_off"):
+        split: tuple[Any, Any] = data.split_off(fraction, seed)
+        return split
+    generator = torch.Generator().manual_seed(seed)
+    kept, held_out = random_split(data, [1 - fraction, fraction], generator)
+    return _Part(data, kept.indices), _Part(data, held_out.indices)
+
+
+class _Part(Subset[Any]):
+    """Some samples of a data set, with its tasks."""
+
+    @property
+    def tasks(self) -> list[Task]:
+        return tasks_of(self.dataset)

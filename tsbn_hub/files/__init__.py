@@ -1,0 +1,1 @@
+"""Files, and the names of things in them: the ground that everything else stands on."""

@@ -1,0 +1,164 @@
+"""The files of a checkpoint, read with care: they may come from anybody."""
+
+import json
+import re
+from collections.abc import Collection, Iterator
+from pathlib import Path
+from typing import Any
+
+from safetensors import SafetensorError, safe_open
+
+from .names import ADAPTER_CONFIG, CONFIG, WEIGHTS, WEIGHTS_INDEX
+
+PICKLES = (".bin", ".pth", ".pt", ".pkl", ".ckpt")
+
+Shapes = dict[str, tuple[int, ...]]
+
+# No size in the config of a network is larger, and none is nested deeper. (An integer can ask for any amount of memory
+# and time.)
+_LARGEST_INTEGER, _DEEPEST = 10**6, 30
+_LARGEST_BY_KEY = {
+    re.compile("num_(classes|labels)$"): 10**5,  # transformers makes a name for each class, and copies them many times
+    re.compile(r"window_sizes?(\.\d+)*$"): 64,  # timm's loops over windows take time with the fourth power of it
+}
+
+# The keys by which timm and transformers would look for something beside the checkpoint (a file, a repo, code, a
+# device), and what is allowed there.
+_ELSEWHERE = {
+    re.compile(r"(^|\.)model_args\.(checkpoint_path|device|pretrained(?!_window_size))"): re.compile("None"),
+    re.compile(r"(^|\.)architecture$"): re.compile("[^:]*"),
+    re.compile(r"(^|\.)backbone$"): re.compile("None"),
+    re.compile(r"(^|\.)_?attn_implementation"): re.compile("None|eager|sdpa|flex_attention"),
+}
+
+
+class CheckpointError(ValueError):
+    """The files of a checkpoint cannot be loaded. The message names the file, and what is wrong with it."""
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """The object in a JSON file.
+
+    Raises:
+        FileNotFoundError: if there is no such file; it says what else its folder has.
+        CheckpointError: if it is no JSON, no object, or `check_values` refuses it.
+    """
+    values = _object_in(path)
+    check_values(values, path)
+    return values
+
+
+def _object_in(path: Path) -> dict[str, Any]:
+    if not path.is_file():
+        raise FileNotFoundError(_without_file(path))
+    try:
+        values = json.loads(path.read_text(encoding="utf-8"))
+    except (ValueError, RecursionError) as error:  # the former is for JSON and for the encoding
+        raise CheckpointError(f"{path} is no JSON: {error}") from error
+    if not isinstance(values, dict):
+        raise CheckpointError(f"{path} holds no object, but a {type(values).__name__}.")
+    return values
+
+
+def check_values(values: Any, where: object) -> None:
+    """Refuse what no config of a network says.
+
+    Raises:
+        CheckpointError: if it is nested very deeply, there is an integer that no network has a use for, or what would
+            make timm or transformers look for something elsewhere: a file, a repo, code, a device.
+    """
+    for path, value in _within(values):
+        key = ".".join(path)
+        if len(path) > _DEEPEST:
+            raise CheckpointError(f"{where} has {key[:30]}…, nested deeper than any config.")
+        if isinstance(value, int) and abs(value) > _largest(key):
+            raise CheckpointError(f"{where} has {key}={str(value)[:30]}, which is no size of a network.")
+        if not isinstance(value, dict | list) and _asks_elsewhere(key, str(value)):
+            raise CheckpointError(f"{where} has {key}={str(value)[:100]!r}: a checkpoint may not ask for that.")
+
+
+def _largest(key: str) -> int:
+    return next((largest for keys, largest in _LARGEST_BY_KEY.items() if keys.search(key)), _LARGEST_INTEGER)
+
+
+def _asks_elsewhere(key: str, value: str) -> bool:
+    return any(asks.search(key) and not allowed.fullmatch(value) for asks, allowed in _ELSEWHERE.items())
+
+
+def _within(values: Any) -> Iterator[tuple[tuple[str, ...], Any]]:
+    """A value, and all that is in it, each with the keys that lead there."""
+    left: list[tuple[tuple[str, ...], Any]] = [((), values)]
+    while left:
+        path, value = left.pop()
+        yield path, value
+        if isinstance(value, dict | list):
+            items = value.items() if isinstance(value, dict) else enumerate(value)
+            left += [((*path, str(name)), inner) for name, inner in items]
+
+
+def weight_files(folder: Path) -> list[Path]:
+    """The safetensors files of a checkpoint: one, or those of its index.
+
+    Raises:
+        CheckpointError: if there are none, or the index names files that are missing or not in the folder.
+    """
+    if (folder / WEIGHTS).is_file():
+        return [folder / WEIGHTS]
+    if not (folder / WEIGHTS_INDEX).is_file():
+        raise CheckpointError(without_weights(str(folder), [path.name for path in folder.iterdir()]))
+    weight_map = _object_in(folder / WEIGHTS_INDEX).get("weight_map")  # beside it stand sizes in bytes
+    if not isinstance(weight_map, dict) or not all(isinstance(name, str) for name in weight_map.values()):
+        raise CheckpointError(f"{folder / WEIGHTS_INDEX} has no weight_map from names of weights to names of files.")
+    names = sorted(set(weight_map.values()))
+    there = {path.name for path in folder.glob("*.safetensors")}
+    wrong = [name for name in names if name not in there]
+    if wrong or not names:
+        raise CheckpointError(
+            f"{folder / WEIGHTS_INDEX} names the files {wrong or names}, which {folder} does not have as safetensors."
+        )
+    return [folder / name for name in names]
+
+
+def without_config(where: str, config: str, files: Collection[str]) -> str:
+    """What to say of a folder or repo without its config: a model and a task adapter are taken for each other."""
+    text = f"{where} has no {config} ({sorted(files)})."
+    if config == CONFIG and ADAPTER_CONFIG in files:
+        return f'{text} It is a task adapter: tsbn_hub.load_task(base, "{where}") adds it to a model.'
+    if config == ADAPTER_CONFIG and CONFIG in files:
+        return f'{text} It is a model: tsbn_hub.from_pretrained("{where}") loads it.'
+    return text
+
+
+def _without_file(path: Path) -> str:
+    folder = path.parent
+    if folder.is_dir():
+        return without_config(str(folder), path.name, [each.name for each in folder.iterdir()])
+    return f"{folder} has no {path.name} ({'it is a file' if folder.is_file() else 'no such folder'})."
+
+
+def without_weights(
+    where: str, files: list[str], weights: str = WEIGHTS, way_out: str = "tsbn_hub.save_pretrained"
+) -> str:
+    """What to say of a checkpoint without weights in safetensors."""
+    text = f"{where} has no {weights} (it has {sorted(files)})."
+    if any(name.endswith(PICKLES) for name in files):
+        text += " Pickled weights (.bin, .pth) can run code when they are loaded, and are not read."
+    return f"{text} Save it with {way_out}."
+
+
+def read_shapes(path: Path) -> Shapes:
+    """The shapes of the tensors in a safetensors file, from its header.
+
+    Raises:
+        FileNotFoundError: if there is no such file.
+        CheckpointError: if it is truncated, or no safetensors file.
+    """
+    if not path.is_file():
+        raise FileNotFoundError(f"There is no file {path}.")
+    try:
+        with safe_open(path, framework="pt") as file:
+            return {name: tuple(file.get_slice(name).get_shape()) for name in file.keys()}  # noqa: SIM118 — no mapping
+    except (SafetensorError, OSError) as error:
+        raise CheckpointError(
+            f"{path} is truncated, or no safetensors file ({path.stat().st_size} bytes): {error}"
+        ) from error

@@ -1,0 +1,17 @@
+"""The names of files in the folder of a checkpoint or a run."""
+
+CONFIG = "config.json"
+WEIGHTS = "model.safetensors"
+WEIGHTS_INDEX = f"{WEIGHTS}.index.json"
+IMAGE_PROCESSOR = "preprocessor_config.json"
+
+ADAPTER_CONFIG = "adapter_config.json"
+ADAPTER_WEIGHTS = "adapter_model.safetensors"
+
+CARD = "README.md"
+GATES = "gates.png"
+RESULTS = "results.json"
+RECIPE = "training.yaml"
+
+STATE = "state.safetensors"
+LOG = "log.jsonl"

@@ -1,0 +1,262 @@
+"""Task adapters: what belongs to one task, apart from the trunk, and many of them in one model."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, cast
+
+from torch import nn
+
+from ...files.checkpoints import CheckpointError
+from ...files.repositories import local_folder, split_revision
+from ...models.loading import load_base, sketched
+from ...models.task_parts import (
+    add_task_with,
+    architecture_of,
+    build_args,
+    described_task,
+    differences,
+    has_task_heads,
+    norm_options,
+    task_state_dict,
+    trunk_sha256,
+)
+from ...models.timm.model import TimmTaskModel
+from ...norms.task_names import check_task_names
+from ...tasks import Task
+from .files import ADAPTER_FILES, AdapterConfig, read_adapter, write_adapter
+
+
+def save_task(model: nn.Module, task: str, folder: str | Path, *, base: str | Path | None = None) -> None:
+    """Save what belongs to one task: gates, statistics and head, as adapter_config.json and adapter_model.safetensors.
+
+    The files do not hold the task's name but in the config: it can be loaded under another.
+
+    Args:
+        model: A timm model with task norms, or a `TsbnForMultiTask`.
+        task: One of its tasks.
+        folder: Where to; it is made if it does not exist.
+        base: The checkpoint that has the model's trunk, a folder or "org/name@revision"; None: where the model was
+            loaded from, if it was.
+
+    Raises:
+        TypeError: if the model has no tasks with heads.
+        ValueError: if there is no such task.
+        OSError: if a file cannot be written.
+
+    Example:
+        >>> import tempfile, timm, torch, tsbn_hub
+        >>> model = timm.create_model("test_resnet_tsbn", num_classes={"gender": 2, "age": 8}).eval()
+        >>> x = torch.rand(1, 3, 64, 64)
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     tsbn_hub.save_task(model, "age", folder)
+        ...     _ = tsbn_hub.load_task(model, folder, name="years")
+        >>> model.tasks, torch.equal(model(x, task="years"), model(x, task="age"))
+        (['gender', 'age', 'years'], True)
+    """
+    check_model(model)
+    write_adapter(folder, adapter_config(model, task, *base_of(model, base)), task_state_dict(model, task))
+
+
+def load_task(
+    model: nn.Module | str | Path,
+    folder_or_repo: str | Path,
+    name: str | None = None,
+    *,
+    revision: str | None = None,
+    token: str | None = None,
+) -> nn.Module:
+    """Add a task that was saved by `save_task`, at the end.
+
+    Args:
+        model: The model, changed in place: its stacked parameters are new objects, rebuild the optimizer. Or the base
+            to load first, a folder or "org/name@revision".
+        folder_or_repo: The adapter.
+        name: The task's name in this model; None: the one it was saved with.
+        revision: Of the adapter's repo: a branch, tag or commit.
+        token: Another token than the stored one.
+
+    Returns:
+        The model. The outputs of its other tasks are what they were, bit for bit.
+
+    Raises:
+        FileNotFoundError: if the folder has no adapter.
+        CheckpointError: if the adapter's files are damaged, or it is for another base; it says what differs. The model
+            is as it was.
+        HubError: if the Hub cannot be reached, or has no such repo.
+        ValueError: if the model has a task of this name.
+    """
+    adapter = read_adapter(local_folder(folder_or_repo, ADAPTER_FILES, revision=revision, token=token))
+    if not isinstance(model, nn.Module):
+        return _on_base(*_repo_and_revision(model), [(str(folder_or_repo), name, *adapter)], token)
+    check_model(model)
+    _add(model, str(folder_or_repo), name, *adapter)
+    return model
+
+
+def merge(
+    adapters: Sequence[str | Path] | Mapping[str, str | Path],
+    base: str | Path | None = None,
+    *,
+    token: str | None = None,
+) -> nn.Module:
+    """One multi-task model of several adapters on one base: the base's tasks, if it has any, then the adapters'.
+
+    Args:
+        adapters: Folders and Hub repos ("org/name@revision"), in the order of the tasks; or, by the name that the task
+            is to have, a mapping.
+        base: A folder or "org/name@revision"; None: the one that the adapters name.
+        token: Another token than the stored one.
+
+    Returns:
+        The model, of timm or transformers as the base is.
+
+    Raises:
+        CheckpointError: if an adapter's files are damaged, or adapters are for other bases; it says what differs.
+        HubError: if the Hub cannot be reached, or has no such repo.
+        ValueError: if there is no adapter, two have one name, or none says which base it is for.
+
+    Example:
+        >>> import tempfile, timm, tsbn_hub
+        >>> model = timm.create_model("test_resnet_tsbn", num_classes={"gender": 2, "age": 8})
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     tsbn_hub.save_pretrained(model, f"{folder}/base")
+        ...     for task in model.tasks:
+        ...         tsbn_hub.save_task(model, task, f"{folder}/{task}", base=f"{folder}/base")
+        ...     tsbn_hub.merge({"sex": f"{folder}/gender", "years": f"{folder}/age"}).tasks
+        ['gender', 'age', 'sex', 'years']
+    """
+    if isinstance(adapters, str | Path) or not adapters:
+        raise ValueError(f"merge takes a list of adapters, or a mapping from names to adapters, and got {adapters!r}.")
+    named = list(adapters.items()) if isinstance(adapters, Mapping) else [(None, adapter) for adapter in adapters]
+    read = [
+        (str(adapter), name, *read_adapter(local_folder(adapter, ADAPTER_FILES, token=token)))
+        for name, adapter in named
+    ]
+    names = [_name(name, task) for _, name, _, task, _ in read]
+    if repeated := sorted({name for name in names if names.count(name) > 1}):
+        raise ValueError(f"Several adapters are named {repeated}: give merge a mapping from names to adapters.")
+    if base is None:
+        repo, revision = _common_base([(adapter, config) for adapter, _, config, _, _ in read])
+    else:
+        repo, revision = _repo_and_revision(base)
+    return _on_base(repo, revision, read, token)
+
+
+def check_model(model: Any) -> None:
+    """Raise TypeError unless its tasks can be apart from it."""
+    if not has_task_heads(model):
+        raise TypeError(
+            f"{type(model).__name__} has no tasks with heads: take a timm model with task norms, or a TsbnForMultiTask."
+        )
+
+
+def adapter_config(model: Any, task: str, base: str | None, revision: str | None) -> AdapterConfig:
+    """What adapter_config.json is to say of a task of a model."""
+    options = norm_options(model)
+    gated = options.pop("gated")
+    return AdapterConfig(
+        task=described_task(model, task).to_dict(),
+        library="timm" if isinstance(model, TimmTaskModel) else "transformers",
+        architecture=architecture_of(model),
+        **options,
+        gated=",".join(gated) if isinstance(gated, list) else gated,
+        trunk_sha256=trunk_sha256(model),
+        model_args=build_args(model),
+        base_model_name_or_path=base,
+        revision=revision,
+    )
+
+
+def _repo_and_revision(base: str | Path) -> tuple[str, str | None]:
+    return (str(Path(base).resolve()), None) if Path(base).is_dir() else split_revision(str(base))
+
+
+def base_of(model: Any, base: str | Path | None) -> tuple[str | None, str | None]:
+    """Repo or folder, and revision, of what is given, else of what the model was loaded from, as its library notes."""
+    if base is not None:
+        return _repo_and_revision(base)
+    if not isinstance(model, TimmTaskModel):
+        config = model.config if model.config.name_or_path else model.config.backbone_config
+        if not config.name_or_path:
+            return None, None
+        if Path(config.name_or_path).is_dir():
+            return _repo_and_revision(config.name_or_path)
+        return config.name_or_path, getattr(config, "_commit_hash", None)
+    source = model.pretrained_cfg.get("source")
+    if source == "hf-hub":
+        return split_revision(model.pretrained_cfg["hf_hub_id"])
+    return _repo_and_revision(model.pretrained_cfg["file"]) if source == "local-dir" else (None, None)
+
+
+def _add(
+    model: Any, adapter: str, name: str | None, config: AdapterConfig, task: Task, tensors: Mapping[str, Any]
+) -> None:
+    name = _name(name, task)
+    if name in model.tasks:
+        raise ValueError(
+            f"The model has a task {name!r} already ({model.tasks}). Give that of {adapter} another name: "
+            f"load_task(…, name=…), or merge({{name: {adapter!r}}})."
+        )
+    found = misfits(config, model, lambda: sketched(adapter, lambda: differences(model, task, tensors), len(tensors)))
+    if found:
+        raise CheckpointError(f"The task {task.name!r} of {adapter} does not fit this model: {'; '.join(found)}.")
+    add_task_with(model, replace(task, name=name), tensors)
+
+
+def misfits(config: AdapterConfig, model: Any, of_tensors: Callable[[], list[str]] = list) -> list[str]:
+    """How a model differs from an adapter's base: in what it is, in the tensors' shapes, in the trunk's values."""
+    own = adapter_config(model, model.tasks[0], None, None)
+
+    def in_keys(*keys: str) -> list[str]:
+        return [
+            f"{key} is {theirs!r}, and {ours!r} in the model"
+            for key in keys
+            if (theirs := getattr(config, key)) != (ours := getattr(own, key))
+        ]
+
+    found = in_keys("library", "architecture", "norm", "keep_affine") or of_tensors()
+    if found or config.trunk_sha256 == own.trunk_sha256:
+        return found
+    base = config.base or "a base that it does not name"
+    return in_keys("gate_init") or [
+        f"the trunk's weights are others: its task was trained on {base}. Another revision, training of the trunk, or "
+        "another precision make such a difference"
+    ]
+
+
+def _name(given: str | None, task: Task) -> str:
+    return task.name if given is None else given
+
+
+def load_base_of(
+    repo: str, revision: str | None, config: AdapterConfig, tasks: Sequence[str], token: str | None
+) -> tuple[Any, str]:
+    """The base that an adapter is for, and a name that none of the tasks has: of a plain base's one task."""
+    options = {key: getattr(config, key) for key in ("norm", "keep_affine", "gate_init", "gated")}
+    placeholder = "_".join(["base", *check_task_names(tasks)])
+    return load_base(repo, placeholder, options, config.model_args, revision=revision, token=token), placeholder
+
+
+def _on_base(repo: str, revision: str | None, adapters: Sequence[Any], token: str | None) -> nn.Module:
+    names = [_name(name, task) for _, name, _, task, _ in adapters]
+    model, placeholder = load_base_of(repo, revision, adapters[0][2], names, token)
+    for adapter in adapters:
+        _add(model, *adapter)
+    if placeholder in model.tasks:
+        model.remove_task(placeholder)
+    return cast(nn.Module, model)
+
+
+def _common_base(adapters: Sequence[tuple[str, AdapterConfig]]) -> tuple[str, str | None]:
+    bases = {
+        (config.base_model_name_or_path, config.revision): adapter
+        for adapter, config in adapters
+        if config.base_model_name_or_path is not None
+    }
+    if len(bases) == 1:
+        return next(iter(bases))
+    if not bases:
+        raise ValueError(f"None of {[adapter for adapter, _ in adapters]} says which base it is for: give base=.")
+    said = ", ".join(f"{adapter}: {base}@{revision}" for (base, revision), adapter in bases.items())
+    raise ValueError(f"The adapters are for several bases ({said}): give the one to take as base=.")

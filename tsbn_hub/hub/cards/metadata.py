@@ -1,0 +1,151 @@
+"""What the head of a card tells the Hub, in the Hub's words."""
+
+import re
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import timm
+from huggingface_hub import EvalResult, ModelCardData
+from torch import nn
+
+from ...models.surface import is_timm
+from ...models.timm.names import SUFFIX
+from ...norms import TaskModule
+from ...results.results import DataMeasured, Results
+from ...training import TrainingConfig
+
+# The Hub's names of tasks and of metrics. It has none for the others.
+_TASKS = {
+    "classification": "image-classification",
+    "attributes": "image-classification",
+    "segmentation": "image-segmentation",
+    "saliency": "image-segmentation",
+    "depth": "depth-estimation",
+}
+_OTHER_TASK = "image-feature-extraction"
+_METRICS = {"accuracy": "accuracy", "f1": "f1", "mae": "mae", "miou": "mean_iou", "r2": "r_squared"}
+_DATASET = re.compile(r"https://huggingface\.co/datasets/([\w.-]+/[\w.-]+)/?")
+_REPO = re.compile(r"[\w-][\w.-]*/[\w-][\w.-]*")
+
+
+def card_metadata(
+    model: Any,
+    name: str,
+    kinds: Mapping[str, str],
+    results: Results | None,
+    recipe: TrainingConfig | None,
+    license: str | None,
+) -> ModelCardData:
+    """The metadata of a model, with an entry in its model-index for each task that has a score.
+
+    Args:
+        model: Of timm or transformers.
+        name: Of the model.
+        kinds: By task, the name of its kind.
+        results: What was measured; None: nothing.
+        recipe: How it was trained; None: that is not known.
+        license: Of the weights, by the Hub's name; None: it is not stated.
+    """
+    evaluations = list(evaluations_of(results)) if results else []
+    datasets = [repo for data in (results.data if results else []) if (repo := _dataset_repo(data))]
+    return ModelCardData(
+        library_name="timm" if is_timm(model) else "transformers",
+        pipeline_tag=_classifies(model) or pipeline_tag(kinds.values()),
+        license=license,
+        base_model=base_model(recipe) if recipe else None,
+        datasets=datasets or None,
+        metrics=known_metrics(results) if results else None,
+        tags=_tags(model.tasks) if isinstance(model, TaskModule) else None,
+        model_name=name.rpartition("/")[2] if evaluations else None,
+        eval_results=evaluations or None,
+    )
+
+
+def _tags(tasks: list[str]) -> list[str]:
+    return ["tsbn", *(["multi-task"] if len(tasks) > 1 else []), *tasks]
+
+
+def base_model(recipe: TrainingConfig) -> str | None:
+    """The repo of the weights that a training began with; None: it began with none, or those of a folder.
+
+    Example:
+        >>> from tsbn_hub.hub.cards.metadata import base_model
+        >>> from tsbn_hub.training import TrainingConfig
+        >>> base_model(TrainingConfig(model="resnet50_tsbn", data="MultiDigits", output="runs/x", pretrained=True))
+        'timm/resnet50.a1_in1k'
+    """
+    if recipe.checkpoint is not None:
+        return _repo(recipe.checkpoint)
+    if recipe.model is None or not recipe.pretrained:
+        return None
+    source, colon, name = recipe.model.rpartition(":")
+    if source == "hf-hub" or (not colon and "/" in name and not name.startswith("timm/")):
+        return _repo(name)
+    architecture, dot, tag = name.removeprefix("timm/").partition(".")
+    config = None if colon else timm.get_pretrained_cfg(architecture.removesuffix(SUFFIX) + dot + tag)
+    return config.hf_hub_id if config else None
+
+
+def _repo(name: str) -> str | None:
+    """The repo without its revision; None for a folder."""
+    name = name.partition("@")[0]
+    return name if _REPO.fullmatch(name) else None
+
+
+def evaluations_of(results: Results) -> Iterable[EvalResult]:
+    """For each task that has a score, its entry in the model-index."""
+    configs = _unique_slugs([task.name for task in results.tasks])
+    for task in results.tasks:
+        primary = task.metrics[0]
+        if primary.value is None:
+            continue
+        data = [each for each in results.data if task.name in each.tasks]
+        yield EvalResult(
+            task_type=_TASKS.get(task.kind, _OTHER_TASK),
+            task_name=task.name,
+            dataset_type="-".join(_dataset_repo(each) or _slug(each.name).lower() for each in data),
+            dataset_name=", ".join(each.name for each in data),
+            # Results on one data set are merged into one, unless their configs differ.
+            dataset_config=configs[task.name],
+            dataset_split=results.split,
+            metric_type=_METRICS.get(primary.name, primary.name),
+            metric_name=f"{task.name}: {primary.name}",
+            metric_value=round(primary.value, 5),
+        )
+
+
+def known_metrics(results: Results) -> list[str] | None:
+    """The Hub's names of the tasks' first metrics."""
+    primary = dict.fromkeys(task.metrics[0].name for task in results.tasks)
+    return list(dict.fromkeys(_METRICS[name] for name in primary if name in _METRICS)) or None
+
+
+def pipeline_tag(kinds: Iterable[str]) -> str:
+    """The Hub shows one task a model: the first, by the names of their kinds, that it has a name for."""
+    return next((_TASKS[kind] for kind in kinds if kind in _TASKS), _OTHER_TASK)
+
+
+def _classifies(model: nn.Module) -> str | None:
+    is_folded = not isinstance(model, TaskModule) and type(model).__name__.endswith("ForImageClassification")
+    return _TASKS["classification"] if is_folded else None
+
+
+def _dataset_repo(data: DataMeasured) -> str | None:
+    match = _DATASET.fullmatch(data.url or "")
+    return match[1] if match else None
+
+
+def _slug(text: str) -> str:
+    return re.sub(r"[^\w-]+", "-", text, flags=re.ASCII).strip("-") or "task"
+
+
+def _unique_slugs(names: list[str]) -> dict[str, str]:
+    """Names as the Hub allows them for a data set's configs, no two alike even where case does not count."""
+    slugs: dict[str, str] = {}
+    for name in names:
+        slug, number = _slug(name), 1
+        while slug.lower() in {used.lower() for used in slugs.values()}:
+            number += 1
+            slug = f"{_slug(name)}-{number}"
+        slugs[name] = slug
+    return slugs

@@ -1,0 +1,222 @@
+"""What heads get from a native backbone: its feature maps, and the vector that its own classifier gets."""
+
+import inspect
+import math
+from copy import deepcopy
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from transformers import (
+    MODEL_FOR_IMAGE_CLASSIFICATION_MAPPING,
+    MODEL_MAPPING,
+    PreTrainedConfig,
+    PreTrainedModel,
+    Swinv2Model,
+    TimmWrapperModel,
+)
+
+from ..heads import FeatureInfo, Features
+from .norms import register_norms_of
+
+
+@dataclass
+class FeatureLayout:
+    """Which of a backbone's hidden states are its feature maps.
+
+    Args:
+        indices: Of the hidden states: the last one of each resolution, or, where all have one resolution (a plain
+            ViT), four that are evenly spaced.
+        channels: Of each map.
+        strides: Pixels of the image for one of each map.
+        pooled: The size of the vector that the backbone's own classifier gets.
+    """
+
+    indices: list[int]
+    channels: list[int]
+    strides: list[int]
+    pooled: int
+
+    @property
+    def info(self) -> FeatureInfo:
+        """What a head needs to know."""
+        return FeatureInfo(self.channels, self.strides, self.pooled)
+
+
+def feature_layout(config: PreTrainedConfig) -> FeatureLayout:
+    """The layout of the backbone of a native configuration, from a run without data.
+
+    Raises:
+        ValueError: if the backbone shows no hidden states.
+    """
+    with torch.device("meta"):
+        reader = FeatureReader(deepcopy(config))
+        height, width = image_size(reader.backbone)
+        image = torch.zeros(2, image_channels(reader.backbone), height, width)
+    reader.backbone.eval()
+    # What a forward makes anew may be kept for all models (BEiT's positions are): it must have values.
+    with torch.device("cpu"), torch.no_grad():
+        states, pooled = reader.read(image)
+    if states is None:
+        return FeatureLayout([], [], [], pooled.shape[-1])
+    strides = [_stride(height, state.shape[-2]) for state in states]
+    # The image itself is no feature map: DINOv3's ConvNeXt has it among its hidden states.
+    indices = [at for at, stride in enumerate(strides) if stride > 1]
+    if len({strides[at] for at in indices}) > 1:
+        # A pyramid begins at stride 4, as decoders expect; what is finer is the stem's.
+        last_of_stride = {strides[at]: at for at in indices if strides[at] >= min(4, max(strides))}
+        indices = sorted(last_of_stride.values())
+    else:
+        blocks = len(indices) - (not isinstance(reader.backbone, TimmWrapperModel))  # without the embeddings
+        first = indices[-1] - blocks
+        indices = sorted({first + max(1, round(blocks * part / 4)) for part in (1, 2, 3, 4)})
+    return FeatureLayout(
+        indices, [states[at].shape[1] for at in indices], [strides[at] for at in indices], pooled.shape[-1]
+    )
+
+
+class FeatureReader:
+    """A native backbone, and how to read what heads need from it.
+
+    The vector for linear heads is what transformers' own `…ForImageClassification` gives to its classifier, so that a
+    classification task can be folded into that class.
+
+    Args:
+        config: The backbone's native configuration. The backbone is built from it.
+
+    Attributes:
+        backbone: What AutoModel builds.
+    """
+
+    def __init__(self, config: PreTrainedConfig) -> None:
+        self.backbone: PreTrainedModel = MODEL_MAPPING[type(config)](config)
+        self.classification = None if isinstance(self.backbone, TimmWrapperModel) else _classification(self.backbone)
+        register_norms_of(self.backbone)
+
+    def idle_parameters(self) -> list[nn.Parameter]:
+        """Those that no head is reached by.
+
+        A pooler that `…ForImageClassification` builds its backbone without; what stands for masked patches.
+        """
+        idle = [parameter for name, parameter in self.backbone.named_parameters() if name.endswith(".mask_token")]
+        pooler = getattr(self.backbone, "pooler", None)
+        if self.classification is None or self.classification.reads_pooler or pooler is None:
+            return idle
+        return [*idle, *pooler.parameters()]
+
+    def read(self, pixel_values: Tensor, maps: bool = True, **kwargs: Any) -> tuple[list[Tensor] | None, Tensor]:
+        """All hidden states as maps (B, C, H, W), None if they are not asked for, and the pooled vector (B, D)."""
+        if isinstance(self.backbone, TimmWrapperModel):
+            return self._read_timm(self.backbone, pixel_values, maps)
+        if isinstance(self.backbone, Swinv2Model) and maps:
+            return self._read_swinv2(self.backbone, pixel_values)
+        if maps and "output_hidden_states_before_downsampling" in _parameters(getattr(self.backbone, "encoder", None)):
+            kwargs["output_hidden_states_before_downsampling"] = True
+        if "interpolate_pos_encoding" in _parameters(self.backbone):
+            kwargs.setdefault("interpolate_pos_encoding", pixel_values.shape[-2:] != image_size(self.backbone))
+        model = self.backbone if self.classification is None else self.classification
+        outputs = model(pixel_values, output_hidden_states=maps, **kwargs)
+        pooled = _pooled(outputs) if self.classification is None else outputs.logits
+        if not maps:
+            return None, pooled
+        states = getattr(outputs, "reshaped_hidden_states", None) or outputs.hidden_states
+        if states is None:
+            raise ValueError(f"{type(self.backbone).__name__} shows no hidden states: no head of maps can stand on it.")
+        return [_as_map(state, pixel_values, self.backbone.config) for state in states], pooled
+
+    def _read_timm(
+        self, backbone: TimmWrapperModel, pixel_values: Tensor, maps: bool
+    ) -> tuple[list[Tensor] | None, Tensor]:
+        model, x = backbone.timm_model, pixel_values.to(backbone.dtype)
+        if not maps or not hasattr(model, "forward_intermediates"):
+            return None, model.forward_head(model.forward_features(x))
+        last, states = model.forward_intermediates(x)
+        return states, model.forward_head(last)
+
+    def _read_swinv2(self, backbone: Swinv2Model, pixel_values: Tensor) -> tuple[list[Tensor], Tensor]:
+        # Its own forward does not ask the encoder for the maps before their downsampling, as Swin's does.
+        size = pixel_values.shape[-2:]
+        tokens, grid = backbone.embeddings(pixel_values, interpolate_pos_encoding=size != image_size(backbone))
+        outputs = backbone.encoder(
+            tokens, grid, output_hidden_states=True, output_hidden_states_before_downsampling=True
+        )
+        pooled = backbone.pooler(backbone.layernorm(outputs.last_hidden_state).transpose(1, 2))
+        return list(outputs.reshaped_hidden_states), pooled.flatten(1)
+
+    def features(self, layout: FeatureLayout, pixel_values: Tensor, maps: bool = True, **kwargs: Any) -> Features:
+        """The feature maps of a layout, from fine to coarse, and the pooled vector."""
+        states, pooled = self.read(pixel_values, maps, **kwargs)
+        return Features([] if states is None else [states[at] for at in layout.indices], pooled)
+
+
+def classification_class_of(config: PreTrainedConfig) -> type[PreTrainedModel] | None:
+    """The `…ForImageClassification` of an architecture, if it has one."""
+    found = MODEL_FOR_IMAGE_CLASSIFICATION_MAPPING.get(type(config), None)
+    return found[0] if isinstance(found, tuple) else found
+
+
+def classifier_name(model: PreTrainedModel) -> str:
+    """The name of the linear layer that makes a classification model's logits."""
+    own = {id(module) for module in model.base_model.modules()}
+    linears = [
+        name for name, module in model.named_modules() if isinstance(module, nn.Linear) and id(module) not in own
+    ]
+    if len(linears) != 1:
+        raise ValueError(f"{type(model).__name__} has {len(linears)} linear layers behind its backbone, not one.")
+    return linears[0]
+
+
+def _classification(backbone: PreTrainedModel) -> PreTrainedModel | None:
+    """The `…ForImageClassification` around a backbone, with its pooled vector for logits."""
+    classification_class = classification_class_of(backbone.config)
+    if classification_class is None:
+        return None
+    with torch.device("meta"):
+        model = classification_class(backbone.config)
+    model.reads_pooler = getattr(model.base_model, "pooler", None) is not None
+    parent, _, child = classifier_name(model).rpartition(".")
+    setattr(model.get_submodule(parent), child, nn.Identity())
+    setattr(model, model.base_model_prefix, backbone)
+    model.training = False  # it has no layer of its own left
+    return model
+
+
+def _stride(height: int, rows: int) -> int:
+    """Pixels for one row of a map; the next power of two where the map was rounded up."""
+    return height // rows if height % rows == 0 else 2 ** round(math.log2(height / rows))
+
+
+def _as_map(state: Tensor, pixel_values: Tensor, config: PreTrainedConfig) -> Tensor:
+    """Tokens (B, N, C), without those that stand for no patch, as a map."""
+    if state.ndim == 4:
+        return state
+    patch = config.patch_size if isinstance(config.patch_size, int) else config.patch_size[0]
+    height, width = pixel_values.shape[-2] // patch, pixel_values.shape[-1] // patch
+    patches = state[:, state.shape[1] - height * width :]
+    return patches.transpose(1, 2).unflatten(-1, (height, width))
+
+
+def _pooled(outputs: Any) -> Tensor:
+    pooled = getattr(outputs, "pooler_output", None)
+    return outputs.last_hidden_state.flatten(2).mean(-1) if pooled is None else pooled.flatten(1)
+
+
+def _parameters(module: nn.Module | None) -> Any:
+    return () if module is None else inspect.signature(module.forward).parameters
+
+
+def image_size(backbone: PreTrainedModel) -> tuple[int, int]:
+    """Height and width of the images that a native backbone is for."""
+    if isinstance(backbone, TimmWrapperModel):
+        size = (backbone.config.model_args or {}).get("img_size", backbone.timm_model.pretrained_cfg["input_size"][1:])
+    else:
+        size = getattr(backbone.config, "image_size", 224)
+    return (size, size) if isinstance(size, int) else (size[0], size[1])
+
+
+def image_channels(backbone: PreTrainedModel) -> int:
+    """The channels of the images that a native backbone is for."""
+    if isinstance(backbone, TimmWrapperModel):
+        return (backbone.config.model_args or {}).get("in_chans", backbone.timm_model.pretrained_cfg["input_size"][0])
+    return getattr(backbone.config, "num_channels", 3)

@@ -1,0 +1,50 @@
+"""What a checkpoint must have, and must not have, to be loaded by transformers into a model with task norms."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from transformers import TimmWrapperModel
+
+from ...norms import TaskModule, TaskNorm
+
+
+def check_loaded(model: TaskModule, source: Any, info: Mapping[str, Any], ignore_mismatched_sizes: bool) -> None:
+    """Refuse a checkpoint that was not whole, or of other tasks. transformers alone would make up what it lacks.
+
+    Args:
+        model: With the checkpoint loaded into it.
+        source: Where the checkpoint is from.
+        info: What `from_pretrained` says of the loading.
+        ignore_mismatched_sizes: Whether weights of another shape may be replaced by fresh ones. Those of the tasks'
+            norms may not.
+
+    Raises:
+        ValueError: if something is missing that cannot be made anew, gates are superfluous, or shapes differ.
+    """
+    norms = [(name, module) for name, module in model.named_modules() if isinstance(module, TaskNorm)]
+    stacked = {f"{name}.{entry}" for name, norm in norms for entry in norm.stacked_names()}
+    mismatched = {key: (tuple(saved), tuple(own)) for key, saved, own in info["mismatched_keys"]}
+    for key, (saved, own) in mismatched.items():
+        if key in stacked and len(saved) == len(own) and saved[0] != own[0]:
+            raise ValueError(
+                f"{source} has {saved[0]} tasks ({key} is {saved}), this model has {own[0]}: {model.tasks}. Load it "
+                "with its own tasks, then use add_task and remove_task."
+            )
+        if key in stacked or not ignore_mismatched_sizes:
+            raise ValueError(
+                f"{source} has {key} in the shape {saved}, this model in {own}. They differ in their config."
+            )
+    # transformers does not know how timm initialises its models.
+    timm_trunks = [name + "." for name, module in model.named_modules() if isinstance(module, TimmWrapperModel)]
+    missing = [key for key in info["missing_keys"] if key in stacked or key.startswith(tuple(timm_trunks))]
+    _refuse(missing, f"{source} lacks", model)
+    superfluous = [key for key in info["unexpected_keys"] if key.endswith(".gate_logits")]
+    _refuse(superfluous, f"{source} has gates that this model has no place for:", model)
+
+
+def _refuse(keys: list[str], what: str, model: TaskModule) -> None:
+    if keys:
+        some = ", ".join(sorted(keys)[:3]) + (f", … ({len(keys)} in all)" if len(keys) > 3 else "")
+        raise ValueError(
+            f"{what} {some}. Of a plain checkpoint make a multi-task model by {type(model).__name__}.from_backbone."
+        )

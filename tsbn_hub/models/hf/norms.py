@@ -1,0 +1,37 @@
+"""The norm classes of transformers that are not torch's own."""
+
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from ...norms import register_norm
+
+
+def register_norms_of(backbone: nn.Module) -> None:
+    """Let the norms of a backbone of transformers get gates, whichever model file their classes are from.
+
+    Each architecture has classes of its own for the same two norms: a LayerNorm of either data format, and an RMSNorm
+    in float32.
+    """
+    for norm_class in {type(module) for module in backbone.modules()}:
+        if not norm_class.__module__.startswith("transformers.models."):
+            continue
+        if issubclass(norm_class, nn.LayerNorm):
+            register_norm(norm_class, _layer_norm)
+        elif norm_class.__name__.endswith("RMSNorm"):
+            register_norm(norm_class, _rms_norm)
+
+
+def _layer_norm(norm: Any, x: Tensor, weight: Tensor | None, bias: Tensor | None) -> Tensor:
+    if getattr(norm, "data_format", "channels_last") == "channels_last":
+        return F.layer_norm(x, norm.normalized_shape, weight, bias, norm.eps)
+    return F.layer_norm(x.permute(0, 2, 3, 1), norm.normalized_shape, weight, bias, norm.eps).permute(0, 3, 1, 2)
+
+
+def _rms_norm(norm: Any, x: Tensor, weight: Tensor | None, bias: Tensor | None) -> Tensor:
+    in_float32 = x.float()
+    scale = torch.rsqrt(in_float32.square().mean(-1, keepdim=True) + norm.variance_epsilon)
+    y = (in_float32 * scale).to(x.dtype)
+    return y if weight is None else weight * y

@@ -1,0 +1,1 @@
+"""Models of timm with task norms, under names of their own in timm's registry."""

@@ -1,0 +1,145 @@
+"""One classifier a task, at the place where the plain model has one."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from ...norms import TaskParameters, TaskSelector
+from ...norms.task_parameters import StateDict, copy_members, parameter, pick
+
+
+class TaskClassifier(TaskParameters):
+    """The classifiers of all tasks, in place of a plain linear or convolutional one.
+
+    Args:
+        plain: The plain classifier, with as many outputs as the largest task has classes.
+        selector: Says which task a forward is for; shared by the whole model.
+        sizes: Number of classes of each task, none above the plain classifier's.
+
+    Attributes:
+        weight: (sum of the sizes, features, …): the tasks' weights, one after another, under the plain key.
+        bias: (sum of the sizes,) or None.
+
+    Raises:
+        TypeError: if the plain classifier is neither linear nor a convolution.
+    """
+
+    bias: Tensor | None
+    weight: Tensor
+
+    def __init__(self, plain: nn.Module, selector: TaskSelector, sizes: Sequence[int]) -> None:
+        super().__init__()
+        if not isinstance(plain, nn.Linear | nn.Conv2d):
+            raise TypeError(f"A classifier of class {type(plain).__name__} cannot be split by task.")
+        copy_members(plain, self)
+        self.plain_class = type(plain)
+        self.selector = selector
+        self.sizes = list(sizes)
+        self.weight = parameter(torch.cat([plain.weight[:size] for size in sizes]), plain.weight.requires_grad)
+        if plain.bias is not None:
+            self.bias = parameter(torch.cat([plain.bias[:size] for size in sizes]), plain.bias.requires_grad)
+        self._set_selection()
+
+    def _set_selection(self) -> None:
+        self.selector.selects_by_tensor = len(set(self.sizes)) == 1
+
+    def rows(self, row: int) -> slice:
+        """The part of the first dimension that belongs to the task of a row."""
+        start = sum(self.sizes[:row])
+        return slice(start, start + self.sizes[row])
+
+    def stacked_names(self) -> list[str]:
+        """The parameters of all tasks."""
+        return ["weight"] if self.bias is None else ["weight", "bias"]
+
+    def new_rows(self, size: int | None = None) -> dict[str, Tensor]:
+        """A freshly initialised classifier, as torch initialises one; `size` defaults to the largest task's."""
+        fresh = nn.Linear(self.weight[0].numel(), max(self.sizes) if size is None else size, self.bias is not None)
+        rows = {"weight": fresh.weight.detach().view(-1, *self.weight.shape[1:])}
+        return rows if self.bias is None else {**rows, "bias": fresh.bias.detach()}
+
+    def replace_rows(self, parts: Sequence[int | dict[str, Tensor]]) -> None:
+        """Stack anew: each part is a row that stays, or the tensors (by name) of a new one."""
+        sizes = [self.sizes[part] if isinstance(part, int) else len(part["weight"]) for part in parts]
+        super().replace_rows(parts)
+        self.sizes = sizes
+        self._set_selection()
+
+    def _classify(self, x: Tensor, rows: slice) -> Tensor:
+        weight, bias = self.weight[rows], None if self.bias is None else self.bias[rows]
+        return self._apply_plain(x, weight, bias)
+
+    def _apply_plain(self, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+        if issubclass(self.plain_class, nn.Linear):
+            return F.linear(x, weight, bias)
+        return nn.Conv2d._conv_forward(self, x, weight, bias)  # type: ignore[arg-type]
+
+    def forward(self, x: Tensor) -> Tensor:
+        selection = self.selector.current()
+        if selection.chunks:
+            # Padded to the largest task: the model cuts each sample's outputs to its own task's classes.
+            dim = -1 if issubclass(self.plain_class, nn.Linear) else 1
+            outputs = [self._classify(part, self.rows(row)) for row, part in selection.split(x)]
+            return torch.cat([_padded(output, dim, max(self.sizes)) for output in outputs])
+        index = selection.index
+        if index is None:
+            return self._apply_plain(x, self.weight, self.bias)
+        if isinstance(index, int):
+            return self._classify(x, self.rows(index))
+        if len(set(self.sizes)) > 1:
+            raise RuntimeError(
+                f"The tasks have {self.sizes} classes: outputs of several shapes cannot be selected by a tensor. Name "
+                "the task in the call, model(x, task='…'), or set it before compiling."
+            )
+        if selection.differs_by_sample:
+            return selection.choose([self._classify(x, self.rows(row)) for row in range(len(self.sizes))])
+        by_task = (len(self.sizes), self.sizes[0])
+        bias = None if self.bias is None else pick(self.bias.view(by_task), index)
+        return self._apply_plain(x, pick(self.weight.view(*by_task, *self.weight.shape[1:]), index), bias)
+
+    def split(self, outputs: Tensor, dim: int) -> list[Tensor]:
+        """The outputs of each task, from those of all tasks."""
+        return list(outputs.split(self.sizes, dim))
+
+    def fold(self, row: int) -> nn.Module:
+        """The plain classifier of a task, with memory of its own."""
+        plain = self.plain_class.__new__(self.plain_class)
+        copy_members(self, plain)
+        for name in ("selector", "sizes", "plain_class"):
+            del vars(plain)[name]
+        setattr(plain, "out_features" if isinstance(plain, nn.Linear) else "out_channels", self.sizes[row])
+        for name in self.stacked_names():
+            plain.register_parameter(name, parameter(getattr(self, name)[self.rows(row)]))
+        return plain
+
+    def __prepare_scriptable__(self) -> nn.Module:
+        return self.fold(int(self.selector.current().index))  # type: ignore[arg-type]
+
+    def _load_from_state_dict(self, state_dict: StateDict, prefix: str, *args: Any) -> None:
+        entries = {name: state_dict[prefix + name] for name in self.stacked_names() if prefix + name in state_dict}
+        counts = {len(entry) for entry in entries.values()}
+        if len(counts) == 1 and counts <= set(self.sizes) - {sum(self.sizes)}:
+            # A plain classifier: every task that has as many classes starts from it.
+            rows = [self.rows(row) for row in range(len(self.sizes))]
+            for name, entry in entries.items():
+                parts = [
+                    entry if len(entry) == size else getattr(self, name).detach()[part]
+                    for size, part in zip(self.sizes, rows, strict=True)
+                ]
+                state_dict[prefix + name] = torch.cat([part.to(entry.device) for part in parts])
+        super()._load_from_state_dict(state_dict, prefix, *args)
+
+    def extra_repr(self) -> str:
+        return f"{self.plain_class.__name__}, features={self.weight.shape[1]}, classes={self.sizes}"
+
+
+def _padded(x: Tensor, dim: int, size: int) -> Tensor:
+    missing = size - x.shape[dim]
+    if not missing:
+        return x
+    shape = list(x.shape)
+    shape[dim] = missing
+    return torch.cat([x, x.new_zeros(shape)], dim)

@@ -1,0 +1,198 @@
+"""What runs have measured, as results to keep."""
+
+import dataclasses
+import hashlib
+import math
+import re
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from ..data import tasks_of
+from ..files.checkpoints import weight_files
+from ..files.names import RECIPE, RESULTS
+from ..tasks import make_kind
+from ..training import TrainingConfig
+from ..training.evaluation import Scores
+from ..training.recipe.building import build_data, build_tasks
+from .results import DataMeasured, Metric, Results, SingleTask, TaskMeasured
+
+
+def record_run(config: TrainingConfig, scores: Scores) -> None:
+    """Write the `results.json` of a finished run. Single-task scores beside the same results stay.
+
+    Args:
+        config: The run.
+        scores: By task, its metrics on the test set.
+    """
+    results = results_of_run(config, scores)
+    if Path(config.output, RESULTS).exists():
+        recorded = Results.read(config.output)
+        if replace(recorded, single_task={}) == results:
+            return
+    results.write(config.output)
+
+
+def results_of_run(config: TrainingConfig, scores: Scores) -> Results:
+    """What a finished run has measured on its test set.
+
+    Args:
+        config: The run.
+        scores: By task, its metrics.
+    """
+    data = build_data(config, "test")
+    tasks = build_tasks(config, data)
+    kinds = {task.name: make_kind(task) for task in tasks}
+    chosen_by = dict.fromkeys(kind.chosen_by for kind in kinds.values())
+    return Results(
+        weights=weights_digest(config.output),
+        data=[_measured(each, size, list(kinds)) for each, size in zip(data.datasets, data.sizes, strict=True)],
+        split="test",
+        epoch_chosen_by=(
+            f"the mean over tasks of {', '.join(chosen_by)} on {100 * config.validation:g}% of the training data, "
+            "which were held out"
+        ),
+        tasks=[
+            TaskMeasured(
+                task.name,
+                task.kind,
+                kinds[task.name].num_classes,
+                [
+                    Metric(name, _finite(scores[task.name][name]), higher_is_better)
+                    for name, higher_is_better in kinds[task.name].metrics.items()
+                ],
+            )
+            for task in tasks
+        ],
+    )
+
+
+def with_single_task(results: Results, folder: str | Path, runs: Sequence[str | Path]) -> Results:
+    """The results, and beside them those of single-task runs.
+
+    Args:
+        results: Of the run in `folder`.
+        folder: It has the recipe, `training.yaml`.
+        runs: Folders of runs of one task each, measured on the same data. Those of tasks that have a run already
+            replace it.
+
+    Raises:
+        FileNotFoundError: if a folder lacks its results or its recipe.
+        ValueError: if one has several tasks, or another task, other data or another metric than this run.
+    """
+    recipe = TrainingConfig.read(Path(folder, RECIPE))
+    own = {task.name: task for task in results.tasks}
+    single_task = dict(results.single_task)
+    for run in runs:
+        other = Results.read(run)
+        name = other.tasks[0].name
+        if len(other.tasks) > 1 or name not in own:
+            raise ValueError(
+                f"{run} was trained on {[task.name for task in other.tasks]}: a single-task run has one of {list(own)}."
+            )
+        for what, theirs, ours in (
+            ("split", other.split, results.split),
+            ("data", _data_of(other, name), _data_of(results, name)),
+            ("metric", other.tasks[0].metrics[0].name, own[name].metrics[0].name),
+        ):
+            if theirs != ours:
+                raise ValueError(f"{run} is no measure for {name!r}: its {what} is {theirs}, here {ours}.")
+        their_recipe = replace(TrainingConfig.read(Path(run, RECIPE)), tasks=recipe.tasks)
+        single_task[name] = SingleTask(
+            other.tasks[0].metrics[0].value,
+            Path(run).resolve().name,
+            [difference.partition(":")[0] for difference in recipe.differences(dataclasses.asdict(their_recipe))],
+        )
+    return replace(results, single_task=single_task)
+
+
+def results_of(folder: str | Path) -> Results | None:
+    """What was measured of the weights in a folder; None: nothing is recorded.
+
+    Raises:
+        ValueError: if the results cannot be read, or are of other weights.
+        CheckpointError: if there are no weights.
+    """
+    if not Path(folder, RESULTS).exists():
+        return None
+    results = Results.read(folder)
+    if results.weights != weights_digest(folder):
+        raise ValueError(
+            f"{Path(folder, RESULTS)} is of other weights than those beside it. Measure these (`tsbn train`), or "
+            "remove it: the card then says that nothing was measured."
+        )
+    return results
+
+
+def recipe_of(folder: str | Path) -> TrainingConfig | None:
+    """How what is in a folder was trained; None: that is not recorded.
+
+    Raises:
+        ValueError: if the recipe cannot be read.
+    """
+    path = Path(folder, RECIPE)
+    return TrainingConfig.read(path) if path.exists() else None
+
+
+def recipe_without_folders(path: Path) -> str:
+    """The text of a recipe without the folders of the machine that it is from.
+
+    Raises:
+        ValueError: if it is no YAML.
+    """
+    text = path.read_text(encoding="utf-8")
+    try:
+        values = yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        raise ValueError(f"{path} is no YAML: {error}") from error
+    cleaned = without_folders(values)
+    return text if cleaned == values else yaml.safe_dump(cleaned, sort_keys=False, allow_unicode=True)
+
+
+def without_folders(value: Any) -> Any:
+    """A value of a config without the folders of the machine that it is from: of absolute paths the last part.
+
+    Example:
+        >>> from tsbn_hub.results.recording import without_folders
+        >>> without_folders({"data": "/home/ada/photos.py:Photos", "output": "runs/photos"})
+        {'data': 'photos.py:Photos', 'output': 'runs/photos'}
+    """
+    if isinstance(value, str):
+        return re.sub(r"(?:^|(?<=:))(?:~|/(?!/)|[A-Za-z]:\\)(?:[^:]*[\\/])?", "", value)
+    if isinstance(value, dict):
+        return {key: without_folders(each) for key, each in value.items()}
+    return [without_folders(each) for each in value] if isinstance(value, list) else value
+
+
+def weights_digest(folder: str | Path) -> str:
+    """The SHA-256 of a folder's weights, in hexadecimal: of one file, or of several, one after the other.
+
+    Raises:
+        CheckpointError: if it has none.
+    """
+    digest = hashlib.sha256()
+    for path in weight_files(Path(folder)):
+        with path.open("rb") as file:
+            hashlib.file_digest(file, lambda: digest)
+    return digest.hexdigest()
+
+
+def _measured(data: Any, size: int, tasks: list[str]) -> DataMeasured:
+    own = [task.name for task in tasks_of(data) if task.name in tasks]
+    return DataMeasured(type(data).__name__, size, own, _text(data, "url"), _text(data, "license"))
+
+
+def _finite(value: float) -> float | None:
+    return value if math.isfinite(value) else None
+
+
+def _text(data: Any, name: str) -> str | None:
+    value = getattr(data, name, None)
+    return value if isinstance(value, str) else None
+
+
+def _data_of(results: Results, task: str) -> list[tuple[str, int]]:
+    return [(data.name, data.samples) for data in results.data if task in data.tasks]

@@ -1,0 +1,78 @@
+"""What kinds of task share that say yes or no to every pixel."""
+
+from abc import abstractmethod
+from typing import Any, ClassVar
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from ..checks import check_classes, check_map
+from ..kind import Kind
+from ..pictures import to_uint8
+
+
+class BinaryMap(Kind):
+    """Yes or no for each pixel.
+
+    Target: int64 (B, H, W), 1 for yes, 0 for no, -100 for a pixel without a target, which counts nowhere.
+
+    Output: logits (B, 1, H, W). Loss: weighted binary cross-entropy. Prediction: probabilities of yes, float32
+    (B, H, W), in [0, 1].
+
+    Attributes:
+        name: The name of the kind.
+        yes: What a yes is, for `describe`.
+    """
+
+    name: ClassVar[str]
+    yes: ClassVar[str]
+    dense = True
+    head = "small"
+    missing = -100
+
+    @property
+    def outputs(self) -> int:
+        """1."""
+        return 1
+
+    def check(self, target: Tensor, image_size: tuple[int, int]) -> None:
+        """Raise ValueError unless the target is int64 (B, H, W), of 0, 1 and -100."""
+        check_map(target, self.name, torch.int64, (), image_size)
+        check_classes(target, self.name, 2)
+
+    @abstractmethod
+    def weights(self, target: Tensor) -> Tensor | None:
+        """What each pixel weighs in the loss, float32 (B, H, W); None: 1."""
+
+    def loss(self, output: Tensor, target: Tensor) -> Tensor:
+        """The mean weighted binary cross-entropy of the valid pixels, a scalar, float32; 0 if there is none."""
+        valid = target != self.missing
+        terms = F.binary_cross_entropy_with_logits(
+            output[:, 0].float().where(valid, 0), (target == 1).float(), self.weights(target), reduction="none"
+        )
+        return terms.where(valid, 0).sum() / valid.sum().clamp(min=1)
+
+    def count(self, target: Tensor) -> Tensor:
+        """How many pixels are valid, a scalar, int64."""
+        return (target != self.missing).sum()
+
+    def predict(self, output: Tensor) -> Tensor:
+        """The probabilities, float32 (B, H, W)."""
+        return output[:, 0].float().sigmoid()
+
+    def picture(self, value: Tensor, image: Tensor) -> Tensor:
+        """A target or probabilities as grey, from 0 in black to 1 in white; -100 is in the middle.
+
+        Args:
+            value: int64 or float (H, W).
+            image: Not drawn.
+
+        Returns:
+            uint8 (3, H, W).
+        """
+        return to_uint8(value.float().where(value != self.missing, 0.5).expand(3, -1, -1))
+
+    def describe(self, prediction: Tensor) -> dict[str, Any]:
+        """The share of pixels with a probability above 0.5."""
+        return {self.yes: (prediction > 0.5).float().mean().item()}

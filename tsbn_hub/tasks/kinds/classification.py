@@ -1,0 +1,125 @@
+"""Classification: one class an image."""
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, ClassVar
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from ..kind import Kind, register_kind
+from ..labels import class_labels
+from ..pictures import write_lines
+
+if TYPE_CHECKING:
+    from torchmetrics import MetricCollection
+
+
+@register_kind("classification")
+class Classification(Kind):
+    """One of K classes for each image.
+
+    Target: int64 (B,), from 0 to K - 1, or -100 for an image without a target, which counts nowhere. Output: logits
+    (B, K). Loss: cross-entropy. Metric: accuracy over the data set, in [0, 1], higher is better.
+
+    Args:
+        num_classes: K; None: as many as `labels`, and not known without these.
+        labels: The classes' names; None: "0", "1", …
+
+    Raises:
+        ValueError: if the labels are not as many as the classes.
+
+    Example:
+        >>> import torch
+        >>> from tsbn_hub.tasks import Classification
+        >>> task, logits = Classification(labels=["cat", "dog"]), torch.tensor([[2.0, 0.0], [0.0, 2.0]])
+        >>> metrics = task.new_metrics()
+        >>> metrics.update(task.predict(logits), torch.tensor([0, 0]))
+        >>> metrics.compute()
+        {'accuracy': tensor(0.5000)}
+        >>> task.describe(task.predict(logits)[1])["class"]
+        'dog'
+    """
+
+    dense = False
+    head = "linear"
+    missing = -100
+    metrics: ClassVar = {"accuracy": True}
+    chosen_by = "accuracy"
+
+    def __init__(self, num_classes: int | None = None, labels: Sequence[str] | None = None) -> None:
+        if num_classes is None and labels is not None:
+            num_classes = len(labels)
+        self.num_classes = num_classes
+        self.labels = None if num_classes is None else class_labels(num_classes, labels)
+
+    @property
+    def outputs(self) -> int:
+        """The number of classes.
+
+        Raises:
+            ValueError: if it is not known.
+        """
+        if self.num_classes is None:
+            raise ValueError("The number of classes is not known: give num_classes or labels.")
+        return self.num_classes
+
+    def check(self, target: Tensor, image_size: tuple[int, int]) -> None:
+        """Raise ValueError unless this is int64 (B,) with classes or -100."""
+        if target.dtype != torch.int64 or target.ndim != 1:
+            raise ValueError(
+                f"A target of classification is int64 (B,), a class an image; this one is {target.dtype} "
+                f"{tuple(target.shape)}. Convert it with .long(), and one-hot classes with .argmax(dim=1)."
+            )
+        wrong = (target < 0) & (target != self.missing)
+        if self.num_classes is not None:
+            wrong |= target >= self.num_classes
+        if wrong.any():
+            last = "K - 1" if self.num_classes is None else self.num_classes - 1
+            raise ValueError(
+                f"A target of classification has the classes {target[wrong].unique().tolist()}. Known are 0 to {last}, "
+                f"and {self.missing} for an image without a class."
+            )
+
+    def loss(self, output: Tensor, target: Tensor) -> Tensor:
+        """The mean cross-entropy of the images that have a target, a scalar; 0 if there is none."""
+        total = F.cross_entropy(output.float(), target, ignore_index=self.missing, reduction="sum")
+        return total / self.count(target).clamp(min=1)
+
+    def count(self, target: Tensor) -> Tensor:
+        """How many terms the mean of the loss has: images with a target, a scalar."""
+        return (target != self.missing).sum()
+
+    def predict(self, output: Tensor) -> Tensor:
+        """The probabilities of the classes: (B, K), float32."""
+        return output.float().softmax(dim=1)
+
+    def new_metrics(self) -> "MetricCollection":
+        """The accuracy over a data set; NaN if no image has a target."""
+        from torchmetrics import MetricCollection
+
+        from ..metrics.classification import Accuracy
+
+        return MetricCollection({"accuracy": Accuracy(self.missing)})
+
+    def picture(self, value: Tensor, image: Tensor) -> Tensor:
+        """The image with the target's name, or the three best classes of a prediction, written into it."""
+        if value.is_floating_point():
+            lines = [f"{label} {score:.2f}" for label, score in self._best(value, 3).items()]
+        else:
+            index = int(value)
+            lines = ["no target" if index == self.missing else self._label(index)]
+        return write_lines(image, lines)
+
+    def describe(self, prediction: Tensor) -> dict[str, Any]:
+        """The best class, its probability, and the probabilities of the five best."""
+        best = self._best(prediction, 5)
+        label = next(iter(best))
+        return {"class": label, "score": best[label], "scores": best}
+
+    def _best(self, prediction: Tensor, number: int) -> dict[str, float]:
+        scores, classes = prediction.topk(min(number, len(prediction)))
+        return {self._label(index): score for index, score in zip(classes.tolist(), scores.tolist(), strict=True)}
+
+    def _label(self, index: int) -> str:
+        return str(index) if self.labels is None else self.labels[index]

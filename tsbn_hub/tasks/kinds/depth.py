@@ -1,0 +1,120 @@
+"""Depth: how far away each pixel is."""
+
+from typing import TYPE_CHECKING, Any, ClassVar
+
+import torch
+from torch import Tensor
+
+from ..checks import check_map
+from ..kind import Kind, register_kind
+from ..pictures import heat, to_uint8
+
+if TYPE_CHECKING:
+    from torchmetrics import MetricCollection
+
+
+@register_kind("depth")
+class Depth(Kind):
+    """How far away each pixel is.
+
+    Target: float32 (B, H, W), in metres, 0 for a pixel without a target, which counts nowhere. Another unit, or a
+    disparity as of Cityscapes, does as well: "abs_err" and "rmse" are in the target's unit.
+
+    Output: depths (B, 1, H, W). Loss: |p - t|. Prediction: the depths, float32 (B, H, W), negative ones as 0.
+
+    Metrics, over all valid pixels of the data set, of depths p and t: "abs_err", the mean of |p - t|; "rel_err", the
+    mean of |p - t| / t; "rmse", the root of the mean of (p - t)²; "delta1", the share with max(p / t, t / p) < 1.25, in
+    [0, 1]. Of "delta1" higher is better, of the others lower.
+
+    Source: Eigen, Puhrsch, Fergus, "Depth Map Prediction from a Single Image using a Multi-Scale Deep Network", arXiv
+    1406.2283, section 4.3; the loss of Liu, Johns, Davison, "End-to-End Multi-Task Learning with Attention", arXiv
+    1803.10704.
+
+    Example:
+        >>> import torch
+        >>> from tsbn_hub.tasks import Task, make_kind
+        >>> kind = make_kind(Task("depth", kind="depth"))
+        >>> output, target = torch.tensor([[[[1.0, 3.0, 9.0]]]]), torch.tensor([[[1.0, 2.0, 0.0]]])
+        >>> kind.loss(output, target).item()
+        0.5
+        >>> metrics = kind.new_metrics()
+        >>> metrics.update(kind.predict(output), target)
+        >>> {name: round(metrics[name].compute().item(), 3) for name in kind.metrics}
+        {'abs_err': 0.5, 'rel_err': 0.25, 'rmse': 0.707, 'delta1': 0.5}
+    """
+
+    dense = True
+    head = "small"
+    missing = 0
+    metrics: ClassVar[dict[str, bool]] = {"abs_err": False, "rel_err": False, "rmse": False, "delta1": True}
+    chosen_by = "delta1"
+
+    @property
+    def outputs(self) -> int:
+        """1."""
+        return 1
+
+    def check(self, target: Tensor, image_size: tuple[int, int]) -> None:
+        """Raise ValueError unless the target is float32 (B, H, W), finite and not negative."""
+        check_map(target, "depth", torch.float32, (), image_size)
+        wrong = target[~((target >= 0) & target.isfinite())]
+        if len(wrong):
+            raise ValueError(
+                f"A target of depth has {len(wrong)} pixels that are negative, infinite or NaN, the first {wrong[0]}; "
+                "expected are depths above 0, and 0 where there is no target: set these to 0 when reading the data."
+            )
+
+    def loss(self, output: Tensor, target: Tensor) -> Tensor:
+        """The mean absolute error of the valid pixels, a scalar, float32; 0 if there is none."""
+        error = (output[:, 0].float() - target).where(target > 0, 0).abs()
+        return error.sum() / self.count(target).clamp(min=1)
+
+    def count(self, target: Tensor) -> Tensor:
+        """How many pixels are valid, a scalar, int64."""
+        return (target > 0).sum()
+
+    def predict(self, output: Tensor) -> Tensor:
+        """The depths, float32 (B, H, W), negative ones as 0."""
+        return output[:, 0].float().clamp(min=0)
+
+    def new_metrics(self) -> "MetricCollection":
+        """The metrics; they take depths, float32 (B, H, W), predicted and true."""
+        from torchmetrics import MetricCollection
+
+        from ..metrics.depth import AbsoluteError, RelativeError, RootMeanSquareError, WithinRatio
+
+        # Left to itself the collection would join metrics whose states are equal after the first batch, for good.
+        return MetricCollection(
+            {
+                "abs_err": AbsoluteError(),
+                "rel_err": RelativeError(),
+                "rmse": RootMeanSquareError(),
+                "delta1": WithinRatio(1.25),
+            },
+            compute_groups=False,
+        )
+
+    def picture(self, value: Tensor, image: Tensor) -> Tensor:
+        """The depths as colours, near ones bright, between the nearest and the farthest of the sample; 0 is black.
+
+        Args:
+            value: Depths, float (H, W).
+            image: Not drawn.
+
+        Returns:
+            uint8 (3, H, W).
+        """
+        valid = value > 0
+        if not valid.any():
+            return torch.zeros_like(value, dtype=torch.uint8).expand(3, -1, -1)
+        near, far = value[valid].aminmax()
+        nearness = (far - value) / (far - near) if far > near else torch.ones_like(value)
+        return to_uint8(heat(nearness).where(valid, 0))
+
+    def describe(self, prediction: Tensor) -> dict[str, Any]:
+        """The least, the median and the greatest depth, in metres."""
+        return {
+            "min": prediction.min().item(),
+            "median": prediction.median().item(),
+            "max": prediction.max().item(),
+        }

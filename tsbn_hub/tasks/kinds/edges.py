@@ -1,0 +1,78 @@
+"""Edges: where one thing ends and another begins."""
+
+from typing import TYPE_CHECKING, ClassVar
+
+import torch
+from torch import Tensor
+
+from ..kind import register_kind
+from .binary_map import BinaryMap
+
+if TYPE_CHECKING:
+    from torchmetrics import MetricCollection
+
+
+@register_kind("edges")
+class Edges(BinaryMap):
+    r"""Whether each pixel is on an edge between objects or parts.
+
+    Target: int64 (B, H, W), 1 on an edge, 0 elsewhere, -100 for a pixel without a target, which counts nowhere. Output:
+    logits (B, 1, H, W). Prediction: probabilities, float32 (B, H, W).
+
+    Loss: as edges are few, binary cross-entropy in which a pixel on an edge weighs w and another 1 - w, over N valid
+    pixels with probabilities p and targets y:
+
+    .. math:: -\frac{1}{N} \sum_i \left( w y_i \log p_i + (1 - w) (1 - y_i) \log(1 - p_i) \right)
+
+    Metric: "ods_f", in [0, 1], higher is better: 2 P R / (P + R) of precision P and recall R over all valid pixels of
+    the data set, at the best of the thresholds 0.01, ..., 0.99 (one for the data set: "optimal data set scale"). A
+    pixel that is predicted is right if an edge is within the tolerance, and an edge is found if a pixel within the
+    tolerance is predicted. This is not the odsF of the BSDS benchmark, which thins the prediction first, matches its
+    pixels to the edges one to one, and tolerates 0.75% of the image's diagonal: do not compare the two.
+
+    Args:
+        positive_weight: w, in (0, 1).
+        tolerance: In pixels, along rows and columns; at least 0.
+
+    Raises:
+        ValueError: if one of them is outside its range.
+
+    Source: Xie, Tu, "Holistically-Nested Edge Detection", arXiv 1504.06375, equation 2, with a weight that is fixed,
+    0.95, as by Maninis, Radosavovic, Kokkinos, "Attentive Single-Tasking of Multiple Tasks", arXiv 1904.08918.
+
+    Example:
+        >>> import torch
+        >>> from tsbn_hub.tasks import Task, make_kind
+        >>> kind = make_kind(Task("edges", kind="edges", kind_args={"tolerance": 0}))
+        >>> probabilities, target = torch.tensor([[[0.9, 0.2, 0.8, 0.1]]]), torch.tensor([[[1, 0, 0, 0]]])
+        >>> metrics = kind.new_metrics()
+        >>> metrics.update(probabilities, target)
+        >>> metrics["ods_f"].compute().item()  # with a threshold from 0.81 to 0.9
+        1.0
+    """
+
+    name = "edges"
+    yes = "edge"
+    metrics: ClassVar[dict[str, bool]] = {"ods_f": True}
+    chosen_by = "ods_f"
+
+    def __init__(self, positive_weight: float = 0.95, tolerance: int = 1) -> None:
+        if not 0 < positive_weight < 1:
+            raise ValueError(f"positive_weight={positive_weight} must lie between 0 and 1: others weigh 1 less it.")
+        if tolerance < 0 or tolerance != int(tolerance):
+            raise ValueError(f"tolerance={tolerance} must be a number of pixels: 0, 1, 2, ….")
+        self.positive_weight = positive_weight
+        self.tolerance = int(tolerance)
+
+    def weights(self, target: Tensor) -> Tensor:
+        """What each pixel weighs: w on an edge, 1 - w elsewhere, float32 (B, H, W)."""
+        positive = torch.full((), self.positive_weight, device=target.device)
+        return positive.where(target == 1, 1 - positive)
+
+    def new_metrics(self) -> "MetricCollection":
+        """The metrics; they take probabilities, float (B, H, W), and a target."""
+        from torchmetrics import MetricCollection
+
+        from ..metrics.binary_maps import MaxF
+
+        return MetricCollection({"ods_f": MaxF(beta_squared=1, tolerance=self.tolerance)})

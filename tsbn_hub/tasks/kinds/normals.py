@@ -1,0 +1,127 @@
+"""Surface normals: which way each pixel faces."""
+
+from typing import TYPE_CHECKING, Any, ClassVar
+
+import torch
+from torch import Tensor
+
+from ..checks import check_map
+from ..kind import Kind, register_kind
+from ..pictures import to_uint8
+from ..vectors import unit_vectors
+
+if TYPE_CHECKING:
+    from torchmetrics import MetricCollection
+
+
+@register_kind("normals")
+class Normals(Kind):
+    """Which way the surface at each pixel faces.
+
+    Target: float32 (B, 3, H, W), unit vectors; the zero vector for a pixel without a target, which counts nowhere.
+
+    Output: vectors of any length (B, 3, H, W). Loss: 1 - cos of the angle between them. Prediction: unit vectors,
+    float32 (B, 3, H, W); an output of exactly 0 stays 0, and is 90 degrees away from every target.
+
+    Metrics, over the angles at all valid pixels of the data set: "mean_angle" and "median_angle" in degrees, lower is
+    better, the median to 0.005 degrees; "within_11_25", "within_22_5" and "within_30", the shares below 11.25, 22.5
+    and 30 degrees, in [0, 1], higher is better.
+
+    Source: Fouhey, Gupta, Hebert, "Data-Driven 3D Primitives for Single Image Understanding", ICCV 2013 (metrics); Liu,
+    Johns, Davison, "End-to-End Multi-Task Learning with Attention", arXiv 1803.10704 (loss).
+
+    Example:
+        >>> import torch
+        >>> from tsbn_hub.tasks import Task, make_kind
+        >>> kind = make_kind(Task("normals", kind="normals"))
+        >>> output, target = torch.tensor([[0.0, 0.0, 2.0], [0.0, 0.6, 0.8]]).view(2, 1, 3, 1, 1)
+        >>> round(kind.loss(output, target).item(), 3)
+        0.2
+        >>> metrics = kind.new_metrics()
+        >>> metrics.update(kind.predict(output), target)
+        >>> round(metrics["mean_angle"].compute().item(), 2)
+        36.87
+    """
+
+    dense = True
+    head = "small"
+    missing = 0
+    metrics: ClassVar[dict[str, bool]] = {
+        "mean_angle": False,
+        "median_angle": False,
+        "within_11_25": True,
+        "within_22_5": True,
+        "within_30": True,
+    }
+    chosen_by = "within_30"
+
+    @property
+    def outputs(self) -> int:
+        """3."""
+        return 3
+
+    def check(self, target: Tensor, image_size: tuple[int, int]) -> None:
+        """Raise ValueError unless the target is float32 (B, 3, H, W), of lengths 0 or, to 1%, 1."""
+        check_map(target, "normals", torch.float32, (3,), image_size)
+        length = target.square().sum(dim=1).sqrt()
+        wrong = length[~((length == 0) | ((length - 1).abs() <= 0.01))]
+        if len(wrong):
+            raise ValueError(
+                f"A target of normals has {len(wrong)} vectors that are not of unit length, the first of length "
+                f"{wrong[0]:.4g}; expected are unit vectors, and zero vectors where there is no target: normalise them "
+                "when reading the data."
+            )
+
+    def loss(self, output: Tensor, target: Tensor) -> Tensor:
+        """The mean of 1 - cos over the valid pixels, a scalar, float32; 0 if there is none."""
+        valid = self._valid(target)
+        # The gradient grows as an output gets shorter; from 0.001 on it does not any more, so that 0 has a finite one.
+        direction = unit_vectors(output.float().where(valid[:, None], 0), shortest=1e-3)
+        cosine = (direction * unit_vectors(target)).sum(dim=1)
+        return (1 - cosine).where(valid, 0).sum() / valid.sum().clamp(min=1)
+
+    def count(self, target: Tensor) -> Tensor:
+        """How many pixels are valid, a scalar, int64."""
+        return self._valid(target).sum()
+
+    def predict(self, output: Tensor) -> Tensor:
+        """Unit vectors, float32 (B, 3, H, W)."""
+        return unit_vectors(output.float())
+
+    def new_metrics(self) -> "MetricCollection":
+        """The metrics; they take vectors, float32 (B, 3, H, W), predicted and true."""
+        from torchmetrics import MetricCollection
+
+        from ..metrics.normals import AngleWithin, MeanAngle, MedianAngle
+
+        # Left to itself the collection would join metrics whose states are equal after the first batch, for good.
+        return MetricCollection(
+            {
+                "mean_angle": MeanAngle(),
+                "median_angle": MedianAngle(),
+                "within_11_25": AngleWithin(11.25),
+                "within_22_5": AngleWithin(22.5),
+                "within_30": AngleWithin(30),
+            },
+            compute_groups=False,
+        )
+
+    def picture(self, value: Tensor, image: Tensor) -> Tensor:
+        """The vectors' x, y, z from -1 to 1 as red, green, blue from dark to bright; zero vectors are black.
+
+        Args:
+            value: Unit vectors, float (3, H, W).
+            image: Not drawn.
+
+        Returns:
+            uint8 (3, H, W).
+        """
+        return to_uint8(((value + 1) / 2).where(value.any(dim=0), 0))
+
+    def describe(self, prediction: Tensor) -> dict[str, Any]:
+        """The mean of the unit vectors: x, y, z."""
+        return {"mean_normal": prediction.mean(dim=(1, 2)).tolist()}
+
+    @staticmethod
+    def _valid(target: Tensor) -> Tensor:
+        return target.any(dim=1)

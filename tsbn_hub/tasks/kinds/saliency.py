@@ -1,0 +1,56 @@
+"""Saliency: what one looks at first."""
+
+from typing import TYPE_CHECKING, ClassVar
+
+from torch import Tensor
+
+from ..kind import register_kind
+from .binary_map import BinaryMap
+
+if TYPE_CHECKING:
+    from torchmetrics import MetricCollection
+
+
+@register_kind("saliency")
+class Saliency(BinaryMap):
+    """Whether each pixel belongs to what one looks at first.
+
+    Target: int64 (B, H, W), 1 if salient, 0 if not, -100 for a pixel without a target, which counts nowhere. Output:
+    logits (B, 1, H, W). Loss: binary cross-entropy. Prediction: probabilities, float32 (B, H, W).
+
+    Metrics, in [0, 1], higher is better:
+
+    - "max_f": 1.3 P R / (0.3 P + R) of precision P and recall R over all valid pixels of the data set, at the best of
+      the thresholds 0.01, ..., 0.99.
+    - "miou": the mean over images of the intersection over union of what is salient, at the best of the thresholds
+      0.2, 0.25, ..., 0.9, one for the data set; 1 for an image in which nothing is salient or predicted.
+
+    Source: Achanta, Hemami, Estrada, Süsstrunk, "Frequency-tuned Salient Region Detection", CVPR 2009 (β² = 0.3);
+    Maninis, Radosavovic, Kokkinos, "Attentive Single-Tasking of Multiple Tasks", arXiv 1904.08918 ("miou").
+
+    Example:
+        >>> import torch
+        >>> from tsbn_hub.tasks import Task, make_kind
+        >>> kind = make_kind(Task("saliency", kind="saliency"))
+        >>> metrics = kind.new_metrics()
+        >>> metrics.update(torch.tensor([[[0.9, 0.7, 0.6, 0.1]]]), torch.tensor([[[1, 1, 0, -100]]]))
+        >>> {name: metrics[name].compute().item() for name in kind.metrics}  # with a threshold of 0.7
+        {'max_f': 1.0, 'miou': 1.0}
+    """
+
+    name = "saliency"
+    yes = "salient"
+    metrics: ClassVar[dict[str, bool]] = {"max_f": True, "miou": True}
+    chosen_by = "max_f"
+
+    def weights(self, target: Tensor) -> None:
+        """Every pixel weighs 1."""
+        return None
+
+    def new_metrics(self) -> "MetricCollection":
+        """The metrics; they take probabilities, float (B, H, W), and a target."""
+        from torchmetrics import MetricCollection
+
+        from ..metrics.binary_maps import BestMeanIoU, MaxF
+
+        return MetricCollection({"max_f": MaxF(beta_squared=0.3), "miou": BestMeanIoU()})

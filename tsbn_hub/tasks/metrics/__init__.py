@@ -1,0 +1,1 @@
+"""The metrics of the kinds, exact over a data set however it is split into batches."""

@@ -1,0 +1,32 @@
+"""Weights that stay as they are given."""
+
+import math
+from collections.abc import Mapping, Sequence
+
+from .weighting import LossWeighting, register_loss_weighting
+
+
+@register_loss_weighting("fixed")
+class FixedWeights(LossWeighting):
+    """Weights that stay as they are given.
+
+    Args:
+        tasks: The tasks.
+        weights: A weight a task, finite and not negative. A task that is not named weighs 1.
+
+    Raises:
+        ValueError: if a task is unknown, or a weight is no such number.
+
+    Example:
+        >>> from tsbn_hub.training.balancing import FixedWeights
+        >>> FixedWeights(["seg", "depth", "normals"], {"depth": 0.5}).weights(["depth", "normals"])
+        tensor([0.5000, 1.0000])
+    """
+
+    def __init__(self, tasks: Sequence[str], weights: Mapping[str, float] | None = None) -> None:
+        super().__init__(tasks)
+        weights = weights or {}
+        for row, (task, weight) in zip(self._rows(weights), weights.items(), strict=True):
+            if not isinstance(weight, int | float) or not 0 <= weight < math.inf:
+                raise ValueError(f"The weight {weight!r} of task {task!r} is no finite number of at least 0.")
+            self.fixed[row] = weight

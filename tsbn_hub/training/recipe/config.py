@@ -1,0 +1,216 @@
+"""What one training run is: read from YAML, overridden from the command line."""
+
+import dataclasses
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal, get_type_hints
+
+import yaml
+
+from ...norms.task_norm import Style
+from ..optimization import ScheduleName
+from ..step.gradients import Backward
+from .sources import DataSource
+from .values import _check
+
+_FREE_TO_CHANGE = ("output", "workers", "checkpoint_steps", "trackers")
+_OF_A_NEW_MODEL = ("model", "norm", "model_args", "pretrained")
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainingConfig:
+    """One training run.
+
+    Args:
+        model: A timm name, with `_tsbn`; or what `TsbnForMultiTask.from_backbone` takes: `timm/…`, a Hub repo or
+            folder, or a model type of transformers ("vit", "swin"), whose configuration is `model_args`.
+        data: A data set of `tsbn_hub.data` by its name, or your own as `path/to/file.py:Class`. It is called with
+            `split="train"` and `split="test"`. Or a list of several, each a name or a mapping with `name`, `args` and
+            `rate`: how many batches are drawn from it, relative to the others; without rates, in proportion to size.
+        output: The folder of the run: checkpoints, log, card, picture.
+        tasks: The tasks to train; None for all of the data. One gives single-task training.
+        norm: "sigmoid" (TSσBN), "affine" (TSBN), "shared" (hard sharing); None: "sigmoid", or the checkpoint's.
+        heads: By task, the name of its head ("small", "deeplabv3", "upernet", "segformer", "linear"), or a mapping with
+            `name` and the head's keywords; None: the default of the task's kind.
+        model_args: Further keywords of `timm.create_model`, or of the backbone's configuration.
+        data_args: Further keywords of the data set, where it is one.
+        pretrained: Start from pretrained weights. Images, whose values are from 0 to 1, are then normalised by the mean
+            and standard deviation that these were trained with.
+        checkpoint: In place of `model`, a trained model of ours to go on from: the folder of a run, or a Hub repo. It
+            keeps its tasks and its preprocessing, and gets the tasks of the data that it lacks. A new task starts with
+            fresh gates and statistics (of TSBN: the first task's) and a fresh head. The tasks of the data are trained.
+        freeze_trunk: Train nothing but what single tasks have of their own: gates, statistics, heads. Tasks that are
+            not trained keep their outputs bit for bit.
+        epochs: Passes over the training data.
+        batch_size: Samples a process and forward.
+        gradient_accumulation_steps: Batches a process and optimizer step.
+        optimizer: One of timm's optimizers, by its name.
+        optimizer_args: Further keywords of it.
+        lr: The trunk's learning rate at its highest.
+        weight_decay: Of the trunk's and heads' weights.
+        gate_lr_scale: How much faster gates learn; None: 100 times for BatchNorms, 10 times for other norms.
+        layer_decay: How much slower each layer learns than the next one, in (0, 1]; None: all alike.
+        schedule: "cosine", "step" or "constant".
+        warmup_epochs: Epochs of linear warm-up, before the schedule.
+        decay_epochs: Of the step schedule: epochs between two decays.
+        decay_rate: Of the step schedule: the factor of a decay, in (0, 1].
+        max_grad_norm: Longer gradients are cut to this norm; None: none is.
+        balancing: How the losses of the tasks are weighted: "fixed", "uncertainty", "dynamic" or "random".
+        balancing_args: Its options; of "fixed", `weights: {task: weight}`.
+        backward: "all": one backward for all tasks, fast. "task": one a task, with the memory of one.
+        tasks_per_step: How many tasks each step is for, drawn at random; None: all.
+        ema_decay: Evaluate and keep an exponential moving average of the weights, with this decay, in (0, 1).
+        sync_batch_norm: BatchNorms take the statistics of the joined batch of all processes.
+        validation: The part of the training data that is held out to choose the best epoch, in (0, 1).
+        mixed_precision: "no", "fp16" or "bf16"; None takes what `accelerate launch` was given.
+        workers: Processes that load data.
+        checkpoint_steps: Optimizer steps between two checkpoints; every epoch makes one, too.
+        trackers: Where to follow the run: "tensorboard", "trackio", "wandb" or another of Accelerate's trackers.
+        seed: Of the weights, the order of the data, its augmentation and the validation split.
+        deterministic: Only algorithms that give the same bits every time; on CUDA they are slower.
+
+    Raises:
+        ValueError: if a value is out of its range, or values contradict each other.
+    """
+
+    model: str | None = None
+    data: str | list[Any]
+    output: str
+    tasks: list[str] | None = None
+    norm: Style | None = None
+    heads: dict[str, Any] = field(default_factory=dict)
+    model_args: dict[str, Any] = field(default_factory=dict)
+    data_args: dict[str, Any] = field(default_factory=dict)
+    pretrained: bool = False
+    checkpoint: str | None = None
+    freeze_trunk: bool = False
+    epochs: int = 10
+    batch_size: int = 64
+    gradient_accumulation_steps: int = 1
+    optimizer: str = "adamw"
+    optimizer_args: dict[str, Any] = field(default_factory=dict)
+    lr: float = 1e-3
+    weight_decay: float = 1e-4
+    gate_lr_scale: float | None = None
+    layer_decay: float | None = None
+    schedule: ScheduleName = "cosine"
+    warmup_epochs: float = 1.0
+    decay_epochs: float = 30.0
+    decay_rate: float = 0.1
+    max_grad_norm: float | None = None
+    balancing: str = "fixed"
+    balancing_args: dict[str, Any] = field(default_factory=dict)
+    backward: Backward = "all"
+    tasks_per_step: int | None = None
+    ema_decay: float | None = None
+    sync_batch_norm: bool = False
+    validation: float = 0.1
+    mixed_precision: Literal["no", "fp16", "bf16"] | None = None
+    workers: int = 0
+    checkpoint_steps: int = 1000
+    trackers: list[str] = field(default_factory=list)
+    seed: int = 0
+    deterministic: bool = False
+
+    def __post_init__(self) -> None:
+        for name, hint in get_type_hints(type(self)).items():
+            _check(name, getattr(self, name), hint)
+        for name in (
+            "epochs", "batch_size", "gradient_accumulation_steps", "lr", "decay_epochs", "max_grad_norm",
+            "tasks_per_step", "checkpoint_steps",
+        ):  # fmt: skip
+            if getattr(self, name) is not None and not getattr(self, name) > 0:
+                raise ValueError(f"{name}={getattr(self, name)} must be positive.")
+        for name in ("weight_decay", "gate_lr_scale", "warmup_epochs", "workers"):
+            if getattr(self, name) is not None and not getattr(self, name) >= 0:
+                raise ValueError(f"{name}={getattr(self, name)} is negative.")
+        for name in ("layer_decay", "decay_rate"):
+            if getattr(self, name) is not None and not 0 < getattr(self, name) <= 1:
+                raise ValueError(f"{name}={getattr(self, name)} must lie in (0, 1].")
+        if not 0 < self.validation < 1:
+            raise ValueError(f"validation={self.validation} must lie in (0, 1): the best epoch is chosen on it.")
+        if self.ema_decay is not None and not 0 < self.ema_decay < 1:
+            raise ValueError(f"ema_decay={self.ema_decay} must lie in (0, 1).")
+        if not 0 <= self.seed < 2**31:
+            raise ValueError(f"seed={self.seed} must lie in [0, 2**31).")
+        if self.tasks is not None and not 0 < len(self.tasks) == len(set(self.tasks)):
+            raise ValueError(
+                f"tasks={self.tasks}: name one or more, each once; without it, all of the data are trained."
+            )
+        for task, head in self.heads.items():
+            if not isinstance(head, str) and not (isinstance(head, dict) and isinstance(head.get("name"), str)):
+                raise ValueError(f"heads={self.heads}: {task} has {head!r}; a head is a name, or a mapping with name.")
+        self.sources()
+        self._check_start()
+        if self.norm is None and self.checkpoint is None:
+            object.__setattr__(self, "norm", "sigmoid")
+
+    def _check_start(self) -> None:
+        if self.checkpoint is None:
+            if self.model is None:
+                raise ValueError(
+                    "model=None, checkpoint=None: give one, a model to train or a trained one of ours to go on from."
+                )
+            return
+        given = [name for name in _OF_A_NEW_MODEL if getattr(self, name)]
+        if given:
+            raise ValueError(f"checkpoint={self.checkpoint!r} has {given} of its own: leave them out.")
+        if Path(self.checkpoint).resolve() == Path(self.output).resolve():
+            raise ValueError(f"checkpoint={self.checkpoint!r} is the output, too, and would be overwritten.")
+
+    @classmethod
+    def read(cls, path: str | Path, /, **overrides: Any) -> "TrainingConfig":
+        """Read a YAML file, and replace what `overrides` has.
+
+        Raises:
+            FileNotFoundError: if there is no such file.
+            ValueError: if it is no YAML mapping, or has a key that is unknown, or lacks one.
+        """
+        path = Path(path)
+        if not path.is_file():
+            near = sorted(str(each) for each in path.parent.glob("*.yaml")) if path.parent.is_dir() else []
+            raise FileNotFoundError(f"There is no file {path}.{f' There are {near}.' if near else ''}")
+        try:
+            values = yaml.safe_load(path.read_text(encoding="utf-8"))
+        except (yaml.YAMLError, UnicodeDecodeError) as error:
+            raise ValueError(f"{path} is no YAML: {error}") from error
+        if not isinstance(values, dict):
+            raise ValueError(f"{path} must map names to values, as in `model: resnet10t_tsbn`.")
+        values |= overrides
+        fields = dataclasses.fields(cls)
+        unknown = sorted(set(values) - {each.name for each in fields}, key=str)
+        if unknown:
+            raise ValueError(f"{path} has unknown keys {unknown}. Known: {[each.name for each in fields]}.")
+        needed = ("data", "output") if "checkpoint" in values else ("model", "data", "output")
+        missing = [name for name in needed if name not in values]
+        if missing:
+            raise ValueError(f"{path} lacks {missing}.")
+        return cls(**values)
+
+    def sources(self) -> list[DataSource]:
+        """The data sets that `data` names.
+
+        Raises:
+            ValueError: if it names none, or has rates for some alone.
+        """
+        if isinstance(self.data, str):
+            return [DataSource(self.data, self.data_args)]
+        if self.data_args:
+            raise ValueError("data_args go with a single data set. Of several, each has its `args`.")
+        sources = [DataSource.read(each) for each in self.data]
+        if not sources or len({source.rate is None for source in sources}) > 1:
+            raise ValueError(
+                f"data={self.data}: name one or more data sets, and give a rate to all of them or to none."
+            )
+        return sources
+
+    def differences(self, other: dict[str, Any]) -> list[str]:
+        """What makes another run of it, as "name: theirs, here ours"; where it is stored does not."""
+        ours = dataclasses.asdict(self)
+        # A run from before there was a key had what is now its default.
+        theirs = {each.name: each.default for each in dataclasses.fields(self)} | other
+        return [
+            f"{name}: {value!r}, here {ours.get(name)!r}"
+            for name, value in theirs.items()
+            if name not in _FREE_TO_CHANGE and value != ours.get(name)
+        ]

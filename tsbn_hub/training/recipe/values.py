@@ -1,0 +1,51 @@
+"""Whether a value fits the type of a key of the config, and what to say where it does not."""
+
+import json
+import math
+from types import UnionType
+from typing import Any, Literal, Union, get_args, get_origin
+
+
+def _check(name: str, value: Any, hint: Any) -> None:
+    if not _fits(value, hint):
+        raise ValueError(_misfit(name, value, hint))
+    if isinstance(value, float) and not math.isfinite(value):
+        raise ValueError(f"{name}={value} is not finite.")
+    try:
+        json.dumps(value)
+    except TypeError as error:
+        raise ValueError(f"{name}={value}: a run cannot keep it in its state. {error}. Write it as text.") from error
+
+
+def _misfit(name: str, value: Any, hint: Any) -> str:
+    known = [each for part in (hint, *get_args(hint)) if get_origin(part) is Literal for each in get_args(part)]
+    if known:
+        way_out = " YAML reads no as False: write 'no'." if value is False and "no" in known else ""
+        return f"{name}={value!r} is unknown. Known: {', '.join(known)}.{way_out}"
+    way_out = " YAML reads 1e-3 as text: write 1.0e-3." if _is_number_with_exponent(value) else ""
+    kind = str(hint).replace("typing.", "") if get_args(hint) else hint.__name__
+    return f"{name}={value!r} is no {kind}.{way_out}"
+
+
+def _is_number_with_exponent(value: Any) -> bool:
+    try:
+        return isinstance(value, str) and "e" in value.lower() and math.isfinite(float(value))
+    except ValueError:
+        return False
+
+
+def _fits(value: Any, hint: Any) -> bool:
+    origin, parts = get_origin(hint), get_args(hint)
+    if hint is Any:
+        return True
+    if origin in (Union, UnionType):
+        return any(_fits(value, each) for each in parts)
+    if origin is Literal:
+        return value in parts
+    if origin is list:
+        return isinstance(value, list) and all(_fits(each, parts[0]) for each in value)
+    if origin is dict:
+        return isinstance(value, dict) and all(_fits(each, parts[0]) for each in value)
+    if isinstance(value, bool):
+        return hint is bool
+    return isinstance(value, (int, float) if hint is float else hint)

@@ -1,0 +1,1 @@
+"""Where a run stands, on the disk and when it is stopped."""

@@ -1,0 +1,1 @@
+"""One optimizer step: gradients, what is not finite, tasks that rest."""

@@ -1,0 +1,164 @@
+"""The gradients of one optimizer step, over micro-batches, tasks and processes."""
+
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import nullcontext
+from typing import Any, Literal
+
+import torch
+from accelerate import Accelerator
+from torch import Tensor, nn
+
+from ...models.outputs import outputs_by_task
+from ...tasks import Kind
+from ..optimization.freezing import parameters_of_single_tasks
+
+Backward = Literal["all", "task"]
+Aggregator = Callable[[Tensor], Tensor]
+
+
+class TasksForward(nn.Module):
+    """One forward for some tasks of a model: DistributedDataParallel must see a single one before a backward.
+
+    Args:
+        model: Takes `task=`, and returns a dict by task, or, for one task, its output.
+    """
+
+    def __init__(self, model: nn.Module) -> None:
+        super().__init__()
+        self.model = model
+
+    def forward(self, images: Tensor, tasks: Sequence[str], repeated: bool = False) -> dict[str, Any]:
+        """The outputs of these tasks. See `outputs_by_task`."""
+        return outputs_by_task(self.model, images, tasks, repeated)
+
+
+def label_counts(batches: Sequence[Mapping[str, Any]], kinds: Mapping[str, Kind], accelerator: Accelerator) -> Tensor:
+    """How many terms each micro-batch has, on all processes together, in the mean of each task's loss.
+
+    Returns:
+        (micro-batches, tasks), int64, on the CPU. A task without any target in a step is not part of it.
+    """
+    counts = [
+        [int(kind.count(batch["targets"][name])) if name in batch["targets"] else 0 for name, kind in kinds.items()]
+        for batch in batches
+    ]
+    if accelerator.num_processes == 1:  # no way to the device and back
+        return torch.tensor(counts)
+    joined: Tensor = accelerator.reduce(torch.tensor(counts, device=accelerator.device))
+    return joined.cpu()
+
+
+def fill_gradients(
+    network: nn.Module,
+    batches: Sequence[Mapping[str, Any]],
+    kinds: Mapping[str, Kind],
+    counts: Mapping[str, Sequence[int]],
+    weights: Mapping[str, Tensor],
+    accelerator: Accelerator,
+    backward: Backward = "all",
+    aggregator: Aggregator | None = None,
+) -> dict[str, Tensor]:
+    """Add the gradients of `sum(weights[t] * loss_t)` to `.grad`: the same on every process.
+
+    loss_t is the mean over all targets of the step, those of all processes and micro-batches: as if they were one
+    batch, also where samples lack targets.
+
+    Args:
+        network: A `TasksForward`, prepared by the accelerator.
+        batches: The micro-batches of this process, `{"image": (B, C, H, W), "targets": {task: …}}`, on its device.
+        kinds: The kind of each task.
+        counts: For each task of this step, the entries of `label_counts`.
+        weights: The weight of each task of this step, a scalar.
+        accelerator: Of this process.
+        backward: "all": one backward for all tasks, fast. "task": a forward and a backward a task; the peak memory is
+            that of one task, however many there are.
+        aggregator: Makes one gradient, (P,), of those of the tasks, (T, P), for the P shared parameters, as TorchJD's
+            aggregators do; each task's own parameters get their own gradient. None: the sum. Takes a backward a task.
+
+    Returns:
+        The loss of each task of this step on this process: its share of the joined mean. Their sum over processes is
+        the loss.
+    """
+    groups = [[name] for name in counts] if backward == "task" or aggregator is not None else [list(counts)]
+    passes = [
+        (at, tasks)
+        for group in groups
+        for at in range(len(batches))
+        if (tasks := [name for name in group if counts[name][at]])
+    ]
+    losses: dict[str, Tensor] = {}
+    passed: set[int] = set()
+    jacobian = _Jacobian(network) if aggregator is not None else None
+    for number, (at, tasks) in enumerate(passes, start=1):
+        # Every pass reaches every parameter, for tasks are rows of them: the last pass can carry all gradients over.
+        reduces = number == len(passes) and jacobian is None
+        with nullcontext() if reduces else accelerator.no_sync(network):
+            chosen = {name: kinds[name] for name in tasks}
+            repeated = at in passed
+            parts = _backward(network, batches[at], chosen, counts, weights, accelerator, repeated)
+        passed.add(at)
+        for name, part in parts.items():
+            losses[name] = losses[name] + part if name in losses else part
+        if jacobian is not None and (number == len(passes) or passes[number][1] != tasks):
+            jacobian.take_row()
+    if passes and jacobian is not None and aggregator is not None:
+        jacobian.fill(aggregator, accelerator)
+    return losses
+
+
+def _backward(
+    network: nn.Module,
+    batch: Mapping[str, Any],
+    kinds: Mapping[str, Kind],
+    counts: Mapping[str, Sequence[int]],
+    weights: Mapping[str, Tensor],
+    accelerator: Accelerator,
+    repeated: bool,
+) -> dict[str, Tensor]:
+    """One forward and backward; each task's share of its loss."""
+    outputs = network(batch["image"], list(kinds), repeated)
+    shares = {}
+    for name, kind in kinds.items():
+        target = batch["targets"].get(name)
+        shares[name] = (
+            zero_of(outputs[name])
+            if target is None
+            else kind.loss(outputs[name], target) * (kind.count(target) / sum(counts[name]))
+        )
+    # The loss is a sum over processes and micro-batches; DistributedDataParallel and accelerator.backward take means.
+    scale = accelerator.num_processes * accelerator.gradient_accumulation_steps
+    accelerator.backward(sum(weights[name] * share for name, share in shares.items()) * scale)
+    return {name: share.detach() for name, share in shares.items()}
+
+
+def zero_of(output: Tensor) -> Tensor:
+    """The loss of a task without a target on this process: every process has the same gradients to sum."""
+    return output.float().sum() * 0.0  # a sum in half precision may be infinite
+
+
+class _Jacobian:
+    """The gradients of single tasks with respect to the parameters that they share."""
+
+    def __init__(self, network: nn.Module) -> None:
+        own = {id(parameter) for parameter in parameters_of_single_tasks(network)}
+        parameters = [parameter for parameter in network.parameters() if parameter.requires_grad]
+        self._shared = [parameter for parameter in parameters if id(parameter) not in own]
+        self._own = [parameter for parameter in parameters if id(parameter) in own]
+        self._rows: list[Tensor] = []
+
+    def take_row(self) -> None:
+        """Move the shared parameters' gradients, those of one task, into a row."""
+        grads = [torch.zeros_like(each) if each.grad is None else each.grad for each in self._shared]
+        self._rows.append(torch.cat([grad.flatten() for grad in grads]))
+        for parameter in self._shared:
+            parameter.grad = None
+
+    def fill(self, aggregator: Aggregator, accelerator: Accelerator) -> None:
+        """Give the shared parameters the aggregate of all rows."""
+        for parameter in self._own:
+            if parameter.grad is not None:
+                parameter.grad = accelerator.reduce(parameter.grad, "mean")
+        gradient = aggregator(accelerator.reduce(torch.stack(self._rows), "mean"))
+        parts = gradient.split([parameter.numel() for parameter in self._shared])
+        for parameter, part in zip(self._shared, parts, strict=True):
+            parameter.grad = part.view_as(parameter).to(parameter.dtype)
