@@ -8,7 +8,7 @@ from rich.progress import track
 from torch import nn
 
 import tsbn_hub  # noqa: F401
-from tsbn_hub.models.timm.classifiers import TaskClassifier
+from tsbn_hub.models.timm.classifiers import TaskClassifier, named_classifiers
 from tsbn_hub.norms import SharedBatchNorm, TaskNorm
 
 
@@ -24,20 +24,12 @@ def check(name: str) -> None:
     assert not any(isinstance(module, nn.modules.batchnorm._BatchNorm) for module in modules), "a BatchNorm is plain"
     assert not any(isinstance(module, SharedBatchNorm) for module in modules), "a BatchNorm is not gated"
     assert all(norm.gate_logits.shape == (2, norm.gates.shape[1]) for norm in norms)
-    with_weights = [part for part in _classifiers(plain) if hasattr(plain.get_submodule(part), "weight")]
-    assert all(isinstance(model.get_submodule(part), TaskClassifier) for part in with_weights)
+    assert all(isinstance(model.get_submodule(part), TaskClassifier) for part in named_classifiers(plain))
     assert set(plain.state_dict()) <= set(model.state_dict())
     folded = model.fold("a").state_dict()
     assert {key: value.shape for key, value in folded.items()} == {
         key: value.shape for key, value in plain.state_dict().items()
     }
-
-
-def _classifiers(model: nn.Module) -> list[str]:
-    names = model.pretrained_cfg.get("classifier") or ()
-    names = [names] if isinstance(names, str) else names
-    modules = dict(model.named_modules())
-    return [name for name in names if name in modules]
 
 
 def main() -> int:

@@ -18,7 +18,7 @@ from tests.models.test_families import randomize
 from tsbn_hub import Task, TsbnForMultiTask
 from tsbn_hub.deploy import predict, predict_files, prediction
 from tsbn_hub.deploy.images import read_image
-from tsbn_hub.models.surface import image_shape
+from tsbn_hub.models import surface_of
 
 TASKS = [
     Task("seg", "segmentation", labels=["floor", "wall", "door"], head_args={"channels": 8}),
@@ -349,17 +349,17 @@ def test_outputs_that_are_not_finite(image):
 
 
 def test_the_shape_of_images():
-    assert image_shape(timm_model()) == (3, 40, 48)
-    assert image_shape(timm.create_model("test_vit_tsbn", img_size=64, in_chans=5)) == (5, 64, 64)
-    assert image_shape(transformers_model()) == (3, 64, 96)
-    assert image_shape(transformers_model(size={"shortest_edge": 80})) == (3, 80, 80)
-    assert image_shape(without_image_processor()) == (3, 160, 160)
+    assert surface_of(timm_model()).image_shape == (3, 40, 48)
+    assert surface_of(timm.create_model("test_vit_tsbn", img_size=64, in_chans=5)).image_shape == (5, 64, 64)
+    assert surface_of(transformers_model()).image_shape == (3, 64, 96)
+    assert surface_of(transformers_model(size={"shortest_edge": 80})).image_shape == (3, 80, 80)
+    assert surface_of(without_image_processor()).image_shape == (3, 160, 160)
     from transformers import ResNetConfig, ViTConfig
 
     tiny = ViTConfig(hidden_size=16, num_hidden_layers=1, num_attention_heads=1, intermediate_size=16, image_size=96)
-    assert image_shape(TsbnForMultiTask.from_backbone(tiny, TASKS)) == (3, 96, 96)
+    assert surface_of(TsbnForMultiTask.from_backbone(tiny, TASKS)).image_shape == (3, 96, 96)
     tiny = ResNetConfig(embedding_size=8, hidden_sizes=[16, 24], depths=[1, 1], num_channels=1)
-    assert image_shape(TsbnForMultiTask.from_backbone(tiny, TASKS)) == (1, 224, 224)
+    assert surface_of(TsbnForMultiTask.from_backbone(tiny, TASKS)).image_shape == (1, 224, 224)
 
 
 WITHOUT_TRANSFORMERS = """

@@ -19,7 +19,7 @@ from tests.models.hf_backbones import BACKBONES, assert_equal, assert_states_equ
 from tsbn_hub import CheckpointError, Task, TsbnForMultiTask, TsbnModel
 from tsbn_hub.cli.main import app
 from tsbn_hub.hub.adapters.card import write_adapter_card
-from tsbn_hub.models.surface import image_shape
+from tsbn_hub.models import surface_of
 from tsbn_hub.models.task_parts import HEAD, task_state_dict
 
 FILES = {"adapter_config.json", "adapter_model.safetensors"}
@@ -45,7 +45,7 @@ def hf_model(backbone="vit", tasks=None, **options):
 def images(model):
     """A batch of what the model takes."""
     torch.manual_seed(1)
-    return torch.randn(2, *image_shape(model), dtype=next(model.parameters()).dtype)
+    return torch.randn(2, *surface_of(model).image_shape, dtype=next(model.parameters()).dtype)
 
 
 @torch.no_grad()
@@ -141,8 +141,8 @@ def test_round_trip(model, task, tmp_path):
     assert tsbn_hub.load_task(base, tmp_path) is base
     assert base.tasks == [other for other in model.tasks if other != task] + [task]
     assert_equal_outputs(outputs(base), {name: expected[name] for name in base.tasks})
-    for name, tensor in task_state_dict(model, task).items():
-        assert torch.equal(task_state_dict(base, task)[name], tensor), name
+    for name, tensor in task_state_dict(surface_of(model), task).items():
+        assert torch.equal(task_state_dict(surface_of(base), task)[name], tensor), name
 
 
 def test_round_trip_by_folders(model, tmp_path):
@@ -182,8 +182,8 @@ def test_models_of_one_task(architecture, tmp_path):
         trunk = {name: tensor for name, tensor in model.state_dict().items() if name in one.state_dict()}
         shapes = {name: tensor.shape for name, tensor in one.state_dict().items()}
         one.load_state_dict({name: tensor for name, tensor in trunk.items() if tensor.shape == shapes[name]}, False)
-        for name, tensor in task_state_dict(one, task).items():
-            tensor.copy_(task_state_dict(model, task)[name])
+        for name, tensor in task_state_dict(surface_of(one), task).items():
+            tensor.copy_(task_state_dict(surface_of(model), task)[name])
     expected = {"z": model(images(model), task="z"), "a": model(images(model), task="a")}
     tsbn_hub.save_task(own, "a", tmp_path)
     assert_equal_outputs(outputs(tsbn_hub.load_task(other, tmp_path)), expected)
@@ -255,7 +255,7 @@ def test_gates_and_statistics_are_less_than_a_hundredth(architecture):
     with torch.device("meta"):
         model = timm.create_model(f"{architecture}_tsbn", num_classes={"a": 1000, "b": 10})
         plain = timm.create_model(architecture)
-    tensors = task_state_dict(model, "b")
+    tensors = task_state_dict(surface_of(model), "b")
     head = sum(tensor.numel() for name, tensor in tensors.items() if name.startswith(HEAD))
     norms = sum(tensor.numel() for tensor in tensors.values()) - head
     assert head == 10 * (model.num_features + 1)
@@ -288,7 +288,7 @@ def trained_on_plain_timm(folder, tasks):
 @torch.no_grad()
 def with_other_tasks(model):
     for task in model.tasks:
-        for name, tensor in task_state_dict(model, task).items():
+        for name, tensor in task_state_dict(surface_of(model), task).items():
             if tensor.is_floating_point():
                 tensor += 0.1 * torch.rand_like(tensor)
             else:

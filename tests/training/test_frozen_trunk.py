@@ -19,7 +19,7 @@ from tests.training import processes
 from tsbn_hub import Task, TsbnForMultiTask
 from tsbn_hub.data import Scenes
 from tsbn_hub.models.outputs import outputs_by_task
-from tsbn_hub.models.surface import normalization_of
+from tsbn_hub.models import surface_of
 from tsbn_hub.norms import SharedBatchNorm, TaskBatchNorm, TaskParameters, convert_sync_batchnorm
 from tsbn_hub.tasks import Classification
 from tsbn_hub.training import TrainingConfig, create_optimizer, evaluate_run, idle_tasks_at_rest, train
@@ -550,7 +550,7 @@ def test_images_are_normalised_as_those_of_the_checkpoint(tmp_path):
     assert images.amin((0, 2, 3)).tolist() == pytest.approx([-1, -1, -1 / 6], abs=0.01)
     train(config)
     model = tsbn_hub.from_pretrained(config.output)
-    normalization = normalization_of(model)
+    normalization = surface_of(model).normalization()
     assert (list(normalization.mean), list(normalization.std)) == (MEAN, STD)
     assert model.pretrained_cfg["input_size"] == (3, 64, 64)
 

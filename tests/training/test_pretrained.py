@@ -11,7 +11,7 @@ from transformers import BitImageProcessor, ViTConfig, ViTModel
 import tsbn_hub
 from tsbn_hub.models import from_pretrained
 from tsbn_hub.models.outputs import outputs_by_task
-from tsbn_hub.models.surface import normalization_of
+from tsbn_hub.models import surface_of
 from tsbn_hub.training import TrainingConfig, evaluate_run, train
 from tsbn_hub.training.loop import Training
 from tsbn_hub.training.state.signals import StopSignals
@@ -89,7 +89,7 @@ def test_the_run_sees_images_as_the_weights_were_trained(config):
 def test_the_checkpoint_says_so_and_is_evaluated_so(config):
     scores = train(replace(config, epochs=6, lr=1e-2))
     model = from_pretrained(config.output).eval()
-    normalization = normalization_of(model)
+    normalization = surface_of(model).normalization()
     assert (list(normalization.mean), list(normalization.std)) == (MEAN, STD)
     (source,) = config.sources()
     data = source.dataset("test")

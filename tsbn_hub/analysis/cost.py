@@ -2,7 +2,6 @@
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 from rich import box
@@ -10,11 +9,10 @@ from rich.table import Table
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
+from ..models import surface_of
 from ..models.outputs import outputs_by_task
-from ..models.surface import image_shape, is_timm, task_kinds
-from ..models.timm.classifiers import TaskClassifier
-from ..norms import TaskNorm
-from ..tasks import Kind
+from ..models.surface import Surface
+from ..tasks import Kind, Task
 
 
 @dataclass(frozen=True)
@@ -91,8 +89,9 @@ def model_cost(model: nn.Module) -> Cost:
 
     Source: `torch.utils.flop_counter` counts the FLOPs.
     """
-    kinds, shape = task_kinds(model), image_shape(model)
-    tasks = [_task_cost(model, row, name, kind, shape) for row, (name, kind) in enumerate(kinds.items())]
+    surface = surface_of(model)
+    kinds, shape = surface.kinds(), surface.image_shape
+    tasks = [_task_cost(surface, row, name, kind) for row, (name, kind) in enumerate(kinds.items())]
     parameters, buffers = _size(model.parameters()), _size(_saved_buffers(model))
     return Cost(
         shape,
@@ -133,48 +132,32 @@ def cost_table(cost: Cost) -> Table:
     return table
 
 
-def _task_cost(model: Any, row: int, name: str, kind: Kind, shape: tuple[int, int, int]) -> TaskCost:
-    norm_parameters, statistics = _rows_of_norms(model, row)
-    if is_timm(model):
-        kind_name, head_name, arguments = "classification", "linear", {}
-        head_parameters, head_buffers = _rows_of_classifiers(model, row), []
-    else:
-        task, head = model.config.tasks[row], model.head(name)
-        kind_name, head_name, arguments = task.kind, task.head or kind.head, dict(task.head_args)
-        head_parameters, head_buffers = list(head.parameters()), _saved_buffers(head)
+def _task_cost(surface: Surface, row: int, name: str, kind: Kind) -> TaskCost:
+    described = surface.described(name) if surface.tasks else Task(name, num_classes=kind.num_classes)
+    head = [described.head or kind.head, *(f"{key}={value}" for key, value in described.head_args.items())]
+    head_parameters = _size(surface.head_parameters(name))
+    head_buffers = _size(surface.head_state(name).values()) - head_parameters
+    norm_parameters, statistics = _rows_of_norms(surface, row)
     return TaskCost(
         name,
-        kind_name,
+        described.kind,
         kind.num_classes,
-        " ".join([head_name, *(f"{key}={value}" for key, value in arguments.items())]),
-        _size(head_parameters),
+        " ".join(head),
+        head_parameters,
         _size(norm_parameters),
-        _size(statistics) + _size(head_buffers),
-        _flops(model, shape, [name]),
+        _size(statistics) + head_buffers,
+        _flops(surface.model, surface.image_shape, [name]),
     )
 
 
-def _rows_of_norms(model: nn.Module, row: int) -> tuple[list[Tensor], list[Tensor]]:
+def _rows_of_norms(surface: Surface, row: int) -> tuple[list[Tensor], list[Tensor]]:
     """A task's parameters and statistics in the norms."""
     parameters: list[Tensor] = []
     statistics: list[Tensor] = []
-    for norm in model.modules():
-        for name in norm.stacked_names() if isinstance(norm, TaskNorm) else ():
-            own = getattr(norm, name)[norm.rows(row)]  # type: ignore[operator]
-            (parameters if name in norm._parameters else statistics).append(own)
+    for norm in surface.task_norms().values():
+        for name in norm.stacked_names():
+            (parameters if name in norm._parameters else statistics).append(getattr(norm, name)[norm.rows(row)])
     return parameters, statistics
-
-
-def _rows_of_classifiers(model: Any, row: int) -> list[Tensor]:
-    """A task's parameters in the classifiers of a timm model, which has plain ones if it has one task."""
-    names = model.pretrained_cfg.get("classifier") or ()
-    modules = dict(model.named_modules())
-    classifiers = [modules[name] for name in ([names] if isinstance(names, str) else names) if name in modules]
-    return [
-        tensor[classifier.rows(row)] if isinstance(classifier, TaskClassifier) else tensor
-        for classifier in classifiers
-        for tensor in classifier.parameters()
-    ]
 
 
 def _saved_buffers(module: nn.Module) -> list[Tensor]:

@@ -14,8 +14,8 @@ from rich.progress import track
 from torch import Tensor, nn
 
 from ..files.atomic import write_atomically
+from ..models import surface_of
 from ..models.outputs import outputs_by_task
-from ..models.surface import preprocessing_of, task_kinds
 from ..tasks import Kind
 from .images import check_image, read_image
 
@@ -63,8 +63,8 @@ def predict(model: nn.Module, image: Image.Image, tasks: Sequence[str] | None = 
         >>> predictions["age"].picture.shape
         torch.Size([3, 160, 160])
     """
-    kinds = _chosen(task_kinds(model), tasks)
-    preprocessing = preprocessing_of(model)
+    surface = surface_of(model)
+    kinds, preprocessing = _chosen(surface.kinds(), tasks), surface.preprocessing()
     image = image.convert("RGB" if preprocessing.channels == 3 else "L")
     parameter = next(model.parameters())
     prepared = preprocessing.prepare(image)[None].to(parameter.device, parameter.dtype)
@@ -104,8 +104,9 @@ def predict_files(
         OSError: if a file cannot be read or written.
     """
     # What can be wrong is found before anything is written.
-    kinds = _chosen(task_kinds(model), tasks)
-    preprocessing_of(model)
+    surface = surface_of(model)
+    kinds = _chosen(surface.kinds(), tasks)
+    surface.preprocessing()
     for path in paths:
         check_image(path)
     folder, names = Path(folder), _names(paths)

@@ -119,6 +119,18 @@ def weight_files(folder: Path) -> list[Path]:
     return [folder / name for name in names]
 
 
+def remove_older_weights(folder: Path, written: Collection[str]) -> None:
+    """Remove the weights of an earlier checkpoint from a folder.
+
+    Args:
+        folder: The folder.
+        written: The names of the files of the new one.
+    """
+    for older in [folder / WEIGHTS, folder / WEIGHTS_INDEX, *folder.glob("model-*-of-*.safetensors")]:
+        if older.name not in written:
+            older.unlink(missing_ok=True)
+
+
 def without_config(where: str, config: str, files: Collection[str]) -> str:
     """What to say of a folder or repo without its config: a model and a task adapter are taken for each other."""
     text = f"{where} has no {config} ({sorted(files)})."

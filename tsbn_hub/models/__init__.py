@@ -2,6 +2,7 @@
 
 from ..files.checkpoints import CheckpointError
 from ..files.repositories import HubError
+from .libraries import surface_of
 from .loading import from_pretrained
 from .saving import save_pretrained
 from .timm.model import TimmTaskModel
@@ -15,4 +16,5 @@ __all__ = [
     "register",
     "register_timm_architectures",
     "save_pretrained",
+    "surface_of",
 ]

@@ -1,30 +1,16 @@
 """Models from folders and repos, of timm and of transformers, whatever these hold."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
-import timm
-import torch
-from timm.models._hub import load_model_config_from_path
-from timm.models._input import update_model_args
 from torch import nn
-from torch.overrides import TorchFunctionMode
 
-from ..files.checkpoints import CheckpointError, Shapes, read_json, read_shapes, weight_files
-from ..files.names import CONFIG, WEIGHTS
-from ..files.repositories import local_folder, repo_commit, split_revision, with_revision
-from ..tasks import Task
-from .saving import without_progress_bars
-from .task_parts import has_task_heads
-from .timm.names import SUFFIX
-
-T = TypeVar("T")
-
-# A config may ask for this many values and no more, or for this many times those that the weights have.
-_VALUES, _TIMES = 10**7, 10
-# How many calls of torch it takes to build a network: some for each of its tensors.
-_CALLS, _CALLS_A_TENSOR = 20_000, 200
+from ..files.checkpoints import CheckpointError, read_json, read_shapes, weight_files
+from ..files.names import CONFIG
+from ..files.repositories import local_folder, repo_commit, split_revision
+from .libraries import surface_class_of_config, surface_of
+from .surface import NormStyle
 
 
 def from_pretrained(
@@ -66,22 +52,16 @@ def from_pretrained(
     """
     folder = local_folder(folder_or_repo, revision=revision, cache_dir=cache_dir, token=token)
     config = read_json(folder / CONFIG)
-    files = weight_files(folder)
-    shapes = {name: shape for path in files for name, shape in read_shapes(path).items()}
-    model: Any
-    if "model_type" in config:
-        model = _from_transformers(folder, config, shapes, **kwargs)
-    else:
-        model = _from_timm(folder, config, shapes, **kwargs)
-    if folder != Path(folder_or_repo):
-        _note_origin(model, split_revision(str(folder_or_repo))[0], repo_commit(folder))
+    shapes = {name: shape for path in weight_files(folder) for name, shape in read_shapes(path).items()}
+    model = surface_class_of_config(config).load(folder, config, shapes, **kwargs)
+    _note_origin(model, folder_or_repo, folder)
     return model
 
 
 def load_base(
     folder_or_repo: str | Path,
     task: str,
-    options: Mapping[str, Any],
+    style: NormStyle,
     model_args: Mapping[str, Any],
     *,
     revision: str | None = None,
@@ -92,7 +72,7 @@ def load_base(
     Args:
         folder_or_repo: Where from.
         task: The name of the one task of a plain checkpoint.
-        options: Of a plain checkpoint's norms: norm, keep_affine, gate_init, gated.
+        style: Of a plain checkpoint's norms.
         model_args: Further keywords of a plain timm model.
         revision: Of a repo: a branch, tag or commit.
         token: Another token than the stored one.
@@ -102,169 +82,19 @@ def load_base(
     """
     folder = local_folder(folder_or_repo, revision=revision, token=token)
     config = read_json(folder / CONFIG)
-    model: Any
-    is_ours = str(config.get("architecture")).endswith(SUFFIX)
-    if "model_type" in config:
-        is_ours = config["model_type"] == "tsbn"
-    if is_ours:
+    surface_class = surface_class_of_config(config)
+    if surface_class.is_of_this_package(config):
         model = from_pretrained(folder)
-        if not has_task_heads(model):
+        if not surface_of(model).can_part_with_tasks:
             raise CheckpointError(f"{folder} has a {type(model).__name__}, without heads: take a TsbnForMultiTask's.")
     else:
         shapes = {name: shape for path in weight_files(folder) for name, shape in read_shapes(path).items()}
-        model = _plain_with_task_norms(folder, config, shapes, task, options, model_args)
-    if folder != Path(folder_or_repo):
-        _note_origin(model, split_revision(str(folder_or_repo))[0], repo_commit(folder))
+        model = surface_class.load_plain(folder, shapes, task, style, model_args)
+    _note_origin(model, folder_or_repo, folder)
     return model
 
 
-def _plain_with_task_norms(
-    folder: Path,
-    config: dict[str, Any],
-    shapes: Shapes,
-    task: str,
-    options: Mapping[str, Any],
-    model_args: Mapping[str, Any],
-) -> nn.Module:
-    if "model_type" in config:
-        from .hf import TsbnForMultiTask
-
-        def on_backbone(pretrained: bool) -> Any:
-            return TsbnForMultiTask.from_backbone(
-                folder, [Task(task, num_classes=1)], pretrained=pretrained, trust_remote_code=False, **options
-            )
-
-        with without_progress_bars():
-            _check_size(folder, shapes, lambda: on_backbone(pretrained=False))
-            return _built(folder, lambda: on_backbone(pretrained=True))
-
-    def build(pretrained: bool) -> nn.Module:
-        pretrained_cfg, architecture, own_args = load_model_config_from_path(folder)
-        args = {**own_args, **model_args}
-        model: nn.Module = timm.models.model_entrypoint(architecture + SUFFIX)(
-            pretrained=pretrained,
-            pretrained_cfg=pretrained_cfg,
-            pretrained_cfg_overlay=None,
-            tasks=[task],
-            num_classes=1,
-            **options,
-            **args,
-        )
-        update_model_args(model, **args)  # as timm.create_model does, which would read the file of a checkpoint_path
-        return model
-
-    _check_size(folder, shapes, lambda: build(pretrained=False))
-    return _built(folder, lambda: build(pretrained=True))
-
-
-def _from_timm(folder: Path, config: dict[str, Any], shapes: Shapes, **kwargs: Any) -> nn.Module:
-    architecture = config.get("architecture")
-    if not isinstance(architecture, str) or not timm.is_model(architecture):
-        base = str(architecture).removesuffix(SUFFIX)
-        way_out = f" Call tsbn_hub.register({base!r}) first." if timm.is_model(base) else ""
-        raise CheckpointError(
-            f"{folder / CONFIG} names the architecture {architecture!r}, which timm does not know.{way_out}"
-        )
-    if not (folder / WEIGHTS).is_file():
-        raise CheckpointError(f"{folder} has no {WEIGHTS}, and timm reads no other safetensors. Save it in one file.")
-    name = f"local-dir:{folder}"
-    sketch: Any = _check_size(folder, shapes, lambda: timm.create_model(name, pretrained=False, **kwargs))
-    said = sketch.pretrained_cfg.get("num_classes")
-    if getattr(sketch, "num_classes", said) != said and not kwargs.keys() & {"num_classes", "task_classes"}:
-        raise CheckpointError(
-            f"{folder / CONFIG} says num_classes={said}, and its model_args make a model of {sketch.num_classes}: timm "
-            "would leave out the classifiers' weights."
-        )
-    return _built(folder, lambda: timm.create_model(name, pretrained=True, **kwargs))
-
-
-def _from_transformers(folder: Path, config: dict[str, Any], shapes: Shapes, **kwargs: Any) -> nn.Module:
-    """One of our models, or a folded one: the class that the config names."""
-    import transformers
-
-    from . import hf
-    from .hf.config import TsbnConfig
-
-    if config["model_type"] == TsbnConfig.model_type and not config.get("feature_layout"):
-        # Without it, a model runs when it is built, on images of whatever size the config names.
-        raise CheckpointError(f"{folder / CONFIG} has no feature_layout, and every model that was saved has one.")
-    names = config.get("architectures")
-    known = [
-        getattr(home, name)
-        for name in (names if isinstance(names, list) else [])
-        for home in (hf, transformers)
-        if isinstance(name, str) and hasattr(home, name)
-    ]
-    classes = [each for each in known if isinstance(each, type) and issubclass(each, transformers.PreTrainedModel)]
-    if not classes:
-        raise CheckpointError(
-            f"{folder / CONFIG} names the architectures {names}, which transformers does not know as models."
-        )
-    model_class: Any = classes[0]
-    with without_progress_bars():
-        _check_size(folder, shapes, lambda: model_class(model_class.config_class.from_pretrained(folder)))
-        return _built(folder, lambda: model_class.from_pretrained(folder, **{**kwargs, "use_safetensors": True}))
-
-
-def _check_size(folder: Path, shapes: Shapes, build: Callable[[], nn.Module]) -> nn.Module:
-    """Refuse a config that asks for much more than the weights have. Returns the model, without memory."""
-
-    def numel(shape: tuple[int, ...]) -> int:
-        return torch.Size(shape).numel()
-
-    model = sketched(folder, build, len(shapes))
-    asked = sum(tensor.numel() for tensors in (model.parameters(), model.buffers()) for tensor in tensors)
-    given = sum(map(numel, shapes.values()))
-    if asked > max(_VALUES, _TIMES * given):
-        raise CheckpointError(
-            f"{folder / CONFIG} describes a model of {asked:,} values, and the weights beside it are {given:,}."
-        )
-    return model
-
-
-def sketched(source: str | Path, build: Callable[[], T], tensors: int) -> T:
-    """What is built by what a config of anybody's says: on the meta device, without memory, and in bounded time.
-
-    Args:
-        source: Where the config is from.
-        build: Builds it.
-        tensors: How many tensors the checkpoint has.
-
-    Raises:
-        CheckpointError: if it cannot be built, or has many more layers than the checkpoint has tensors.
-    """
-    with torch.device("meta"), _CallsOfTorch(_CALLS + _CALLS_A_TENSOR * tensors):
-        return _built(source, build)
-
-
-def _built(source: str | Path, build: Callable[[], T]) -> T:
-    try:
-        return build()
-    except (CheckpointError, MemoryError):
-        raise
-    except Exception as error:  # what a config says can make timm and transformers fail anywhere
-        raise CheckpointError(f"{source} cannot be loaded: {type(error).__name__}: {error}") from error
-
-
-def _note_origin(model: Any, repo: str, commit: str | None) -> None:
-    """Write down where a model is from as timm and transformers do, which saw a folder of the cache."""
-    if hasattr(model, "pretrained_cfg"):
-        origin = {"source": "hf-hub", "hf_hub_id": with_revision(repo, commit)}
-        model.pretrained_cfg = {key: value for key, value in model.pretrained_cfg.items() if key != "file"} | origin
-    else:
-        model.config.name_or_path = repo
-        model.config._commit_hash = commit
-
-
-class _CallsOfTorch(TorchFunctionMode):
-    """Within the block, a limit to the number of torch's functions that this thread calls."""
-
-    def __init__(self, limit: int) -> None:
-        super().__init__()
-        self._left = limit
-
-    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        self._left -= 1
-        if self._left < 0:
-            raise CheckpointError("The config describes a network of many more layers than the weights have.")
-        return func(*args, **(kwargs or {}))
+def _note_origin(model: nn.Module, source: str | Path, folder: Path) -> None:
+    """Write down the repo that a model is from. Its library saw a folder of the cache."""
+    if folder != Path(source):
+        surface_of(model).note_origin(split_revision(str(source))[0], repo_commit(folder))

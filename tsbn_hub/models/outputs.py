@@ -6,7 +6,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from ..norms import TaskSelector
+from ..norms import TaskModule, TaskSelector
 from ..norms.selection import Selection
 
 
@@ -74,7 +74,7 @@ def _pass_for(model: nn.Module, task: str, repeated: bool) -> Iterator[None]:
 @contextmanager
 def _at_rest(model: nn.Module, idle: Sequence[str]) -> Iterator[None]:
     """Within the block, a pass for all tasks leaves the statistics in the heads of idle ones as they are."""
-    heads = [model.head(task) for task in idle] if hasattr(model, "kinds") else []  # type: ignore[operator]
+    heads = [head for task in idle for head in model.modules_of(task)] if isinstance(model, TaskModule) else []
     modes = [head.training for head in heads]
     for head in heads:
         head.eval()

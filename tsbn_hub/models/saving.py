@@ -1,21 +1,14 @@
 """Folders that timm and transformers load."""
 
-import json
-import tempfile
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from safetensors import SafetensorError
-from safetensors.torch import save_file
-from timm.models._hub import save_config_for_hf
 from timm.utils import unwrap_model
 from torch import nn
 
-from ..files.atomic import move_all, new_file_mode, write_atomically
-from ..files.names import CONFIG, WEIGHTS, WEIGHTS_INDEX
-from .timm.model import TimmTaskModel
+from ..files.names import CONFIG, WEIGHTS
+from .libraries import surface_of
 
 MODEL_FILES = CONFIG, WEIGHTS
 
@@ -23,7 +16,7 @@ MODEL_FILES = CONFIG, WEIGHTS
 def save_pretrained(
     model: nn.Module,
     folder: str | Path,
-    data_config: dict[str, Any] | None = None,
+    data_config: Mapping[str, Any] | None = None,
     max_shard_size: int | str = "5GB",
 ) -> None:
     """Save a model of timm or transformers, with task norms or folded, as config.json and model.safetensors.
@@ -40,7 +33,7 @@ def save_pretrained(
             timm is always in one file, for timm reads no other.
 
     Raises:
-        TypeError: if the model is not one of timm's.
+        TypeError: if the model is neither timm's nor transformers'.
         OSError: if a file cannot be written.
 
     Example:
@@ -53,72 +46,4 @@ def save_pretrained(
         >>> torch.equal(again(x)["right"], model(x)["right"])
         True
     """
-    model, folder = unwrap_model(model), Path(folder)
-    if hasattr(model, "save_pretrained"):
-        _save_transformers(model, folder, max_shard_size)
-        return
-    if not hasattr(model, "pretrained_cfg"):
-        raise TypeError(
-            f"save_pretrained takes a model that timm.create_model made, and {type(model).__name__} has no "
-            "pretrained_cfg. Save another network's state_dict() with safetensors.torch.save_file."
-        )
-    folder.mkdir(parents=True, exist_ok=True)
-    tensors, seen = {}, set()
-    for name, tensor in model.state_dict().items():
-        # safetensors refuses memory that two names share.
-        shared = tensor.untyped_storage().data_ptr() in seen and tensor.numel()
-        seen.add(tensor.untyped_storage().data_ptr())
-        tensors[name] = tensor.detach().contiguous().clone() if shared else tensor.detach().contiguous()
-    write_atomically(
-        {
-            folder / CONFIG: lambda path: _save_config(model, path, data_config),
-            folder / WEIGHTS: lambda path: save_file(tensors, path, metadata={"format": "pt"}),
-        }
-    )
-    _remove_older_weights(folder, {WEIGHTS})
-
-
-def _save_transformers(model: Any, folder: Path, max_shard_size: int | str) -> None:
-    folder.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=folder, prefix=".saving.") as unfinished, without_progress_bars():
-        try:
-            model.save_pretrained(unfinished, max_shard_size=max_shard_size)
-            if getattr(model, "image_processor", None) is not None:  # a folded model does not save it by itself
-                model.image_processor.save_pretrained(unfinished)
-        except SafetensorError as error:  # what it makes of a full disk
-            raise OSError(f"{folder} could not be written, what was there is kept: {error}") from error
-        written = {folder / path.name: path for path in Path(unfinished).iterdir()}
-        for path in written.values():
-            path.chmod(new_file_mode())  # safetensors makes the weights the owner's alone
-        move_all(written)
-        _remove_older_weights(folder, {path.name for path in written})
-
-
-def _remove_older_weights(folder: Path, written: set[str]) -> None:
-    for older in [folder / WEIGHTS, folder / WEIGHTS_INDEX, *folder.glob("model-*-of-*.safetensors")]:
-        if older.name not in written:
-            older.unlink(missing_ok=True)
-
-
-@contextmanager
-def without_progress_bars() -> Iterator[None]:
-    """Within the block, transformers shows no bar for each file."""
-    from transformers.utils import logging
-
-    shown = logging.is_progress_bar_enabled()
-    logging.disable_progress_bar()
-    try:
-        yield
-    finally:
-        if shown:
-            logging.enable_progress_bar()
-
-
-def _save_config(model: nn.Module, path: Path, data_config: dict[str, Any] | None) -> None:
-    ours = model.recipe.model_args() if isinstance(model, TimmTaskModel) else {}
-    save_config_for_hf(model, str(path), model_args=ours, data_config=data_config)
-    config = json.loads(path.read_text())
-    # timm takes the number of classes from the config itself; transformers' TimmWrapper passes it, and would pass it
-    # twice.
-    config.get("model_args", {}).pop("num_classes", None)
-    path.write_text(json.dumps(config, indent=2) + "\n")
+    surface_of(unwrap_model(model)).save(Path(folder), data_config, max_shard_size)

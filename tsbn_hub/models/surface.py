@@ -1,161 +1,272 @@
-"""What a model takes and gives, be it of timm or transformers: images as its checkpoint wants them, a kind a task."""
+"""What a model is to the rest of the package, whichever library it is of."""
 
-from collections.abc import Callable, Sequence
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from pathlib import Path
+from typing import Any, ClassVar
 
-from PIL import Image
-from timm.data import create_transform, resolve_data_config
-from timm.data.model_config import resolve_input_data_config
 from torch import Tensor, nn
-from torchvision.transforms import Normalize
 
-from ..tasks import Classification, Kind
-from .timm.model import TimmTaskModel
+from ..files.checkpoints import Shapes
+from ..norms import TaskModule, TaskNorm
+from ..norms.gating import Patterns
+from ..norms.task_norm import Style
+from ..tasks import Kind, Task
+from .preprocessing import Preprocessing
 
-DEFAULT_TASK = "default"
-
-
-def is_timm(model: nn.Module) -> bool:
-    """Whether it is a model of timm, with task norms or without."""
-    return hasattr(model, "pretrained_cfg")
-
-
-def task_kinds(model: Any) -> dict[str, Kind]:
-    """The kind of each task, in order. A plain timm model has one task, "default".
-
-    Raises:
-        ValueError: if the model has no heads.
-
-    Example:
-        >>> import timm, tsbn_hub
-        >>> from tsbn_hub.models.surface import task_kinds
-        >>> model = timm.create_model("test_resnet_tsbn", num_classes={"gender": 2, "age": 8})
-        >>> {task: kind.num_classes for task, kind in task_kinds(model).items()}
-        {'gender': 2, 'age': 8}
-    """
-    if is_timm(model) and not model.num_classes:
-        raise ValueError(f"This {type(model).__name__} has no classifier: reset_classifier(…) gives it one.")
-    if isinstance(model, TimmTaskModel):
-        return {task: Classification(size) for task, size in zip(model.tasks, model.task_classes, strict=True)}
-    if hasattr(model, "kinds"):
-        return dict(model.kinds)
-    if is_timm(model):
-        return {DEFAULT_TASK: Classification(model.num_classes)}
-    raise ValueError(f"{type(model).__name__} has no heads for tasks. Known are timm's models and TsbnForMultiTask.")
+ImageShape = tuple[int, int, int]
+"""Channels, height and width."""
 
 
 @dataclass(frozen=True)
-class Preprocessing:
-    """How a checkpoint wants its images.
+class NormStyle:
+    """How the norms of a model are task-specific.
 
     Args:
-        channels: 1 or 3: the images are grey, or RGB.
-        prepare: From an image of PIL to what the model takes, (C, H, W), float32.
-        show: The same, as the model sees it: before its values are normalised, (C, H, W), float32 in [0, 1].
+        norm: "sigmoid" (TSσBN), "affine" (TSBN) or "shared" (hard sharing).
+        keep_affine: Whether the shared weight and bias stay beside the gates.
+        gate_init: A gate's value at the start, in (0, 1).
+        gated: Which norms, as the user said it; None: the default.
     """
 
-    channels: int
-    prepare: Callable[[Image.Image], Tensor]
-    show: Callable[[Image.Image], Tensor]
+    norm: str
+    keep_affine: bool
+    gate_init: float
+    gated: Patterns
 
 
-def preprocessing_of(model: nn.Module) -> Preprocessing:
-    """The preprocessing of a model: timm's evaluation transform, or the image processor.
+@dataclass(frozen=True)
+class NewModel:
+    """What a model is to be built of.
 
-    Raises:
-        ValueError: if the checkpoint says none, or one that does not fit the model, or its images are neither grey nor
-            RGB.
-
-    Example:
-        >>> import timm, tsbn_hub
-        >>> from PIL import Image
-        >>> from tsbn_hub.models.surface import preprocessing_of
-        >>> preprocessing = preprocessing_of(timm.create_model("test_resnet_tsbn", num_classes={"gender": 2, "age": 8}))
-        >>> preprocessing.prepare(Image.new("RGB", (640, 480))).shape
-        torch.Size([3, 160, 160])
+    Args:
+        name: As a run's config has it: a name of timm with `_tsbn`; or `timm/…`, a repo, a folder or a model type.
+        tasks: The tasks, in order.
+        image_shape: Of the images of the data.
+        pretrained: Start from pretrained weights, whose normalisation of images is kept.
+        norm: The style of the norms.
+        model_args: Further keywords of the backbone.
+        trunk: The name of a trunk; None: one of task norms.
+        trunk_args: Further keywords of the trunk.
     """
-    channels, *_ = _shape_by_config(model)
-    if channels not in (1, 3):
-        raise ValueError(f"This model takes images of {channels} channels: only grey (1) and RGB (3) are known here.")
-    return _of_timm(model, channels) if is_timm(model) else _of_transformers(model, channels)
+
+    name: str
+    tasks: Sequence[Task]
+    image_shape: ImageShape
+    pretrained: bool
+    norm: Style
+    model_args: Mapping[str, Any]
+    trunk: str | None = None
+    trunk_args: Mapping[str, Any] | None = None
 
 
-def _of_timm(model: Any, channels: int) -> Preprocessing:
-    config = resolve_data_config(pretrained_cfg=model.pretrained_cfg) | {"input_size": _shape_by_config(model)}
-    _check_mean(config["mean"], channels, "save_pretrained(model, folder, data_config={'mean': …, 'std': …})")
-    unchanged = {"mean": (0.0,) * channels, "std": (1.0,) * channels}
-    return Preprocessing(channels, create_transform(**config), create_transform(**config | unchanged))
+class Surface(ABC):
+    """One model, as everything that is not of its library sees it. `surface_of` gives it.
 
+    There is a subclass for timm and one for transformers. Plain models, as `fold` gives them, have surfaces, too: they
+    have no tasks, and at most one head.
 
-def _of_transformers(model: Any, channels: int) -> Preprocessing:
-    processor = model.image_processor
-    if processor is None:
-        raise ValueError(
-            "The checkpoint does not say how its images are prepared: it has no preprocessor_config.json. Set "
-            "model.image_processor to the image processor that the model was trained with, and save it anew."
-        )
-    if processor.do_normalize:
-        _check_mean(processor.image_mean, channels, "an image processor whose image_mean and image_std fit")
+    Args:
+        model: The model. It is not copied: what changes it changes this.
 
-    def process(image: Image.Image, **options: Any) -> Tensor:
-        pixel_values: Tensor = processor(image, return_tensors="pt", do_convert_rgb=False, **options)["pixel_values"]
-        return pixel_values[0]
-
-    def show(image: Image.Image) -> Tensor:
-        return process(image, do_rescale=True, do_normalize=False)
-
-    return Preprocessing(channels, process, show)
-
-
-def _check_mean(mean: Any, channels: int, way_out: str) -> None:
-    if isinstance(mean, Sequence) and len(mean) != channels:
-        raise ValueError(
-            f"The checkpoint subtracts the mean {list(mean)} from images of {channels} channel{'s' * (channels > 1)}. "
-            f"Save it anew with {way_out}."
-        )
-
-
-def normalization_of(model: Any) -> nn.Module:
-    """How a checkpoint shifts and scales images whose values are from 0 to 1: a module, (…, C, H, W) → (…, C, H, W).
-
-    Example:
-        >>> import timm, tsbn_hub
-        >>> from tsbn_hub.models.surface import normalization_of
-        >>> normalization_of(timm.create_model("resnet10t_tsbn", num_classes=10))
-        Normalize(mean=(0.485, 0.456, 0.406), std=(0.229, 0.224, 0.225))
+    Attributes:
+        library: "timm" or "transformers".
     """
-    if is_timm(model):
-        config = resolve_input_data_config(model)
-        mean, std = config["mean"], config["std"]
-    elif model.image_processor is not None and model.image_processor.do_normalize:
-        mean, std = model.image_processor.image_mean, model.image_processor.image_std
-    else:
-        return nn.Identity()
-    return Normalize(mean, std) if any(mean) or any(value != 1 for value in std) else nn.Identity()
 
+    library: ClassVar[str]
 
-def image_shape(model: Any) -> tuple[int, int, int]:
-    """Channels, height and width of the images that a model is for: as its preprocessing gives them, of square ones.
+    def __init__(self, model: nn.Module) -> None:
+        self.model = model
 
-    Where a model of transformers came without an image processor, the backbone's configuration tells.
-    """
-    channels, height, width = _shape_by_config(model)
-    if is_timm(model) or model.image_processor is None or channels not in (1, 3):
-        return channels, height, width
-    side = 2 * max(height, width)
-    image = Image.new("RGB" if channels == 3 else "L", (side, side))
-    _, height, width = preprocessing_of(model).prepare(image).shape
-    return channels, height, width
+    # --- tasks and heads ---
 
+    @property
+    def tasks(self) -> list[str]:
+        """The names of its tasks, in order; none of a plain model."""
+        return self.model.tasks if isinstance(self.model, TaskModule) else []
 
-def _shape_by_config(model: Any) -> tuple[int, int, int]:
-    if not is_timm(model):
-        from .hf.features import image_channels, image_size
+    @property
+    @abstractmethod
+    def has_heads(self) -> bool:
+        """Whether it gives what tasks ask for, and not only features."""
 
-        return image_channels(model.tsbn.backbone), *image_size(model.tsbn.backbone)
-    channels, *size = model.pretrained_cfg["input_size"]
-    arguments = getattr(model, "_model_args", {})
-    size, channels = arguments.get("img_size", size), arguments.get("in_chans", channels)
-    height, width = (size, size) if isinstance(size, int) else size
-    return channels, height, width
+    @abstractmethod
+    def kinds(self) -> dict[str, Kind]:
+        """The kind of each task, in order. A plain model with a classifier has one task, "default".
+
+        Raises:
+            ValueError: if the model has no heads.
+        """
+
+    @abstractmethod
+    def described(self, task: str) -> Task:
+        """What a task is.
+
+        Raises:
+            ValueError: if there is no such task.
+        """
+
+    @abstractmethod
+    def objection_to(self, task: Task) -> str | None:
+        """Why a task cannot be added, whatever its name, in words; None: it can."""
+
+    @abstractmethod
+    def add_task(self, task: Task, like: str | None = None) -> None:
+        """Add a task at the end, in place. See `TaskModule.add_task`.
+
+        Args:
+            task: To which there is no objection.
+            like: An existing task whose gates and statistics it starts from; None starts fresh.
+
+        Raises:
+            ValueError: if the name is taken.
+        """
+
+    @abstractmethod
+    def head_state(self, task: str) -> dict[str, Tensor]:
+        """The tensors of a task's head, under names that do not hold the task's. They share the model's memory."""
+
+    @abstractmethod
+    def new_head_state(self, task: Task) -> dict[str, Tensor]:
+        """The tensors that the head of a task would have here, freshly initialised.
+
+        Raises:
+            ValueError: if there is no such kind or head, or it does not take what the task says.
+        """
+
+    @abstractmethod
+    def head_parameters(self, task: str) -> list[Tensor]:
+        """Those of the head's tensors that are trained."""
+
+    # --- the trunk ---
+
+    @property
+    def trunk(self) -> nn.Module:
+        """The part that the tasks share, but for what their norms keep for each."""
+        return self.model.trunk if isinstance(self.model, TaskModule) else self.model
+
+    def task_norms(self) -> dict[str, TaskNorm]:
+        """The task norms, by their names in the trunk."""
+        return {name: module for name, module in self.trunk.named_modules() if isinstance(module, TaskNorm)}
+
+    @property
+    def can_part_with_tasks(self) -> bool:
+        """Whether a task can be taken out as an adapter, and added to another model: gates, statistics and head."""
+        return bool(self.tasks)
+
+    @abstractmethod
+    def names_outside_fingerprint(self) -> set[str]:
+        """Names in the trunk's state dict, besides those of task norms, whose values no task's output hangs on."""
+
+    # --- images ---
+
+    @property
+    @abstractmethod
+    def image_shape(self) -> ImageShape:
+        """Channels, height and width of the images that it is for: as its preprocessing gives them, of square ones."""
+
+    @abstractmethod
+    def preprocessing(self) -> Preprocessing:
+        """The preprocessing that its checkpoint has.
+
+        Raises:
+            ValueError: if the checkpoint says none, or one that does not fit the model, or its images are neither grey
+                nor RGB.
+        """
+
+    @abstractmethod
+    def normalization(self) -> nn.Module:
+        """How its checkpoint shifts and scales images (…, C, H, W) whose values are from 0 to 1."""
+
+    # --- where it is from, and how it is built again ---
+
+    @property
+    @abstractmethod
+    def architecture(self) -> str:
+        """What its library builds it as: "resnet50_tsbn", "swin"."""
+
+    @property
+    @abstractmethod
+    def plain_architecture(self) -> str:
+        """The name of its plain backbone: "resnet50", "swin", "timm/resnet50" in a model of transformers."""
+
+    @abstractmethod
+    def norm_style(self) -> NormStyle:
+        """How the norms of a model with tasks are task-specific."""
+
+    @abstractmethod
+    def build_args(self) -> dict[str, Any]:
+        """The further keywords that a plain backbone must be built with by its name, for it to be this one's."""
+
+    @abstractmethod
+    def origin(self) -> tuple[str | None, str | None]:
+        """The repo, or the folder, that it was loaded from, and the revision, as its library notes it."""
+
+    @abstractmethod
+    def note_origin(self, repo: str, commit: str | None) -> None:
+        """Write down where the model is from, as its library does. That saw a folder of the cache."""
+
+    @abstractmethod
+    def save(self, folder: Path, data_config: Mapping[str, Any] | None, max_shard_size: int | str) -> None:
+        """Save it as config.json and weights, whole or not at all. See `tsbn_hub.save_pretrained`."""
+
+    @abstractmethod
+    def usage(self, name: str, revision: str | None) -> str:
+        """Python that loads and calls the model, and runs as it stands.
+
+        Args:
+            name: A repo, "org/name", or a folder beside which the code runs.
+            revision: The branch of the repo; None: the main one.
+        """
+
+    # --- models of the library that are not there yet ---
+
+    @classmethod
+    @abstractmethod
+    def build(cls, new: NewModel) -> nn.Module:
+        """A new model, and images as the data have them are what it is for.
+
+        Raises:
+            ValueError: if the name is unknown, or the library cannot build such a model.
+            TypeError: if it does not take a keyword.
+            OSError: if there is no such repo or folder.
+        """
+
+    @classmethod
+    @abstractmethod
+    def load(cls, folder: Path, config: dict[str, Any], shapes: Shapes, **kwargs: Any) -> nn.Module:
+        """The model of a folder that may come from anybody. See `tsbn_hub.from_pretrained`.
+
+        Args:
+            folder: The folder.
+            config: What its config.json says.
+            shapes: Of its weights.
+            **kwargs: Further keywords of the library.
+
+        Raises:
+            CheckpointError: if it cannot be loaded.
+        """
+
+    @classmethod
+    @abstractmethod
+    def is_of_this_package(cls, config: Mapping[str, Any]) -> bool:
+        """Whether a config.json is of a model with task norms."""
+
+    @classmethod
+    @abstractmethod
+    def load_plain(
+        cls, folder: Path, shapes: Shapes, task: str, style: NormStyle, model_args: Mapping[str, Any]
+    ) -> nn.Module:
+        """The plain model of a folder, with task norms, for one task.
+
+        Args:
+            folder: The folder.
+            shapes: Of its weights.
+            task: The name of the task.
+            style: Of the norms.
+            model_args: Further keywords of the backbone.
+
+        Raises:
+            CheckpointError: if it cannot be loaded.
+        """

@@ -7,6 +7,7 @@ from .kernels import register_batch_norm, register_norm
 from .selection import TaskSelector
 from .statistics import convert_sync_batchnorm, freeze_batch_norm, reestimate_statistics
 from .task_module import TaskModule
+from .task_modules import TaskModules
 from .task_norm import NormOptions, TaskNorm
 from .task_parameters import TaskParameters
 
@@ -15,6 +16,7 @@ __all__ = [
     "SharedBatchNorm",
     "TaskBatchNorm",
     "TaskModule",
+    "TaskModules",
     "TaskNorm",
     "TaskParameters",
     "TaskSelector",

@@ -15,6 +15,7 @@ from .blocking import block_what_loses_gates
 from .checkpoints import check_task_entries
 from .folding import folded
 from .selection import Selection, TaskSelector
+from .task_modules import TaskModules
 from .task_norm import TaskNorm
 from .task_parameters import StateDict, TaskParameters
 
@@ -107,7 +108,23 @@ class TaskModule(nn.Module):
             module.replace_rows(rows)
         selector.reset([selector.tasks[row] for row in rows])
 
-    def _task_parameters(self) -> list[Any]:
+    @property
+    def trunk(self) -> nn.Module:
+        """The part that gives the features, with the task norms in it: here all of the network."""
+        return self
+
+    def modules_of(self, task: str) -> list[nn.Module]:
+        """The modules that no other task runs through, such as the task's head."""
+        return [module.of(task) for module in self.modules() if isinstance(module, TaskModules)]
+
+    def parameters_of_single_tasks(self) -> list[nn.Parameter]:
+        """The parameters that the tasks do not share: of task norms, classifiers, heads."""
+        stacked = [parameter for module in self._task_parameters() for parameter in module.stacked_parameters()]
+        return stacked + [
+            parameter for task in self.tasks for part in self.modules_of(task) for parameter in part.parameters()
+        ]
+
+    def _task_parameters(self) -> list[TaskParameters]:
         return [module for module in self.modules() if isinstance(module, TaskParameters)]
 
     # --- the forward ---

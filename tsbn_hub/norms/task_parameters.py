@@ -23,6 +23,10 @@ class TaskParameters(nn.Module):
         named = (self._parameters.get(name) for name in self.stacked_names())
         return [parameter for parameter in named if parameter is not None]
 
+    def new_rows(self) -> dict[str, Tensor]:
+        """The rows, by the stacked names, of a task that has learned nothing yet."""
+        raise NotImplementedError
+
     def fold(self, row: int) -> nn.Module:
         """The plain module that computes what this one does for one task."""
         raise NotImplementedError

@@ -7,8 +7,7 @@ from accelerate import Accelerator
 from rich.progress import track
 
 from ..files.names import RECIPE
-from ..models import from_pretrained
-from ..models.surface import normalization_of
+from ..models import from_pretrained, surface_of
 from ..tasks import Kind
 from .evaluation import Scores, evaluate
 from .loaders import evaluation_batches
@@ -35,6 +34,6 @@ def evaluate_run(folder: str | Path, split: Literal["train", "test"] = "test") -
     data = build_data(config, split)
     kinds = build_kinds(build_tasks(config, data))
     model = from_pretrained(folder).to(accelerator.device)
-    batches = evaluation_batches(data, config, kinds, normalization_of(model), accelerator)
+    batches = evaluation_batches(data, config, kinds, surface_of(model).normalization(), accelerator)
     shown = track(batches, split, total=len(batches), console=console_of(accelerator), transient=True)
     return kinds, evaluate(model, shown, kinds, accelerator)

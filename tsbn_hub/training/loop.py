@@ -19,10 +19,9 @@ from torch.utils.data import DataLoader
 
 from ..files.atomic import remove_leftovers, write_atomically
 from ..files.names import LOG, RECIPE, STATE
-from ..models import from_pretrained, save_pretrained
+from ..models import from_pretrained, save_pretrained, surface_of
 from ..models.heads import Head
 from ..models.saving import MODEL_FILES
-from ..models.surface import normalization_of
 from ..norms import convert_sync_batchnorm
 from .acceleration import make_accelerator
 from .evaluation import Scores, evaluate, mean_score
@@ -99,7 +98,7 @@ class Training:
         self.kinds = build_kinds(tasks)
         training_data, validation_data = data.split_off(config.validation, config.seed)
         self.model = build_model(config, tasks, tuple(first_sample(data)["image"].shape))
-        self.normalize = normalization_of(self.model)
+        self.normalize = surface_of(self.model).normalization()
         self.steps = TrainingSteps(training_data, config, self.kinds, self.normalize, accelerator)
         self.validation_batches = evaluation_batches(validation_data, config, self.kinds, self.normalize, accelerator)
         if config.sync_batch_norm:

@@ -3,28 +3,23 @@
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, cast
 
-from torch import nn
+from torch import Tensor, nn
 
 from ...files.checkpoints import CheckpointError
 from ...files.repositories import local_folder, split_revision
-from ...models.loading import load_base, sketched
-from ...models.task_parts import (
-    add_task_with,
-    architecture_of,
-    build_args,
-    described_task,
-    differences,
-    has_task_heads,
-    norm_options,
-    task_state_dict,
-    trunk_sha256,
-)
-from ...models.timm.model import TimmTaskModel
+from ...models import surface_of
+from ...models.loading import load_base
+from ...models.sketching import sketched
+from ...models.surface import NormStyle, Surface
+from ...models.task_parts import add_task_with, differences, task_state_dict, trunk_sha256
+from ...norms import TaskModule
 from ...norms.task_names import check_task_names
 from ...tasks import Task
 from .files import ADAPTER_FILES, AdapterConfig, read_adapter, write_adapter
+
+_Read = tuple[str, str | None, AdapterConfig, Task, dict[str, Tensor]]
+"""An adapter: where it is from, the name that its task is to have, and what `read_adapter` gave."""
 
 
 def save_task(model: nn.Module, task: str, folder: str | Path, *, base: str | Path | None = None) -> None:
@@ -54,8 +49,9 @@ def save_task(model: nn.Module, task: str, folder: str | Path, *, base: str | Pa
         >>> model.tasks, torch.equal(model(x, task="years"), model(x, task="age"))
         (['gender', 'age', 'years'], True)
     """
-    check_model(model)
-    write_adapter(folder, adapter_config(model, task, *base_of(model, base)), task_state_dict(model, task))
+    surface = surface_with_tasks(model)
+    config = adapter_config(surface, task, *base_of(surface, base))
+    write_adapter(folder, config, task_state_dict(surface, task))
 
 
 def load_task(
@@ -89,8 +85,7 @@ def load_task(
     adapter = read_adapter(local_folder(folder_or_repo, ADAPTER_FILES, revision=revision, token=token))
     if not isinstance(model, nn.Module):
         return _on_base(*_repo_and_revision(model), [(str(folder_or_repo), name, *adapter)], token)
-    check_model(model)
-    _add(model, str(folder_or_repo), name, *adapter)
+    _add(surface_with_tasks(model), str(folder_or_repo), name, *adapter)
     return model
 
 
@@ -143,26 +138,33 @@ def merge(
     return _on_base(repo, revision, read, token)
 
 
-def check_model(model: Any) -> None:
-    """Raise TypeError unless its tasks can be apart from it."""
-    if not has_task_heads(model):
+def surface_with_tasks(model: nn.Module) -> Surface:
+    """The surface of a model whose tasks can be apart from it.
+
+    Raises:
+        TypeError: if they cannot.
+    """
+    surface = surface_of(model)
+    if not surface.can_part_with_tasks:
         raise TypeError(
             f"{type(model).__name__} has no tasks with heads: take a timm model with task norms, or a TsbnForMultiTask."
         )
+    return surface
 
 
-def adapter_config(model: Any, task: str, base: str | None, revision: str | None) -> AdapterConfig:
+def adapter_config(surface: Surface, task: str, base: str | None, revision: str | None) -> AdapterConfig:
     """What adapter_config.json is to say of a task of a model."""
-    options = norm_options(model)
-    gated = options.pop("gated")
+    style = surface.norm_style()
     return AdapterConfig(
-        task=described_task(model, task).to_dict(),
-        library="timm" if isinstance(model, TimmTaskModel) else "transformers",
-        architecture=architecture_of(model),
-        **options,
-        gated=",".join(gated) if isinstance(gated, list) else gated,
-        trunk_sha256=trunk_sha256(model),
-        model_args=build_args(model),
+        task=surface.described(task).to_dict(),
+        library=surface.library,
+        architecture=surface.plain_architecture,
+        norm=style.norm,
+        keep_affine=style.keep_affine,
+        gate_init=style.gate_init,
+        gated=style.gated if style.gated is None or isinstance(style.gated, str) else ",".join(style.gated),
+        trunk_sha256=trunk_sha256(surface),
+        model_args=surface.build_args(),
         base_model_name_or_path=base,
         revision=revision,
     )
@@ -172,51 +174,44 @@ def _repo_and_revision(base: str | Path) -> tuple[str, str | None]:
     return (str(Path(base).resolve()), None) if Path(base).is_dir() else split_revision(str(base))
 
 
-def base_of(model: Any, base: str | Path | None) -> tuple[str | None, str | None]:
+def base_of(surface: Surface, base: str | Path | None = None) -> tuple[str | None, str | None]:
     """Repo or folder, and revision, of what is given, else of what the model was loaded from, as its library notes."""
     if base is not None:
         return _repo_and_revision(base)
-    if not isinstance(model, TimmTaskModel):
-        config = model.config if model.config.name_or_path else model.config.backbone_config
-        if not config.name_or_path:
-            return None, None
-        if Path(config.name_or_path).is_dir():
-            return _repo_and_revision(config.name_or_path)
-        return config.name_or_path, getattr(config, "_commit_hash", None)
-    source = model.pretrained_cfg.get("source")
-    if source == "hf-hub":
-        return split_revision(model.pretrained_cfg["hf_hub_id"])
-    return _repo_and_revision(model.pretrained_cfg["file"]) if source == "local-dir" else (None, None)
+    source, revision = surface.origin()
+    return _repo_and_revision(source) if source and Path(source).is_dir() else (source, revision)
 
 
 def _add(
-    model: Any, adapter: str, name: str | None, config: AdapterConfig, task: Task, tensors: Mapping[str, Any]
+    surface: Surface, adapter: str, name: str | None, config: AdapterConfig, task: Task, tensors: Mapping[str, Tensor]
 ) -> None:
     name = _name(name, task)
-    if name in model.tasks:
+    if name in surface.tasks:
         raise ValueError(
-            f"The model has a task {name!r} already ({model.tasks}). Give that of {adapter} another name: "
+            f"The model has a task {name!r} already ({surface.tasks}). Give that of {adapter} another name: "
             f"load_task(…, name=…), or merge({{name: {adapter!r}}})."
         )
-    found = misfits(config, model, lambda: sketched(adapter, lambda: differences(model, task, tensors), len(tensors)))
+    found = mismatches(
+        config, surface, lambda: sketched(adapter, lambda: differences(surface, task, tensors), len(tensors))
+    )
     if found:
         raise CheckpointError(f"The task {task.name!r} of {adapter} does not fit this model: {'; '.join(found)}.")
-    add_task_with(model, replace(task, name=name), tensors)
+    add_task_with(surface, replace(task, name=name), tensors)
 
 
-def misfits(config: AdapterConfig, model: Any, of_tensors: Callable[[], list[str]] = list) -> list[str]:
+def mismatches(config: AdapterConfig, surface: Surface, of_tensors: Callable[[], list[str]] = list) -> list[str]:
     """How a model differs from an adapter's base: in what it is, in the tensors' shapes, in the trunk's values."""
-    own = adapter_config(model, model.tasks[0], None, None)
+    ours = adapter_config(surface, surface.tasks[0], None, None)
 
     def in_keys(*keys: str) -> list[str]:
         return [
-            f"{key} is {theirs!r}, and {ours!r} in the model"
+            f"{key} is {theirs!r}, and {here!r} in the model"
             for key in keys
-            if (theirs := getattr(config, key)) != (ours := getattr(own, key))
+            if (theirs := getattr(config, key)) != (here := getattr(ours, key))
         ]
 
     found = in_keys("library", "architecture", "norm", "keep_affine") or of_tensors()
-    if found or config.trunk_sha256 == own.trunk_sha256:
+    if found or config.trunk_sha256 == ours.trunk_sha256:
         return found
     base = config.base or "a base that it does not name"
     return in_keys("gate_init") or [
@@ -231,21 +226,21 @@ def _name(given: str | None, task: Task) -> str:
 
 def load_base_of(
     repo: str, revision: str | None, config: AdapterConfig, tasks: Sequence[str], token: str | None
-) -> tuple[Any, str]:
+) -> tuple[nn.Module, str]:
     """The base that an adapter is for, and a name that none of the tasks has: of a plain base's one task."""
-    options = {key: getattr(config, key) for key in ("norm", "keep_affine", "gate_init", "gated")}
+    style = NormStyle(config.norm, config.keep_affine, config.gate_init, config.gated)
     placeholder = "_".join(["base", *check_task_names(tasks)])
-    return load_base(repo, placeholder, options, config.model_args, revision=revision, token=token), placeholder
+    return load_base(repo, placeholder, style, config.model_args, revision=revision, token=token), placeholder
 
 
-def _on_base(repo: str, revision: str | None, adapters: Sequence[Any], token: str | None) -> nn.Module:
+def _on_base(repo: str, revision: str | None, adapters: Sequence[_Read], token: str | None) -> nn.Module:
     names = [_name(name, task) for _, name, _, task, _ in adapters]
     model, placeholder = load_base_of(repo, revision, adapters[0][2], names, token)
     for adapter in adapters:
-        _add(model, *adapter)
-    if placeholder in model.tasks:
+        _add(surface_of(model), *adapter)
+    if isinstance(model, TaskModule) and placeholder in model.tasks:
         model.remove_task(placeholder)
-    return cast(nn.Module, model)
+    return model
 
 
 def _common_base(adapters: Sequence[tuple[str, AdapterConfig]]) -> tuple[str, str | None]:

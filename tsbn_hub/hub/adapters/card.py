@@ -10,12 +10,12 @@ from ...files.atomic import write_atomically
 from ...files.names import CARD
 from ...files.repositories import is_repo, with_revision
 from ...models.task_parts import HEAD
+from ...models.usage import quoted
 from ...results.results import Results
 from ...tasks import Task
 from ..cards.mark import marked
 from ..cards.metadata import evaluations_of, known_metrics, pipeline_tag
 from ..cards.text import CITATION, PAPER, escaped, shown_value, where_measured
-from ..cards.usage import quoted
 from .files import AdapterConfig, read_adapter
 
 _BODY = """\

@@ -8,15 +8,14 @@ from typing import Any
 from torch import nn
 
 from ...files.repositories import is_repo
-from ...models import CheckpointError, from_pretrained
-from ...models.surface import image_shape
+from ...models import CheckpointError, from_pretrained, surface_of
 from ...models.task_parts import task_state_dict
 from ...results.recording import recipe_of, results_of
 from ...results.results import Results
 from ..cards.card import stated_license
 from ..cards.metadata import base_model
 from ..sending import Publication, Target, publish
-from .adapters import adapter_config, base_of, check_model, load_base_of, misfits
+from .adapters import adapter_config, base_of, load_base_of, mismatches, surface_with_tasks
 from .card import Beside, write_adapter_card
 from .files import check_base, write_adapter
 
@@ -62,17 +61,18 @@ def push_task_to_hub(
         ValueError: if there is no such task, or `repo` or `base` is no repo's name, or it is not known which base it
             is, or a revision is given for a pull request.
     """
-    check_model(model)
+    surface = surface_with_tasks(model)
     target = Target(repo, private, revision, create_pr, token, dry_run)
-    known, commit = base_of(model, base)
-    config, tensors = adapter_config(model, task, known, commit), task_state_dict(model, task)
+    known, commit = base_of(surface, base)
+    config, tensors = adapter_config(surface, task, known, commit), task_state_dict(surface, task)
     check_base(known)
-    beside = Beside(results, license, image_shape(model))
+    beside = Beside(results, license, surface.image_shape)
     if not dry_run:
-        on_hub, placeholder = load_base_of(str(known), commit, config, [task], token)
-        if found := misfits(config, on_hub):
+        base_model, placeholder = load_base_of(str(known), commit, config, [task], token)
+        on_hub = surface_of(base_model)
+        if found := mismatches(config, on_hub):
             raise CheckpointError(f"The task {task!r} does not fit the model in {known}: {'; '.join(found)}.")
-        config = replace(config, revision=base_of(on_hub, None)[1] or commit)
+        config = replace(config, revision=base_of(on_hub)[1] or commit)
         beside = replace(beside, tasks_of_base=[each for each in on_hub.tasks if each != placeholder])
     with tempfile.TemporaryDirectory() as folder:
         write_adapter(folder, config, tensors)

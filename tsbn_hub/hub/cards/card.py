@@ -13,15 +13,13 @@ from torch import nn
 from ...analysis import model_cost
 from ...files.atomic import write_atomically
 from ...files.names import CARD, GATES, RESULTS
-from ...models import from_pretrained
-from ...models.surface import task_kinds
-from ...norms import TaskModule
+from ...models import from_pretrained, surface_of
+from ...models.surface import Surface
 from ...results.recording import recipe_of, results_of
 from ...results.results import Results
 from .mark import is_edited, marked
 from .metadata import card_metadata
 from .text import Subject, card_text
-from .usage import has_heads
 
 
 def write_card(
@@ -80,16 +78,16 @@ def write_card(
         raise ValueError(f"license={license!r} is no licence's name on the Hub, such as apache-2.0, mit, cc-by-4.0.")
     if model is None:
         model = from_pretrained(folder)
-    results = results_of(folder)
+    surface, results = surface_of(model), results_of(folder)
     if results is not None:
-        _check_tasks(folder, model, results)
+        _check_tasks(folder, surface, results)
     with _modes_kept(model):
-        cost = model_cost(model) if has_heads(model) else None
+        cost = model_cost(model) if surface.has_heads else None
     subject = Subject(
         name=name or folder.resolve().name,
         revision=revision,
-        model=model,
-        kinds=task_kinds(model) if has_heads(model) else {},
+        surface=surface,
+        kinds=surface.kinds() if surface.has_heads else {},
         cost=cost,
         results=results,
         recipe=recipe_of(folder),
@@ -97,7 +95,7 @@ def write_card(
         has_picture=(folder / GATES).is_file(),
     )
     kind_names = {task.name: task.kind for task in cost.tasks} if cost else {}
-    metadata = card_metadata(model, subject.name, kind_names, results, subject.recipe, license)
+    metadata = card_metadata(surface, subject.name, kind_names, results, subject.recipe, license)
     text = marked(f"---\n{metadata}\n---\n\n{card_text(subject)}")
     write_atomically({folder / CARD: lambda path: path.write_text(text, encoding="utf-8")})
 
@@ -127,8 +125,8 @@ def stated_license(folder: Path) -> str | None:
     return license if isinstance(license, str) else None
 
 
-def _check_tasks(folder: Path, model: nn.Module, results: Results) -> None:
-    known = model.tasks if isinstance(model, TaskModule) else []
+def _check_tasks(folder: Path, surface: Surface, results: Results) -> None:
+    known = surface.tasks
     unknown = [task.name for task in results.tasks if task.name not in known]
     if unknown:
         raise ValueError(f"{folder / RESULTS} has the tasks {unknown}, which the model lacks. It has {known}.")

@@ -2,15 +2,12 @@
 
 import re
 from collections.abc import Iterable, Mapping
-from typing import Any
 
 import timm
 from huggingface_hub import EvalResult, ModelCardData
-from torch import nn
 
-from ...models.surface import is_timm
+from ...models.surface import Surface
 from ...models.timm.names import SUFFIX
-from ...norms import TaskModule
 from ...results.results import DataMeasured, Results
 from ...training import TrainingConfig
 
@@ -29,7 +26,7 @@ _REPO = re.compile(r"[\w-][\w.-]*/[\w-][\w.-]*")
 
 
 def card_metadata(
-    model: Any,
+    surface: Surface,
     name: str,
     kinds: Mapping[str, str],
     results: Results | None,
@@ -39,7 +36,7 @@ def card_metadata(
     """The metadata of a model, with an entry in its model-index for each task that has a score.
 
     Args:
-        model: Of timm or transformers.
+        surface: Of the model.
         name: Of the model.
         kinds: By task, the name of its kind.
         results: What was measured; None: nothing.
@@ -49,13 +46,13 @@ def card_metadata(
     evaluations = list(evaluations_of(results)) if results else []
     datasets = [repo for data in (results.data if results else []) if (repo := _dataset_repo(data))]
     return ModelCardData(
-        library_name="timm" if is_timm(model) else "transformers",
-        pipeline_tag=_classifies(model) or pipeline_tag(kinds.values()),
+        library_name=surface.library,
+        pipeline_tag=_classifies(surface) or pipeline_tag(kinds.values()),
         license=license,
         base_model=base_model(recipe) if recipe else None,
         datasets=datasets or None,
         metrics=known_metrics(results) if results else None,
-        tags=_tags(model.tasks) if isinstance(model, TaskModule) else None,
+        tags=_tags(surface.tasks) if surface.tasks else None,
         model_name=name.rpartition("/")[2] if evaluations else None,
         eval_results=evaluations or None,
     )
@@ -125,8 +122,8 @@ def pipeline_tag(kinds: Iterable[str]) -> str:
     return next((_TASKS[kind] for kind in kinds if kind in _TASKS), _OTHER_TASK)
 
 
-def _classifies(model: nn.Module) -> str | None:
-    is_folded = not isinstance(model, TaskModule) and type(model).__name__.endswith("ForImageClassification")
+def _classifies(surface: Surface) -> str | None:
+    is_folded = not surface.tasks and type(surface.model).__name__.endswith("ForImageClassification")
     return _TASKS["classification"] if is_folded else None
 
 

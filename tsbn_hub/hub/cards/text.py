@@ -7,17 +7,17 @@ from dataclasses import dataclass
 from typing import Any
 
 import yaml
+from torch import nn
 
 from ...analysis import Cost, importance_matrix
 from ...analysis.importance_picture import has_boxes
 from ...files.names import GATES
-from ...models.surface import is_timm
-from ...norms import TaskModule, TaskNorm
+from ...models.surface import Surface
+from ...norms import TaskNorm
 from ...results.recording import without_folders
 from ...results.results import Metric, Results
 from ...tasks import Kind
 from ...training import TrainingConfig
-from .usage import usage_code
 
 PAPER = "[arXiv 2512.20420](https://arxiv.org/abs/2512.20420)"
 _STYLES = {
@@ -50,7 +50,7 @@ class Subject:
     Args:
         name: The title, and where the code loads the model from.
         revision: The branch there; None: the main one.
-        model: Of timm or transformers.
+        surface: Of the model.
         kinds: By task, what its targets are; empty for a model without heads.
         cost: What the model costs; None for one without heads.
         results: What was measured; None: nothing.
@@ -61,7 +61,7 @@ class Subject:
 
     name: str
     revision: str | None
-    model: Any
+    surface: Surface
     kinds: dict[str, Kind]
     cost: Cost | None
     results: Results | None
@@ -72,7 +72,7 @@ class Subject:
     @property
     def tasks(self) -> list[str]:
         """The names of the tasks; none of a plain model."""
-        return self.model.tasks if isinstance(self.model, TaskModule) else []
+        return self.surface.tasks
 
 
 def card_text(subject: Subject) -> str:
@@ -80,7 +80,7 @@ def card_text(subject: Subject) -> str:
     sections = {
         "Tasks": _tasks(subject) if subject.tasks else "",
         "Gates": _gates(subject),
-        "Use": f"```python\n{usage_code(subject.model, subject.name, subject.revision)}\n```",
+        "Use": f"```python\n{subject.surface.usage(subject.name, subject.revision)}\n```",
         "Cost": _cost(subject),
         "Training": _training(subject),
         "Data and licence": _data_and_license(subject),
@@ -93,13 +93,12 @@ def card_text(subject: Subject) -> str:
 
 
 def _introduction(subject: Subject) -> str:
-    model, library = subject.model, "timm" if is_timm(subject.model) else "transformers"
-    architecture = _architecture(model)
+    architecture, library = subject.surface.architecture, subject.surface.library
     if not subject.tasks:
-        task = getattr(model, "folded_task", None)  # it is known until the model is saved
+        task = getattr(subject.surface.model, "folded_task", None)  # it is known until the model is saved
         origin = f": the task {escaped(task)}, folded out of a multi-task model ({PAPER})" if task else ""
         return f"A plain `{architecture}` of {library}{origin}. It loads without `tsbn_hub`."
-    style = _STYLES[model.recipe.options.style if is_timm(model) else model.config.norm]
+    style = _STYLES[subject.surface.norm_style().norm]
     network, tasks = f"One network (`{architecture}`, {library}) for", _listed(map(escaped, subject.tasks))
     if len(subject.tasks) == 1:
         own = style.format(task="the task")
@@ -108,13 +107,6 @@ def _introduction(subject: Subject) -> str:
         f"{network} {len(subject.tasks)} tasks: {tasks}. The feature extractor is shared, and "
         f"{style.format(task='each task')}. Made with `tsbn_hub`, which it needs."
     )
-
-
-def _architecture(model: Any) -> str:
-    if is_timm(model):
-        return str(model.pretrained_cfg["architecture"])
-    config = getattr(model.config, "backbone_config", None) or model.config
-    return str(getattr(config, "architecture", config.model_type))
 
 
 # Tasks and scores.
@@ -189,9 +181,9 @@ def shown_value(metric: Metric) -> str:
 
 
 def _gates(subject: Subject) -> str:
-    if not subject.has_picture or not has_gates(subject.model):
+    if not subject.has_picture or not has_gates(subject.surface.model):
         return ""
-    if has_boxes(importance_matrix(subject.model)):
+    if has_boxes(importance_matrix(subject.surface.model)):
         drawn = "the gates of each layer: at 1 a filter is let through, at 0 it is closed."
     else:
         drawn = "the mean gate of each task in each layer: at 1 all filters are let through, at 0 all are closed."
@@ -204,7 +196,7 @@ def _gates(subject: Subject) -> str:
     )
 
 
-def has_gates(model: Any) -> bool:
+def has_gates(model: nn.Module) -> bool:
     """Whether there is something to see in a picture of a model's gates."""
     return any(isinstance(norm, TaskNorm) and norm.gate_logits is not None for norm in model.modules())
 
@@ -212,7 +204,7 @@ def has_gates(model: Any) -> bool:
 def _cost(subject: Subject) -> str:
     cost = subject.cost
     if cost is None or not subject.tasks:
-        return f"{sum(parameter.numel() for parameter in subject.model.parameters()):,} parameters."
+        return f"{sum(parameter.numel() for parameter in subject.surface.model.parameters()):,} parameters."
     columns = ["task", "norms' parameters", "% of shared", "buffers", "head", "head's parameters", "GFLOPs alone"]
     rows = [
         [

@@ -14,6 +14,9 @@ from ...norms.task_norm import NormOptions, Style
 from ...tasks import Task
 from ..timm.names import SUFFIX
 
+TASK_NORMS = "tsbn"
+"""The trunk of task norms."""
+
 
 class TsbnConfig(BackboneConfigMixin, PreTrainedConfig):
     """What a multi-task model is made of: a backbone's own configuration, the tasks in order, and what is gated.
@@ -29,6 +32,8 @@ class TsbnConfig(BackboneConfigMixin, PreTrainedConfig):
         feature_layout: Which feature maps the backbone gives (see `FeatureLayout`); None: the model finds out.
         out_features: Which of these `TsbnBackbone` returns: "stage1", "stage2", …; None: the last.
         out_indices: The same, as indices.
+        trunk: How the tasks share the network: "tsbn", by task norms; or another trunk that is registered.
+        trunk_args: Further keywords of the trunk.
 
     Raises:
         ValueError: if a value is not allowed.
@@ -57,6 +62,8 @@ class TsbnConfig(BackboneConfigMixin, PreTrainedConfig):
         feature_layout: Mapping[str, Any] | None = None,
         out_features: list[str] | None = None,
         out_indices: list[int] | None = None,
+        trunk: str = TASK_NORMS,
+        trunk_args: Mapping[str, Any] | None = None,
         **kwargs: Any,
     ) -> None:
         self.backbone_config = _native_config(backbone_config)
@@ -68,6 +75,7 @@ class TsbnConfig(BackboneConfigMixin, PreTrainedConfig):
         self.norm, self.keep_affine, self.gate_init = norm, keep_affine, gate_init
         self.gated = gated if gated is None or isinstance(gated, str) else list(gated)
         self.feature_layout = None if feature_layout is None else dict(feature_layout)
+        self.trunk, self.trunk_args = trunk, dict(trunk_args or {})
         self.stage_names: list[str] | None = None  # the model finds out
         self._out_features, self._out_indices = out_features, out_indices
         # transformers sets the implementation of sub-configurations, too: None would undo the backbone's own.
@@ -105,6 +113,8 @@ class TsbnConfig(BackboneConfigMixin, PreTrainedConfig):
         """The configuration as plain values; class names as `id2label`. The tasks are a list: JSON sorts mappings."""
         values = super().to_dict()
         values["tasks"] = [_plain(task) for task in self.tasks]
+        if self.trunk == TASK_NORMS and not self.trunk_args:
+            del values["trunk"], values["trunk_args"]
         return values
 
 

@@ -6,6 +6,7 @@ from copy import deepcopy
 from dataclasses import dataclass
 from typing import Any
 
+import timm
 import torch
 from torch import Tensor, nn
 from transformers import (
@@ -14,6 +15,7 @@ from transformers import (
     PreTrainedConfig,
     PreTrainedModel,
     Swinv2Model,
+    TimmWrapperConfig,
     TimmWrapperModel,
 )
 
@@ -52,8 +54,8 @@ def feature_layout(config: PreTrainedConfig) -> FeatureLayout:
     """
     with torch.device("meta"):
         reader = FeatureReader(deepcopy(config))
-        height, width = image_size(reader.backbone)
-        image = torch.zeros(2, image_channels(reader.backbone), height, width)
+        channels, height, width = image_shape_of(config)
+        image = torch.zeros(2, channels, height, width)
     reader.backbone.eval()
     # What a forward makes anew may be kept for all models (BEiT's positions are): it must have values.
     with torch.device("cpu"), torch.no_grad():
@@ -114,7 +116,8 @@ class FeatureReader:
         if maps and "output_hidden_states_before_downsampling" in _parameters(getattr(self.backbone, "encoder", None)):
             kwargs["output_hidden_states_before_downsampling"] = True
         if "interpolate_pos_encoding" in _parameters(self.backbone):
-            kwargs.setdefault("interpolate_pos_encoding", pixel_values.shape[-2:] != image_size(self.backbone))
+            _, *usual = image_shape_of(self.backbone.config)
+            kwargs.setdefault("interpolate_pos_encoding", list(pixel_values.shape[-2:]) != usual)
         model = self.backbone if self.classification is None else self.classification
         outputs = model(pixel_values, output_hidden_states=maps, **kwargs)
         pooled = _pooled(outputs) if self.classification is None else outputs.logits
@@ -136,8 +139,9 @@ class FeatureReader:
 
     def _read_swinv2(self, backbone: Swinv2Model, pixel_values: Tensor) -> tuple[list[Tensor], Tensor]:
         # Its own forward does not ask the encoder for the maps before their downsampling, as Swin's does.
-        size = pixel_values.shape[-2:]
-        tokens, grid = backbone.embeddings(pixel_values, interpolate_pos_encoding=size != image_size(backbone))
+        _, *usual = image_shape_of(backbone.config)
+        interpolates = list(pixel_values.shape[-2:]) != usual
+        tokens, grid = backbone.embeddings(pixel_values, interpolate_pos_encoding=interpolates)
         outputs = backbone.encoder(
             tokens, grid, output_hidden_states=True, output_hidden_states_before_downsampling=True
         )
@@ -206,17 +210,14 @@ def _parameters(module: nn.Module | None) -> Any:
     return () if module is None else inspect.signature(module.forward).parameters
 
 
-def image_size(backbone: PreTrainedModel) -> tuple[int, int]:
-    """Height and width of the images that a native backbone is for."""
-    if isinstance(backbone, TimmWrapperModel):
-        size = (backbone.config.model_args or {}).get("img_size", backbone.timm_model.pretrained_cfg["input_size"][1:])
+def image_shape_of(config: PreTrainedConfig) -> tuple[int, int, int]:
+    """Channels, height and width of the images that the backbone of a native configuration is for."""
+    if isinstance(config, TimmWrapperConfig):
+        known = timm.get_pretrained_cfg(config.architecture)
+        channels, *size = (3, 224, 224) if known is None else known.input_size
+        arguments = config.model_args or {}
+        channels, size = arguments.get("in_chans", channels), arguments.get("img_size", size)
     else:
-        size = getattr(backbone.config, "image_size", 224)
-    return (size, size) if isinstance(size, int) else (size[0], size[1])
-
-
-def image_channels(backbone: PreTrainedModel) -> int:
-    """The channels of the images that a native backbone is for."""
-    if isinstance(backbone, TimmWrapperModel):
-        return (backbone.config.model_args or {}).get("in_chans", backbone.timm_model.pretrained_cfg["input_size"][0])
-    return getattr(backbone.config, "num_channels", 3)
+        channels, size = getattr(config, "num_channels", 3), getattr(config, "image_size", 224)  # type: ignore[arg-type]
+    height, width = (size, size) if isinstance(size, int) else size
+    return channels, height, width

@@ -23,10 +23,11 @@ from ...norms.recomputation import remembering_task
 from ...norms.task_module import Tasks
 from ...tasks import Task
 from ..heads import Features
-from .config import TsbnConfig
+from .config import TASK_NORMS, TsbnConfig
 from .features import FeatureLayout, FeatureReader, feature_layout
 from .loading import check_loaded
 from .sources import check_folder, image_processor_of, named, native_model, note_commit, safely, saved_image_processor
+from .trunk import Trunk, register_trunk
 
 
 class TsbnPreTrainedModel(TaskModule, PreTrainedModel):
@@ -109,8 +110,8 @@ class TsbnPreTrainedModel(TaskModule, PreTrainedModel):
         model: Any = cls(config)
         if isinstance(plain, PreTrainedModel):
             model.to(plain.dtype)
-            model.base_model._load_plain(plain, keep_affine)
-        model.image_processor = image_processor_of(backbone, model.base_model.backbone, **kwargs)
+            model.base_model.load_plain(plain, keep_affine)
+        model.image_processor = image_processor_of(backbone, model.base_model.backbones()[0], **kwargs)
         return model.eval()
 
     @classmethod
@@ -182,11 +183,12 @@ class TsbnPreTrainedModel(TaskModule, PreTrainedModel):
 
     def _set_gradient_checkpointing(self, enable: bool = True, **kwargs: Any) -> None:
         function: Callable[..., Any] = kwargs.pop("gradient_checkpointing_func", torch.utils.checkpoint.checkpoint)
-        base: Any = self.base_model
-        backbone = base.backbone
-        if not backbone.supports_gradient_checkpointing:
-            raise ValueError(f"{type(backbone).__name__} does not support gradient checkpointing.")
-        backbone._set_gradient_checkpointing(enable, gradient_checkpointing_func=remembering_task(function), **kwargs)
+        trunk: Any = self.base_model
+        for backbone in trunk.backbones():
+            if not backbone.supports_gradient_checkpointing:
+                raise ValueError(f"{type(backbone).__name__} does not support gradient checkpointing.")
+            remembering = remembering_task(function)
+            backbone._set_gradient_checkpointing(enable, gradient_checkpointing_func=remembering, **kwargs)
 
     # --- the tasks ---
 
@@ -214,7 +216,8 @@ class TsbnPreTrainedModel(TaskModule, PreTrainedModel):
         self.config.tasks = list(tasks)
 
 
-class TsbnModel(TsbnPreTrainedModel):
+@register_trunk(TASK_NORMS)
+class TsbnModel(Trunk, TsbnPreTrainedModel):
     """A native backbone with task norms. What it returns is what the backbone returns.
 
     Args:
@@ -233,6 +236,7 @@ class TsbnModel(TsbnPreTrainedModel):
         torch.Size([2, 24, 8, 8])
     """
 
+    folds = True
     # Of a `TsbnForMultiTask`'s checkpoint this takes the backbone alone.
     _keys_to_ignore_on_load_unexpected: ClassVar = [r"^heads\."]
 
@@ -274,22 +278,16 @@ class TsbnModel(TsbnPreTrainedModel):
         """Replace the backbone's, if it has them."""
         self.backbone.set_input_embeddings(value)
 
-    def features(self, pixel_values: Tensor, task: Tasks | None = None, maps: bool = True, **kwargs: Any) -> Any:
-        """What heads get: feature maps, from fine to coarse, and the pooled vector.
-
-        Args:
-            pixel_values: (B, C, H, W).
-            task: As in the forward.
-            maps: False: the pooled vector alone, for heads that take no map.
-            **kwargs: Of the backbone.
-
-        Returns:
-            `Features`, or a dict of them by task.
-        """
-        return self._forward(TsbnModel._features, pixel_values, task=task, maps=maps, **kwargs)
-
-    def _features(self, pixel_values: Tensor, maps: bool, **kwargs: Any) -> Features:
+    def _features(self, pixel_values: Tensor, maps: bool, **kwargs: object) -> Features:
         return self.reader.features(self.layout, pixel_values, maps, **kwargs)
+
+    def backbones(self) -> list[PreTrainedModel]:
+        """The native backbone."""
+        return [self.backbone]
+
+    def idle_parameters(self) -> list[nn.Parameter]:
+        """See `FeatureReader.idle_parameters`."""
+        return self.reader.idle_parameters()
 
     def add_task(self, task: str, like: str | None = None) -> None:
         """See `TaskModule.add_task`."""
@@ -302,11 +300,10 @@ class TsbnModel(TsbnPreTrainedModel):
         self._record_tasks(each for each in self.config.tasks if each.name != task)
 
     def _fold(self, row: int) -> PreTrainedModel:
-        plain: Any = folded(self.backbone, row)
-        return plain
+        return folded(self.backbone, row)
 
-    def _load_plain(self, plain: PreTrainedModel, keep_affine: bool | None) -> None:
-        """Take over the weights of a plain backbone."""
+    def load_plain(self, plain: PreTrainedModel, keep_affine: bool | None) -> None:
+        """See `Trunk.load_plain`."""
         for module in self.modules():
             if isinstance(module, TaskNorm) and keep_affine is False:
                 module.options = NormOptions(**{**asdict(module.options), "affine_dropped_on_request": True})

@@ -1,47 +1,27 @@
 """A backbone with task norms and a head for each task."""
 
-from collections.abc import Mapping
 from copy import deepcopy
-from dataclasses import dataclass
-from typing import Any
 
-import torch
-from torch import Tensor, nn
+from torch import nn
 from transformers import PreTrainedModel, TimmWrapperModel
-from transformers.utils import ModelOutput
 
-from ...norms.task_module import Tasks
-from ...norms.task_names import check_task_names
-from ...tasks import Kind, Task, make_kind
-from ..heads import Features, Head, make_head
 from .config import TsbnConfig
 from .features import classification_class_of, classifier_name
-from .model import TsbnModel, TsbnPreTrainedModel
+from .model import TsbnModel
+from .trunk import make_trunk
+from .with_heads import ModelWithHeads, MultiTaskOutput
+
+__all__ = ["MultiTaskOutput", "TsbnForMultiTask"]
 
 
-@dataclass
-class MultiTaskOutput(ModelOutput):
-    """What `TsbnForMultiTask` returns.
-
-    Attributes:
-        loss: The sum of the losses, a scalar, float32; None without labels.
-        losses: By task: the mean over its valid labels, a scalar, float32.
-        logits: By task: what its head gives, (B, outputs) or (B, outputs, H, W) in the size of the images.
-    """
-
-    loss: Tensor | None = None
-    losses: dict[str, Tensor] | None = None
-    logits: dict[str, Tensor] | None = None
-
-
-class TsbnForMultiTask(TsbnPreTrainedModel):
+class TsbnForMultiTask(ModelWithHeads):
     """One backbone with task norms, a head for each task, and their losses.
 
     Args:
         config: Of backbone, tasks and gates.
 
     Attributes:
-        tsbn: The `TsbnModel`.
+        tsbn: The trunk: a `TsbnModel`, or another that the config names.
         heads: The heads, by task; see `head`.
         kinds: What the targets of each task are, by task.
 
@@ -61,177 +41,34 @@ class TsbnForMultiTask(TsbnPreTrainedModel):
 
     def __init__(self, config: TsbnConfig) -> None:
         super().__init__(config)
-        self.kinds: dict[str, Kind] = {task.name: make_kind(task) for task in config.tasks}
-        self.tsbn = TsbnModel(config)
-        self.task_selector = self.tsbn.task_selector
-        self.heads = nn.ModuleDict(
-            {_key(task.name): self._new_head(task, self.kinds[task.name]) for task in config.tasks}
-        )
-        for parameter in self.tsbn.reader.idle_parameters():
-            parameter.requires_grad = False
+        self.tsbn = make_trunk(config)
+        self._build_heads(config)
         self.post_init()  # type: ignore[operator]
         # transformers takes over what the backbone ignores. Here heads that have no place are a mistake.
-        ignored: Any = self._keys_to_ignore_on_load_unexpected
-        ignored.difference_update(TsbnModel._keys_to_ignore_on_load_unexpected)
-
-    def _new_head(self, task: Task, kind: Kind) -> Head:
-        return make_head(task.head or kind.head, kind.outputs, kind.dense, self.tsbn.layout.info, **task.head_args)
-
-    def head(self, task: str) -> Head:
-        """The head of a task.
-
-        Raises:
-            ValueError: if there is no such task.
-        """
-        self.task_selector.row(task)  # raises
-        head: Any = self.heads[_key(task)]
-        return head
-
-    def forward(
-        self,
-        pixel_values: Tensor,
-        labels: Mapping[str, Tensor] | None = None,
-        task: Tasks | None = None,
-        return_dict: bool | None = None,
-        output_hidden_states: bool | None = None,
-        output_attentions: bool | None = None,
-        **kwargs: Any,
-    ) -> MultiTaskOutput | tuple[Any, ...]:
-        """The outputs, and with labels the losses, of all tasks, or of those asked for.
-
-        Args:
-            pixel_values: (B, C, H, W).
-            labels: By task, as its kind says; tasks without labels have no loss.
-            task: A name, for that task alone; or one a sample: then each task's outputs, and its labels, are those of
-                its samples, in their order. None: the task that is set, else all.
-            return_dict: False: a tuple of what is not None.
-            output_hidden_states: Only False; `tsbn` gives them.
-            output_attentions: Only False; `tsbn` gives them.
-            **kwargs: Of the backbone.
-
-        Raises:
-            ValueError: if there is no such task, or labels are not what the task's kind says, or hidden states or
-                attentions are asked for.
-        """
-        if output_hidden_states or output_attentions:
-            raise ValueError(
-                f"{type(self).__name__} returns neither hidden states nor attentions: model.tsbn(pixel_values, "
-                "output_hidden_states=True) does."
-            )
-        size = (pixel_values.shape[-2], pixel_values.shape[-1])
-        maps = any(kind.dense for kind in self.kinds.values())
-        features = self.tsbn.features(pixel_values, task=task, maps=maps, **kwargs)
-        by_task = self._features_by_task(features, task)
-        logits = {name: self.head(name)(each, size) for name, each in by_task.items()}
-        losses = None if labels is None else self._losses(logits, labels, size)
-        loss = torch.stack(list(losses.values())).sum() if losses else None
-        output = MultiTaskOutput(loss, losses, logits)
-        return output.to_tuple() if return_dict is False else output
-
-    def _features_by_task(self, features: Features | dict[str, Features], task: Tasks | None) -> dict[str, Features]:
-        if isinstance(features, dict):
-            return features
-        if task is None or isinstance(task, str):
-            return {task or str(self.task): features}
-        if isinstance(task, Tensor) and (task.ndim == 0 or torch.compiler.is_compiling()):
-            raise ValueError("A head cannot be chosen by a tensor: name the task in the call, or set it.")
-        names = [self.tasks[row] for row in task.tolist()] if isinstance(task, Tensor) else list(task)
-        return {
-            name: _of_samples(features, [at for at, each in enumerate(names) if each == name])
-            for name in self.tasks
-            if name in names
-        }
-
-    def _losses(
-        self, logits: Mapping[str, Tensor], labels: Mapping[str, Tensor], size: tuple[int, int]
-    ) -> dict[str, Tensor]:
-        unknown = sorted(set(labels) - set(logits))
-        if unknown:
-            raise ValueError(f"labels are given for {unknown}, and this forward is for the tasks {list(logits)}.")
-        losses = {}
-        for name, target in labels.items():
-            if not torch.compiler.is_compiling():
-                self._check(name, target, size)
-            losses[name] = self.kinds[name].loss(logits[name], target)
-        return losses
-
-    def _check(self, name: str, target: Tensor, size: tuple[int, int]) -> None:
-        try:
-            self.kinds[name].check(target, size)
-        except ValueError as error:
-            raise ValueError(f"The labels of task {name!r}: {error}") from error
-
-    # --- the tasks ---
-
-    def add_task(self, task: Task, like: str | None = None) -> None:  # type: ignore[override]
-        """Add a task at the end, in place. The stacked parameters are new objects: rebuild the optimizer.
-
-        Args:
-            task: Its name, kind and head.
-            like: An existing task whose gates and statistics it starts from; None starts fresh. Its head is new.
-
-        Raises:
-            ValueError: if the name is taken, or the kind or head unknown, or there is no task `like`.
-            TypeError: if the task is a name alone.
-        """
-        if not isinstance(task, Task):
-            raise TypeError(
-                f"add_task got {task!r}: give a Task, which says of what kind it is: Task('smile', 'depth')."
-            )
-        check_task_names([*self.tasks, task.name])  # before anything changes
-        parameter, kind = next(self.parameters()), make_kind(task)
-        head = self._new_head(task, kind).to(parameter.device, parameter.dtype)
-        self.tsbn.task_selector.row(self.tasks[0] if like is None else like)  # raises
-        TsbnPreTrainedModel.add_task(self, task.name, like)
-        self.heads[_key(task.name)] = head.train(self.training)
-        self.kinds[task.name] = kind
-        self._record_tasks([*self.config.tasks, task])
-
-    def remove_task(self, task: str) -> None:
-        """Remove a task and its head, in place. The stacked parameters are new objects: rebuild the optimizer.
-
-        Raises:
-            ValueError: if there is no such task, or no other one.
-        """
-        super().remove_task(task)
-        del self.heads[_key(task)], self.kinds[task]
-        self._record_tasks(each for each in self.config.tasks if each.name != task)
-
-    # --- the plain models ---
+        self._keys_to_ignore_on_load_unexpected.difference_update(  # type: ignore[union-attr,operator]
+            TsbnModel._keys_to_ignore_on_load_unexpected
+        )
 
     def _fold(self, row: int) -> PreTrainedModel:
         plain = self.tsbn._fold(row)
         described = self.config.tasks[row]
         kind, head = self.kinds[described.name], self.head(described.name)
-        classification_class: Any = classification_class_of(plain.config)
+        classification_class = classification_class_of(plain.config)
         if described.kind == "classification" and (described.head or kind.head) == "linear" and classification_class:
             linear = next(module for module in head.modules() if isinstance(module, nn.Linear))
             return _classifier(classification_class, plain, linear, kind.labels)
         return plain
 
-    def fold_head(self, task: str | None = None) -> Head:
-        """A copy of a task's head. It takes the `Features` of the folded backbone, and the size of the images."""
-        return deepcopy(self.head(self.tasks[self._row_to_fold(task)]))
-
-
-def _key(task: str) -> str:
-    # A ModuleDict refuses what its own attributes are named, such as "type".
-    return f"{task}_head"
-
-
-def _of_samples(features: Features, samples: list[int]) -> Features:
-    return Features([each[samples] for each in features.maps], features.pooled[samples])
-
 
 def _classifier(
-    classification_class: Any, backbone: PreTrainedModel, linear: nn.Linear, labels: list[str] | None
+    classification_class: type[PreTrainedModel], backbone: PreTrainedModel, linear: nn.Linear, labels: list[str] | None
 ) -> PreTrainedModel:
     """The native classification model of a folded backbone and a linear layer."""
     labels = labels or [str(number) for number in range(linear.out_features)]
     config = deepcopy(backbone.config)
     config.id2label = dict(enumerate(labels))
     config.label2id = {label: number for number, label in enumerate(labels)}
-    model: Any = classification_class(config).to(backbone.dtype)
+    model = classification_class(config).to(backbone.dtype)
     if isinstance(backbone, TimmWrapperModel):
         classifier = model.timm_model.get_classifier()
     else:

@@ -136,6 +136,20 @@ class TaskClassifier(TaskParameters):
         return f"{self.plain_class.__name__}, features={self.weight.shape[1]}, classes={self.sizes}"
 
 
+def named_classifiers(model: nn.Module) -> dict[str, nn.Module]:
+    """The classifiers that a timm model's pretrained config names, by their names: 70 architectures have two.
+
+    Those without weights (a model may be built without a classifier) are left out.
+    """
+    names = getattr(model, "pretrained_cfg", {}).get("classifier") or ()
+    modules = dict(model.named_modules())
+    return {
+        name: modules[name]
+        for name in ([names] if isinstance(names, str) else names)
+        if getattr(modules.get(name), "weight", None) is not None
+    }
+
+
 def _padded(x: Tensor, dim: int, size: int) -> Tensor:
     missing = size - x.shape[dim]
     if not missing:

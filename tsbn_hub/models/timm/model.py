@@ -19,7 +19,7 @@ from ...norms.kernels import is_batch_norm, is_norm
 from ...norms.task_module import as_task_module
 from ...norms.task_names import check_task_names
 from ...norms.task_parameters import StateDict
-from .classifiers import TaskClassifier
+from .classifiers import TaskClassifier, named_classifiers
 
 Classes = int | Mapping[str, int]
 
@@ -162,6 +162,11 @@ class TimmTaskModel(TaskModule):
                     f"{module.sizes}. Leave it out of the state dict, or build a task with as many classes."
                 )
 
+    def parameters_of_single_tasks(self) -> list[nn.Parameter]:
+        """As `TaskModule` has it. A model of one task has plain classifiers."""
+        plain = named_classifiers(self).values() if len(self.tasks) == 1 else ()
+        return super().parameters_of_single_tasks() + [each for classifier in plain for each in classifier.parameters()]
+
     def _classifiers(self) -> list[TaskClassifier]:
         return [module for module in self.modules() if isinstance(module, TaskClassifier)]
 
@@ -227,13 +232,10 @@ def convert_timm_model(model: nn.Module, selector: TaskSelector, recipe: Recipe,
 
 def split_classifiers(model: TimmTaskModel, sizes: Sequence[int]) -> None:
     """Replace the plain classifiers that the pretrained config names by ones with rows for every task."""
-    names = model.pretrained_cfg.get("classifier") or ()
-    modules = dict(model.named_modules())
-    for name in [names] if isinstance(names, str) else names:
-        plain = modules.get(name)
-        if plain is not None and hasattr(plain, "weight") and not isinstance(plain, TaskClassifier):
+    for name, plain in named_classifiers(model).items():
+        if not isinstance(plain, TaskClassifier):
             parent, _, child = name.rpartition(".")
-            modules[parent]._modules[child] = TaskClassifier(plain, model.task_selector, sizes)
+            model.get_submodule(parent)._modules[child] = TaskClassifier(plain, model.task_selector, sizes)
     block_what_loses_gates(model)
 
 

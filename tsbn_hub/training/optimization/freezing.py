@@ -2,9 +2,7 @@
 
 from torch import nn
 
-from ...models.heads import Head
-from ...models.timm.model import TimmTaskModel
-from ...norms import SharedBatchNorm, TaskModule, TaskParameters
+from ...norms import SharedBatchNorm, TaskModule
 from ...norms.statistics import own_batch_norms
 
 
@@ -54,7 +52,7 @@ def freeze_trunk(model: nn.Module) -> None:
     for parameter in model.parameters():
         if id(parameter) not in own:
             parameter.requires_grad = False
-    for norm in own_batch_norms(getattr(model, "tsbn", model)):  # the heads of TsbnForMultiTask are beside its trunk
+    for norm in own_batch_norms(model.trunk):
         if isinstance(norm, SharedBatchNorm):
             norm.frozen = True
 
@@ -65,18 +63,5 @@ def parameters_of_single_tasks(network: nn.Module) -> list[nn.Parameter]:
     Args:
         network: A model with tasks, or one that holds it.
     """
-    found: list[nn.Parameter] = []
-    for module in network.modules():
-        if isinstance(module, Head):
-            found += module.parameters()
-        elif isinstance(module, TaskParameters):
-            found += module.stacked_parameters()
-        elif isinstance(module, TimmTaskModel) and len(module.tasks) == 1:
-            found += _parameters_of_plain_classifiers(module)
-    return found
-
-
-def _parameters_of_plain_classifiers(model: TimmTaskModel) -> list[nn.Parameter]:
-    names, modules = model.pretrained_cfg.get("classifier") or (), dict(model.named_modules())
-    names = [names] if isinstance(names, str) else names
-    return [parameter for name in names if name in modules for parameter in modules[name].parameters()]
+    models = [module for module in network.modules() if isinstance(module, TaskModule)]
+    return list(dict.fromkeys(parameter for model in models for parameter in model.parameters_of_single_tasks()))

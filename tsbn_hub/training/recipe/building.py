@@ -2,24 +2,18 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from difflib import get_close_matches
-from pathlib import Path
 from typing import Any, Literal
 
-import timm
-from timm.data.model_config import resolve_input_data_config
 from torch import nn
 
 from ...data import Mixture, tasks_of
-from ...models.timm.names import SUFFIX
+from ...models.libraries import build_model as build_new_model
+from ...models.surface import ImageShape, NewModel
 from ...tasks import Kind, Task, make_kind
 from ..balancing import LossWeighting, loss_weighting
 from ..optimization.freezing import freeze_trunk
 from .config import TrainingConfig
 from .continuing import model_of_checkpoint
-
-# What timm's pretrained configs say of the weights that timm has of an architecture.
-_OF_PUBLISHED_WEIGHTS = ("url", "hf_hub_id", "tag", "license", "origin_url", "paper_name", "paper_ids", "notes")
 
 
 def build_data(config: TrainingConfig, split: Literal["train", "test"]) -> Mixture:
@@ -78,7 +72,7 @@ def build_weighting(config: TrainingConfig, tasks: Sequence[Task]) -> LossWeight
     return loss_weighting(config.balancing, names, seed=config.seed, **options)
 
 
-def build_model(config: TrainingConfig, tasks: list[Task], image_shape: tuple[int, ...]) -> nn.Module:
+def build_model(config: TrainingConfig, tasks: list[Task], image_shape: ImageShape) -> nn.Module:
     """The model: a new one, or the checkpoint's with the tasks that it lacks.
 
     A new one is of timm, where all tasks are classification by timm's own classifiers, else of transformers.
@@ -91,23 +85,25 @@ def build_model(config: TrainingConfig, tasks: list[Task], image_shape: tuple[in
     if config.model is None:
         model = model_of_checkpoint(config, tasks, image_shape)
     else:
-        model = _new_model(config.model, config, tasks, image_shape)
+        model = _new_model(config, tasks, image_shape)
     if config.freeze_trunk:
         freeze_trunk(model)
     return model
 
 
-def _new_model(name: str, config: TrainingConfig, tasks: list[Task], image_shape: tuple[int, ...]) -> nn.Module:
+def _new_model(config: TrainingConfig, tasks: list[Task], image_shape: ImageShape) -> nn.Module:
+    new = NewModel(
+        name=str(config.model),
+        tasks=tasks,
+        image_shape=image_shape,
+        pretrained=config.pretrained,
+        norm=config.norm or "sigmoid",
+        model_args=config.model_args,
+    )
     try:
-        if name.partition(".")[0].endswith(SUFFIX) or ":" in name:
-            _check_timm_name(name)
-            if all(task.kind == "classification" and task.head is None for task in tasks):
-                return _timm_model(name, config, tasks, image_shape)
-        else:
-            _check_transformers_name(name)
-        return _transformers_model(name, config, tasks, image_shape)
+        return build_new_model(new)
     except TypeError as error:
-        raise ValueError(f"model={name!r} with model_args={config.model_args}: {error}.") from error
+        raise ValueError(f"model={config.model!r} with model_args={config.model_args}: {error}.") from error
 
 
 def _weights(config: TrainingConfig) -> Mapping[str, Any]:
@@ -120,73 +116,3 @@ def _with_head(task: Task, head: str | Mapping[str, Any] | None) -> Task:
         return task
     values = {"name": head} if isinstance(head, str) else dict(head)
     return replace(task, head=values.pop("name"), head_args=values)
-
-
-def _check_timm_name(model: str) -> None:
-    name = model.partition(".")[0]  # without the tag of the pretrained weights
-    if ":" not in name and not timm.is_model(name):
-        near = get_close_matches(name, timm.list_models(f"*{SUFFIX}"))
-        raise ValueError(f"model={model!r} is none of timm's names with {SUFFIX}.{f' Near: {near}.' if near else ''}")
-
-
-def _check_transformers_name(model: str) -> None:
-    from transformers import CONFIG_MAPPING
-
-    if "/" not in model and model not in CONFIG_MAPPING and not Path(model).is_dir():
-        near = get_close_matches(model + SUFFIX, timm.list_models(f"*{SUFFIX}"))
-        raise ValueError(
-            f"model={model!r} is none of timm's names with {SUFFIX}, no model type of transformers, no repo (org/name) "
-            f"and no folder.{f' Near: {near}.' if near else ''}"
-        )
-
-
-def _timm_model(name: str, config: TrainingConfig, tasks: list[Task], image_shape: tuple[int, ...]) -> nn.Module:
-    model: Any = timm.create_model(
-        name,
-        pretrained=config.pretrained,
-        num_classes={task.name: task.num_classes for task in tasks},
-        norm=config.norm,
-        **{"in_chans": image_shape[0], **config.model_args},
-    )
-    # The images of the data set are what the checkpoint is for: as large as they are, normalised as it begins.
-    own = resolve_input_data_config(model)
-    unchanged = {"mean": (0.0,) * image_shape[0], "std": (1.0,) * image_shape[0]}
-    statistics = {key: own[key] for key in unchanged} if config.pretrained else unchanged
-    of_others = () if config.pretrained else _OF_PUBLISHED_WEIGHTS
-    others = {
-        key: value
-        for key, value in model.pretrained_cfg.items()
-        if not key.startswith("test_") and key not in of_others
-    }
-    model.pretrained_cfg = {**others, "input_size": image_shape, "crop_pct": 1.0, **statistics}
-    return model
-
-
-def _transformers_model(
-    name: str, config: TrainingConfig, tasks: list[Task], image_shape: tuple[int, ...]
-) -> nn.Module:
-    from transformers import BitImageProcessor
-
-    from ...models.hf import TsbnForMultiTask
-
-    model_args = dict(config.model_args)
-    architecture, dot, tag = name.partition(".")
-    if architecture.endswith(SUFFIX):
-        name = f"timm/{architecture.removesuffix(SUFFIX)}{dot}{tag}"
-    if not config.pretrained and name.startswith("timm/"):
-        model_args.setdefault("in_chans", image_shape[0])
-    elif not config.pretrained:
-        model_args.setdefault("num_channels", image_shape[0])
-    model: Any = TsbnForMultiTask.from_backbone(
-        name, tasks, pretrained=config.pretrained, norm=config.norm, **model_args
-    )
-    height, width = image_shape[-2:]
-    own: Any = model.image_processor
-    if config.pretrained and own is not None and own.do_normalize:
-        normalization = {"do_normalize": True, "image_mean": own.image_mean, "image_std": own.image_std}
-    else:
-        normalization = {"do_normalize": False}
-    model.image_processor = BitImageProcessor(
-        size={"height": height, "width": width}, do_center_crop=False, **normalization
-    )
-    return model

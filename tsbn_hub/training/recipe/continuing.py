@@ -1,19 +1,15 @@
 """A trained model of ours to go on from, with the tasks of new data."""
 
-from typing import Any
-
 from torch import nn
 
-from ...models import from_pretrained
-from ...models.surface import image_shape as image_shape_of
-from ...models.surface import is_timm, task_kinds
-from ...models.task_parts import described_task
-from ...norms import TaskModule, TaskNorm
+from ...models import from_pretrained, surface_of
+from ...models.surface import ImageShape, Surface
+from ...norms import TaskModule
 from ...tasks import Kind, Task, make_kind
 from .config import TrainingConfig
 
 
-def model_of_checkpoint(config: TrainingConfig, tasks: list[Task], image_shape: tuple[int, ...]) -> nn.Module:
+def model_of_checkpoint(config: TrainingConfig, tasks: list[Task], image_shape: ImageShape) -> nn.Module:
     """The checkpoint of a config: its own tasks, in their order, and after them those of the data that it lacks.
 
     A new task starts with fresh gates, statistics and head. (They learn faster than copies of the first task's: on
@@ -31,42 +27,39 @@ def model_of_checkpoint(config: TrainingConfig, tasks: list[Task], image_shape: 
         OSError: if there is no such folder or repo.
     """
     checkpoint = str(config.checkpoint)
-    model: Any = from_pretrained(checkpoint)
+    model = from_pretrained(checkpoint)
     if not isinstance(model, TaskModule):
         raise ValueError(f"checkpoint={checkpoint!r} is a plain {type(model).__name__}, without tasks.")
-    known = task_kinds(model)
-    given, expected = image_shape[0], image_shape_of(model)[0]
+    surface = surface_of(model)
+    known = surface.kinds()
+    given, expected = image_shape[0], surface.image_shape[0]
     if given != expected:
         raise ValueError(
             f"checkpoint={checkpoint!r} takes images of {expected} channels, those of the data have {given}."
         )
     for task in tasks:
         if task.name not in known:
-            _add(task, model, checkpoint)
+            _add(task, surface, checkpoint)
         elif task.name in config.heads:
             raise ValueError(f"heads={config.heads}: the task {task.name!r} of checkpoint={checkpoint!r} has its head.")
         else:
-            _check_same(task, model, known[task.name], checkpoint)
+            _check_same(task, surface, known[task.name], checkpoint)
     return model
 
 
-def _add(task: Task, model: Any, checkpoint: str) -> None:
-    norms = [module for module in model.modules() if isinstance(module, TaskNorm)]
-    like = model.tasks[0] if any(norm.options.style == "affine" for norm in norms) else None
-    if not is_timm(model):
-        model.add_task(task, like=like)
-    elif task.kind == "classification" and task.head is None:
-        model.add_task(task.name, like=like, num_classes=task.num_classes)
-    else:
+def _add(task: Task, surface: Surface, checkpoint: str) -> None:
+    if objection := surface.objection_to(task):
         raise ValueError(
-            f"checkpoint={checkpoint!r} is a model of timm, with classifiers alone, and cannot get {task.to_dict()}. A "
-            "model of transformers can: start with one whose tasks have other kinds, or heads of their own."
+            f"checkpoint={checkpoint!r} is a model of {surface.library}, and cannot get {task.to_dict()}: {objection}. "
+            "A model of transformers can: start with one whose tasks have other kinds, or heads of their own."
         )
+    of_single_tasks = surface.norm_style().norm == "affine"
+    surface.add_task(task, like=surface.tasks[0] if of_single_tasks else None)
 
 
-def _check_same(task: Task, model: Any, known: Kind, checkpoint: str) -> None:
+def _check_same(task: Task, surface: Surface, known: Kind, checkpoint: str) -> None:
     """Refuse another task of the same name. A model of timm does not say how its classes are called."""
-    given, options = make_kind(task), described_task(model, task.name).kind_args
+    given, options = make_kind(task), surface.described(task.name).kind_args
     differ = None not in (known.labels, given.labels) and known.labels != given.labels
     if type(known) is not type(given) or known.outputs != given.outputs or differ:
         one, other = (

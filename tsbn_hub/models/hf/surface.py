@@ -1,0 +1,281 @@
+"""A model of transformers, as the rest of the package sees it."""
+
+import tempfile
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import asdict
+from difflib import get_close_matches
+from pathlib import Path
+from typing import Any
+
+import timm
+import transformers
+from PIL import Image
+from safetensors import SafetensorError
+from torch import Tensor, nn
+from transformers import CONFIG_MAPPING, BitImageProcessor, PreTrainedModel
+from transformers.utils import logging
+
+from ...files.atomic import move_all, new_file_mode
+from ...files.checkpoints import CheckpointError, Shapes, remove_older_weights
+from ...files.names import CONFIG
+from ...tasks import Kind, Task, make_kind
+from ..preprocessing import Preprocessing, check_channels, check_mean, normalization
+from ..sketching import built, check_size
+from ..surface import ImageShape, NewModel, NormStyle, Surface
+from ..timm.names import SUFFIX
+from ..timm.surface import TimmSurface, check_name
+from .config import TASK_NORMS, TsbnConfig
+from .features import image_shape_of
+from .model import TsbnPreTrainedModel
+from .multi_task import TsbnForMultiTask
+from .usage import usage
+from .with_heads import ModelWithHeads
+
+
+class TransformersSurface(Surface):
+    """A model of transformers: with heads, a backbone alone, or a plain one."""
+
+    library = "transformers"
+    model: PreTrainedModel
+
+    # --- tasks and heads ---
+
+    @property
+    def has_heads(self) -> bool:
+        return isinstance(self.model, ModelWithHeads)
+
+    def kinds(self) -> dict[str, Kind]:
+        if not self.has_heads:
+            raise ValueError(
+                f"{type(self.model).__name__} has no heads for tasks. Known are timm's models and TsbnForMultiTask."
+            )
+        return dict(self.model.kinds)
+
+    def described(self, task: str) -> Task:
+        described: Task = self.model.config.tasks[self.model.task_selector.row(task)]
+        return described
+
+    def objection_to(self, task: Task) -> str | None:
+        return None
+
+    def add_task(self, task: Task, like: str | None = None) -> None:
+        self.model.add_task(task, like=like)
+
+    def head_state(self, task: str) -> dict[str, Tensor]:
+        return dict(self.model.head(task).state_dict())
+
+    def new_head_state(self, task: Task) -> dict[str, Tensor]:
+        head = self.model.new_head(task, make_kind(task)).to(dtype=next(self.model.parameters()).dtype)
+        return dict(head.state_dict())
+
+    def head_parameters(self, task: str) -> list[Tensor]:
+        return list(self.model.head(task).parameters())
+
+    # --- the trunk ---
+
+    @property
+    def can_part_with_tasks(self) -> bool:
+        return bool(self.tasks) and self.has_heads and self.model.config.trunk == TASK_NORMS
+
+    def names_outside_fingerprint(self) -> set[str]:
+        # A checkpoint may lack what no head is reached by, and then it is another one each time.
+        idle = {id(parameter) for parameter in self.model.trunk.idle_parameters()}
+        return {name for name, parameter in self.trunk.named_parameters() if id(parameter) in idle}
+
+    # --- images ---
+
+    @property
+    def _image_processor(self) -> Any:
+        return getattr(self.model, "image_processor", None)
+
+    @property
+    def image_shape(self) -> ImageShape:
+        """As `Surface` says. Where the model came without an image processor, the backbone's configuration tells."""
+        channels, height, width = image_shape_of(self._backbone_config)
+        if self._image_processor is None or channels not in (1, 3):
+            return channels, height, width
+        side = 2 * max(height, width)
+        image = Image.new("RGB" if channels == 3 else "L", (side, side))
+        _, height, width = self.preprocessing().prepare(image).shape
+        return channels, height, width
+
+    def preprocessing(self) -> Preprocessing:
+        channels, *_ = image_shape_of(self._backbone_config)
+        check_channels(channels)
+        processor = self._image_processor
+        if processor is None:
+            raise ValueError(
+                "The checkpoint does not say how its images are prepared: it has no preprocessor_config.json. Set "
+                "model.image_processor to the image processor that the model was trained with, and save it anew."
+            )
+        if processor.do_normalize:
+            check_mean(processor.image_mean, channels, "an image processor whose image_mean and image_std fit")
+
+        def prepare(image: Image.Image, **options: bool) -> Tensor:
+            batch = processor(image, return_tensors="pt", do_convert_rgb=False, **options)
+            pixel_values: Tensor = batch["pixel_values"]
+            return pixel_values[0]
+
+        def show(image: Image.Image) -> Tensor:
+            return prepare(image, do_rescale=True, do_normalize=False)
+
+        return Preprocessing(channels, prepare, show)
+
+    def normalization(self) -> nn.Module:
+        processor = self._image_processor
+        if processor is None or not processor.do_normalize:
+            return nn.Identity()
+        return normalization(processor.image_mean, processor.image_std)
+
+    # --- where it is from, and how it is built again ---
+
+    @property
+    def _backbone_config(self) -> Any:
+        """The native configuration."""
+        return getattr(self.model.config, "backbone_config", None) or self.model.config
+
+    @property
+    def architecture(self) -> str:
+        return str(getattr(self._backbone_config, "architecture", self._backbone_config.model_type))
+
+    @property
+    def plain_architecture(self) -> str:
+        config = self._backbone_config
+        return f"timm/{config.architecture}" if config.model_type == "timm_wrapper" else str(config.model_type)
+
+    def norm_style(self) -> NormStyle:
+        config = self.model.config
+        return NormStyle(config.norm, config.keep_affine, config.gate_init, config.gated)
+
+    def build_args(self) -> dict[str, Any]:
+        return {}  # the configuration has all
+
+    def origin(self) -> tuple[str | None, str | None]:
+        config = self.model.config if self.model.config.name_or_path else self._backbone_config
+        if not config.name_or_path:
+            return None, None
+        return config.name_or_path, getattr(config, "_commit_hash", None)
+
+    def note_origin(self, repo: str, commit: str | None) -> None:
+        self.model.config.name_or_path = repo
+        self.model.config._commit_hash = commit
+
+    def save(self, folder: Path, data_config: Mapping[str, Any] | None, max_shard_size: int | str) -> None:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=folder, prefix=".saving.") as unfinished, without_progress_bars():
+            try:
+                self.model.save_pretrained(unfinished, max_shard_size=max_shard_size)
+                if self._image_processor is not None and not isinstance(self.model, TsbnPreTrainedModel):
+                    self._image_processor.save_pretrained(unfinished)  # a plain model does not save it by itself
+            except SafetensorError as error:  # what it makes of a full disk
+                raise OSError(f"{folder} could not be written, what was there is kept: {error}") from error
+            written = {folder / path.name: path for path in Path(unfinished).iterdir()}
+            for path in written.values():
+                path.chmod(new_file_mode())  # safetensors makes the weights the owner's alone
+            move_all(written)
+            remove_older_weights(folder, {path.name for path in written})
+
+    def usage(self, name: str, revision: str | None) -> str:
+        return usage(self, self.model, name, revision)
+
+    # --- models that are not there yet ---
+
+    @classmethod
+    def build(cls, new: NewModel) -> nn.Module:
+        name, model_args = new.name, dict(new.model_args)
+        if TimmSurface.is_name(name):
+            check_name(name)
+        else:
+            _check_name(name)
+        architecture, dot, tag = name.partition(".")
+        if architecture.endswith(SUFFIX):
+            name = f"timm/{architecture.removesuffix(SUFFIX)}{dot}{tag}"
+        channels, height, width = new.image_shape
+        if not new.pretrained:
+            model_args.setdefault("in_chans" if name.startswith("timm/") else "num_channels", channels)
+        model = TsbnForMultiTask.from_backbone(
+            name,
+            new.tasks,
+            pretrained=new.pretrained,
+            norm=new.norm,
+            trunk=new.trunk or TASK_NORMS,
+            trunk_args=new.trunk_args,
+            **model_args,
+        )
+        processor = model.image_processor
+        if new.pretrained and processor is not None and processor.do_normalize:
+            normalized = {"do_normalize": True, "image_mean": processor.image_mean, "image_std": processor.image_std}
+        else:
+            normalized = {"do_normalize": False}
+        size = {"height": height, "width": width}
+        model.image_processor = BitImageProcessor(size=size, do_center_crop=False, **normalized)
+        return model
+
+    @classmethod
+    def load(cls, folder: Path, config: dict[str, Any], shapes: Shapes, **kwargs: Any) -> nn.Module:
+        """One of our models, or a folded one: the class that the config names."""
+        if cls.is_of_this_package(config) and not config.get("feature_layout"):
+            # Without it, a model runs when it is built, on images of whatever size the config names.
+            raise CheckpointError(f"{folder / CONFIG} has no feature_layout, and every model that was saved has one.")
+        model_class = _class_named_by(config.get("architectures"), folder)
+        with without_progress_bars():
+            check_size(folder, shapes, lambda: model_class(model_class.config_class.from_pretrained(folder)))
+            return built(folder, lambda: model_class.from_pretrained(folder, **{**kwargs, "use_safetensors": True}))
+
+    @classmethod
+    def is_of_this_package(cls, config: Mapping[str, Any]) -> bool:
+        return config["model_type"] == TsbnConfig.model_type
+
+    @classmethod
+    def load_plain(
+        cls, folder: Path, shapes: Shapes, task: str, style: NormStyle, model_args: Mapping[str, Any]
+    ) -> nn.Module:
+        def on_backbone(pretrained: bool) -> nn.Module:
+            tasks = [Task(task, num_classes=1)]
+            return TsbnForMultiTask.from_backbone(
+                folder, tasks, pretrained=pretrained, trust_remote_code=False, **asdict(style)
+            )
+
+        with without_progress_bars():
+            check_size(folder, shapes, lambda: on_backbone(pretrained=False))
+            return built(folder, lambda: on_backbone(pretrained=True))
+
+
+def _class_named_by(names: object, folder: Path) -> type[PreTrainedModel]:
+    from .. import hf
+
+    known = [
+        getattr(home, name)
+        for name in (names if isinstance(names, list) else [])
+        for home in (hf, transformers)
+        if isinstance(name, str) and hasattr(home, name)
+    ]
+    classes = [known_class for known_class in known if isinstance(known_class, type)]
+    models = [known_class for known_class in classes if issubclass(known_class, PreTrainedModel)]
+    if not models:
+        raise CheckpointError(
+            f"{folder / CONFIG} names the architectures {names}, which transformers does not know as models."
+        )
+    return models[0]
+
+
+def _check_name(model: str) -> None:
+    if "/" not in model and model not in CONFIG_MAPPING and not Path(model).is_dir():
+        near = get_close_matches(model + SUFFIX, timm.list_models(f"*{SUFFIX}"))
+        raise ValueError(
+            f"model={model!r} is none of timm's names with {SUFFIX}, no model type of transformers, no repo (org/name) "
+            f"and no folder.{f' Near: {near}.' if near else ''}"
+        )
+
+
+@contextmanager
+def without_progress_bars() -> Iterator[None]:
+    """Within the block, transformers shows no bar for each file."""
+    shown = logging.is_progress_bar_enabled()
+    logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        if shown:
+            logging.enable_progress_bar()

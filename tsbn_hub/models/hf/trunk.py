@@ -1,0 +1,106 @@
+"""What heads stand on, and the trunks by their names."""
+
+import inspect
+from abc import ABC, abstractmethod
+from typing import ClassVar
+
+from torch import Tensor, nn
+from transformers import PreTrainedModel
+
+from ...files.registry import Registry
+from ...norms import TaskModule
+from ...norms.task_module import Tasks
+from ..heads import Features
+from .config import TsbnConfig
+from .features import FeatureLayout
+
+
+class Trunk(TaskModule, ABC):
+    """A network that gives each of its tasks features, for heads to stand on.
+
+    A new one is a subclass with `@register_trunk("its name")`, made of a `TsbnConfig` and the keywords of
+    `trunk_args`: configs and runs can name it once the file is imported, and `TsbnForMultiTask` trains, saves and loads
+    it with heads, losses and labels.
+
+    Its constructor sets `layout`, and `task_selector` to a `TaskSelector` of the config's tasks. `_features` asks
+    `self.task_selector.current()` which task it runs for.
+
+    Attributes:
+        layout: The sizes of the features.
+        folds: Whether a task's plain backbone can be taken out: then `_fold` gives it.
+    """
+
+    layout: FeatureLayout
+    folds: ClassVar[bool] = False
+
+    @abstractmethod
+    def _features(self, pixel_values: Tensor, maps: bool, **kwargs: object) -> Features:
+        """The features of a batch, for the tasks that are selected.
+
+        Args:
+            pixel_values: (B, C, H, W).
+            maps: False: the pooled vector alone is asked for.
+            **kwargs: Of the native backbone.
+        """
+
+    @abstractmethod
+    def backbones(self) -> list[PreTrainedModel]:
+        """The native networks in it: at least one."""
+
+    @abstractmethod
+    def load_plain(self, plain: PreTrainedModel, keep_affine: bool | None) -> None:
+        """Take over the weights of a plain backbone, for every task.
+
+        Args:
+            plain: Of the config's architecture.
+            keep_affine: What the user asked for; None: nothing.
+
+        Raises:
+            ValueError: if it does not fit the config.
+        """
+
+    def features(
+        self, pixel_values: Tensor, task: Tasks | None = None, maps: bool = True, **kwargs: object
+    ) -> Features | dict[str, Features]:
+        """What heads get: feature maps, from fine to coarse, and the pooled vector.
+
+        Args:
+            pixel_values: (B, C, H, W).
+            task: As `TaskModule` says.
+            maps: False: the pooled vector alone, for heads that take no map.
+            **kwargs: Of the backbone.
+
+        Returns:
+            `Features`, or, with several tasks and none set, a dict of them by task.
+        """
+        features: Features | dict[str, Features] = self._forward(
+            type(self)._features, pixel_values, task=task, maps=maps, **kwargs
+        )
+        return features
+
+    def _fold(self, row: int) -> PreTrainedModel:
+        raise RuntimeError(f"{type(self).__name__} has no plain backbone of a single task that could be folded out.")
+
+    def idle_parameters(self) -> list[nn.Parameter]:
+        """Those that no head is reached by."""
+        return []
+
+
+trunks: Registry[type[Trunk]] = Registry("trunk")
+register_trunk = trunks.register
+"""A decorator of subclasses of `Trunk`: configs can name the trunk from then on."""
+
+
+def make_trunk(config: TsbnConfig) -> Trunk:
+    """The trunk that a config names, freshly initialised.
+
+    Raises:
+        UnknownNameError: if there is no such trunk.
+        ValueError: if it does not take the config's `trunk_args`.
+    """
+    trunk_class = trunks[config.trunk]
+    try:
+        inspect.signature(trunk_class).bind(config, **config.trunk_args)
+    except TypeError as error:
+        raise ValueError(f"The trunk {config.trunk!r} cannot take trunk_args={config.trunk_args}: {error}.") from error
+    return trunk_class(config, **config.trunk_args)
