@@ -18,8 +18,8 @@ from tests.models.hf_backbones import BACKBONES, randomized
 from tests.training import processes
 from tsbn_hub import Task, TsbnForMultiTask
 from tsbn_hub.data import Scenes
-from tsbn_hub.models.outputs import outputs_by_task
 from tsbn_hub.models import surface_of
+from tsbn_hub.models.outputs import outputs_by_task
 from tsbn_hub.norms import SharedBatchNorm, TaskBatchNorm, TaskParameters, convert_sync_batchnorm
 from tsbn_hub.tasks import Classification
 from tsbn_hub.training import TrainingConfig, create_optimizer, evaluate_run, idle_tasks_at_rest, train

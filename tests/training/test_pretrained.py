@@ -9,9 +9,8 @@ from accelerate import Accelerator
 from transformers import BitImageProcessor, ViTConfig, ViTModel
 
 import tsbn_hub
-from tsbn_hub.models import from_pretrained
+from tsbn_hub.models import from_pretrained, surface_of
 from tsbn_hub.models.outputs import outputs_by_task
-from tsbn_hub.models import surface_of
 from tsbn_hub.training import TrainingConfig, evaluate_run, train
 from tsbn_hub.training.loop import Training
 from tsbn_hub.training.state.signals import StopSignals

@@ -16,13 +16,14 @@ _kernels: dict[type[nn.Module], Kernel] = {}
 _batch_norms: dict[type[nn.Module], After | None] = {}
 
 
-def register_norm(norm_class: type[nn.Module], kernel: Kernel) -> None:
-    """Let a norm class get gates.
+def register_norm(norm_class: type[nn.Module]) -> Callable[[Kernel], Kernel]:
+    """A decorator of kernels: let a norm class get gates.
+
+    The kernel, `kernel(norm, x, weight, bias)`, computes what `norm(x)` does, with this weight, (C,), and this bias,
+    (C,) or None.
 
     Args:
         norm_class: A norm without running statistics. Its `weight` and `bias`, where it has them, have shape (C,).
-        kernel: `kernel(norm, x, weight, bias)` computes what `norm(x)` does, with this weight (C,) and this bias, (C,)
-            or None.
 
     Example:
         >>> import torch, torch.nn.functional as F
@@ -30,13 +31,18 @@ def register_norm(norm_class: type[nn.Module], kernel: Kernel) -> None:
         >>> class ScaledNorm(torch.nn.LayerNorm):
         ...     def forward(self, x):
         ...         return 2 * super().forward(x)
-        >>> def kernel(norm, x, weight, bias):
+        >>> @register_norm(ScaledNorm)
+        ... def kernel(norm, x, weight, bias):
         ...     return 2 * F.layer_norm(x, norm.normalized_shape, weight, bias, norm.eps)
-        >>> register_norm(ScaledNorm, kernel)
         >>> convert(torch.nn.Sequential(ScaledNorm(4)), tasks=["a", "b"], gated="*")(torch.ones(1, 4)).keys()
         dict_keys(['a', 'b'])
     """
-    _kernels[norm_class] = kernel
+
+    def register(kernel: Kernel) -> Kernel:
+        _kernels[norm_class] = kernel
+        return kernel
+
+    return register
 
 
 def register_batch_norm(norm_class: type[nn.Module], after: After | None = None) -> None:
@@ -102,8 +108,8 @@ def _group_norm(norm: nn.Module, x: Tensor, weight: Tensor | None, bias: Tensor 
     return F.group_norm(x, norm.num_groups, weight, bias, norm.eps)  # type: ignore[arg-type]
 
 
-register_norm(nn.LayerNorm, _layer_norm)
-register_norm(nn.RMSNorm, _rms_norm)
-register_norm(nn.GroupNorm, _group_norm)
+register_norm(nn.LayerNorm)(_layer_norm)
+register_norm(nn.RMSNorm)(_rms_norm)
+register_norm(nn.GroupNorm)(_group_norm)
 for _batch_norm_class in (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d, nn.SyncBatchNorm):
     register_batch_norm(_batch_norm_class)

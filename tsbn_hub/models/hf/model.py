@@ -24,10 +24,10 @@ from ...norms.task_module import Tasks
 from ...tasks import Task
 from ..heads import Features
 from .config import TASK_NORMS, TsbnConfig
-from .features import FeatureLayout, FeatureReader, feature_layout
+from .features import FeatureReader
 from .loading import check_loaded
 from .sources import check_folder, image_processor_of, named, native_model, note_commit, safely, saved_image_processor
-from .trunk import Trunk, register_trunk
+from .trunk import Trunk, feature_layout_of, register_trunk
 
 
 class TsbnPreTrainedModel(TaskModule, PreTrainedModel):
@@ -242,9 +242,7 @@ class TsbnModel(Trunk, TsbnPreTrainedModel):
 
     def __init__(self, config: TsbnConfig) -> None:
         super().__init__(config)
-        if config.feature_layout is None:
-            config.feature_layout = asdict(feature_layout(config.backbone_config))
-        self.layout = FeatureLayout(**config.feature_layout)
+        self.layout = feature_layout_of(config)
         config.stage_names = [f"stage{number + 1}" for number in range(len(self.layout.indices))]
         self.reader = FeatureReader(config.backbone_config)
         self.backbone = self.reader.backbone

@@ -2,6 +2,7 @@
 
 import inspect
 from abc import ABC, abstractmethod
+from dataclasses import asdict
 from typing import ClassVar
 
 from torch import Tensor, nn
@@ -12,7 +13,7 @@ from ...norms import TaskModule
 from ...norms.task_module import Tasks
 from ..heads import Features
 from .config import TsbnConfig
-from .features import FeatureLayout
+from .features import FeatureLayout, feature_layout
 
 
 class Trunk(TaskModule, ABC):
@@ -22,7 +23,7 @@ class Trunk(TaskModule, ABC):
     `trunk_args`: configs and runs can name it once the file is imported, and `TsbnForMultiTask` trains, saves and loads
     it with heads, losses and labels.
 
-    Its constructor sets `layout`, and `task_selector` to a `TaskSelector` of the config's tasks. `_features` asks
+    Its constructor sets `layout` to `feature_layout_of(config)`, and `task_selector` to a `TaskSelector` of the config's tasks. `_features` asks
     `self.task_selector.current()` which task it runs for.
 
     Attributes:
@@ -84,6 +85,13 @@ class Trunk(TaskModule, ABC):
     def idle_parameters(self) -> list[nn.Parameter]:
         """Those that no head is reached by."""
         return []
+
+
+def feature_layout_of(config: TsbnConfig) -> FeatureLayout:
+    """The layout of a config's backbone. A config that does not have it notes it."""
+    if config.feature_layout is None:
+        config.feature_layout = asdict(feature_layout(config.backbone_config))
+    return FeatureLayout(**config.feature_layout)
 
 
 trunks: Registry[type[Trunk]] = Registry("trunk")
