@@ -4,6 +4,22 @@ from collections import Counter
 from collections.abc import Sequence
 
 
+def check_task_name(name: object) -> None:
+    """Refuse what cannot be the name of a task.
+
+    Raises:
+        ValueError: if it is not text, is empty or has a dot.
+
+    Example:
+        >>> from tsbn_hub.norms.task_names import check_task_name
+        >>> check_task_name("left.eye")
+        Traceback (most recent call last):
+        ValueError: 'left.eye' cannot be a task's name: a name is text, is not empty and has no dot.
+    """
+    if not isinstance(name, str) or not name or "." in name:
+        raise ValueError(f"{name!r} cannot be a task's name: a name is text, is not empty and has no dot.")
+
+
 def check_task_names(tasks: Sequence[str]) -> list[str]:
     """The task names as a list.
 
@@ -19,8 +35,7 @@ def check_task_names(tasks: Sequence[str]) -> list[str]:
     for name in names:
         if not isinstance(name, str):
             raise TypeError(f"A task's name must be a string, not {name!r} ({type(name).__name__}).")
-        if not name or "." in name:
-            raise ValueError(f"{name!r} cannot be a task's name: a name is not empty and has no dot. Given: {names}.")
+        check_task_name(name)
     repeated = sorted(name for name, times in Counter(names).items() if times > 1)
     if repeated:
         raise ValueError(f"Task names must differ, but {repeated} are repeated in {names}.")

@@ -1,13 +1,15 @@
 """What every kind of task says of itself, and the kinds by their names."""
 
 import inspect
+import math
 from abc import ABC, abstractmethod
-from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, ClassVar
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 
 from torch import Tensor
 
-from .task import Task
+from ..files.registry import Registry, UnknownNameError, did_you_mean
+from .task import Json, Task
 
 if TYPE_CHECKING:
     from torchmetrics import MetricCollection
@@ -17,27 +19,36 @@ class Kind(ABC):
     """What the targets of a task are, how a prediction is trained, scored and drawn.
 
     A new kind is a subclass with `@register_kind("its name")`: its name then works in every `Task`, config and
-    checkpoint, once the file is imported.
+    checkpoint, once the file is imported. Its metrics are those of `tsbn_hub.tasks.metrics` that are registered for it
+    or for a kind that it is a subclass of.
 
     A target of a batch has its first dimension in common with the images, and a dense one its last two. A head's
     output has `outputs` channels: (B, outputs), or, if dense, (B, outputs, H, W) in the size of the images.
 
     Attributes:
+        name: The name that it is registered under; the decorator sets it.
         dense: Whether there is a value for every pixel.
         head: The name of the default head.
         missing: Fills the target of a sample that has none.
         metrics: The metrics by name, and whether higher is better. The first is the primary one.
         chosen_by: The metric, in [0, 1] and higher is better, by which the best epoch is chosen: its mean over tasks
             of different kinds makes sense.
+        metrics_share_state: Whether all metrics are computed from one and the same state, which is then updated once.
+        hub_task: The Hub's name of such a task, such as "image-segmentation"; None where it has none.
+        hub_metrics: By the names of metrics, the Hub's names of those that it has a name for.
         num_classes: The number of classes or attributes; None where there are none.
         labels: Their names; None where there are none.
     """
 
+    name: ClassVar[str]
     dense: ClassVar[bool]
     head: ClassVar[str]
     missing: ClassVar[float]
     metrics: ClassVar[dict[str, bool]]
     chosen_by: ClassVar[str]
+    metrics_share_state: ClassVar[bool] = False
+    hub_task: ClassVar[str | None] = None
+    hub_metrics: ClassVar[Mapping[str, str]] = {}
     num_classes: int | None = None
     labels: list[str] | None = None
 
@@ -64,17 +75,36 @@ class Kind(ABC):
     def loss(self, output: Tensor, target: Tensor) -> Tensor:
         """The mean over all valid terms of the batch, a scalar; 0, with a gradient of 0, if there is none."""
 
-    @abstractmethod
+    def valid(self, target: Tensor) -> Tensor:
+        """Where there is a target, for each term of the loss, bool: by default, where it is not `missing`."""
+        return ~target.isnan() if math.isnan(self.missing) else target != self.missing
+
     def count(self, target: Tensor) -> Tensor:
         """How many terms the mean of the loss has, a scalar, int64: 0 for a batch of missing targets."""
+        return self.valid(target).sum()
 
     @abstractmethod
     def predict(self, output: Tensor) -> Tensor:
         """The prediction for a batch in the terms of a target, or as probabilities: see the kind."""
 
-    @abstractmethod
     def new_metrics(self) -> "MetricCollection":
-        """The metrics of `metrics`; they take `update(predict(output), target)`, batch by batch, over a data set."""
+        """The metrics of `metrics`; they take `update(predict(output), target)`, batch by batch, over a data set.
+
+        A metric is NaN if no target of the data set is valid.
+
+        Raises:
+            ValueError: if a metric is not registered for the kind.
+        """
+        # Imported only here: a program that scores nothing does not wait for torchmetrics.
+        from torchmetrics import MetricCollection
+
+        from .metrics import make_metric
+
+        return MetricCollection(
+            {name: make_metric(name, self) for name in self.metrics},
+            # Left to itself the collection would join metrics whose states are equal after the first batch, for good.
+            compute_groups=[list(self.metrics)] if self.metrics_share_state else False,
+        )
 
     @abstractmethod
     def picture(self, value: Tensor, image: Tensor) -> Tensor:
@@ -89,25 +119,25 @@ class Kind(ABC):
         """
 
     @abstractmethod
-    def describe(self, prediction: Tensor) -> dict[str, Any]:
+    def describe(self, prediction: Tensor) -> dict[str, Json]:
         """A sample's prediction as plain values for JSON: class names with scores, depths, shares of classes."""
 
 
-_kinds: dict[str, type[Kind]] = {}
+K = TypeVar("K", bound=Kind)
+
+kind_classes: Registry[type[Kind]] = Registry("kind")
 
 
-def register_kind(name: str) -> Callable[[type[Kind]], type[Kind]]:
+def register_kind(name: str) -> Callable[[type[K]], type[K]]:
     """A decorator of subclasses of `Kind`: tasks can name the kind from now on.
 
     Raises:
         ValueError: if another kind has the name.
     """
 
-    def register(kind_class: type[Kind]) -> type[Kind]:
-        other = _kinds.setdefault(name, kind_class)
-        if (other.__module__, other.__qualname__) != (kind_class.__module__, kind_class.__qualname__):
-            raise ValueError(f"The kind {name!r} is registered already, as {other.__module__}.{other.__qualname__}.")
-        _kinds[name] = kind_class
+    def register(kind_class: type[K]) -> type[K]:
+        kind_classes.register(name)(kind_class)
+        kind_class.name = name
         return kind_class
 
     return register
@@ -117,19 +147,24 @@ def make_kind(task: Task) -> Kind:
     """The kind of a task, for its classes.
 
     Raises:
-        ValueError: if there is no such kind, or it does not take what the task says.
+        UnknownNameError: if there is no such kind.
+        ValueError: if it does not take what the task says.
 
     Example:
         >>> from tsbn_hub.tasks import Task, make_kind
         >>> make_kind(Task("seg", kind="segmentation", num_classes=13)).outputs
         13
     """
-    if task.kind not in _kinds:
-        raise ValueError(f"Task {task.name!r} has kind={task.kind!r}. Known: {', '.join(_kinds)}.")
+    if task.kind not in kind_classes:
+        known = list(kind_classes)
+        raise UnknownNameError(
+            f"Task {task.name!r} has kind={task.kind!r}.{did_you_mean(task.kind, known)} Known: {', '.join(known)}."
+        )
+    kind_class = kind_classes[task.kind]
     given: dict[str, Any] = {"num_classes": task.num_classes, "labels": task.labels, **task.kind_args}
     given = {key: value for key, value in given.items() if value is not None}
     try:
-        inspect.signature(_kinds[task.kind]).bind(**given)
+        inspect.signature(kind_class).bind(**given)
     except TypeError as error:
         raise ValueError(f"Task {task.name!r} of kind {task.kind!r} cannot take {given}: {error}.") from error
-    return _kinds[task.kind](**given)
+    return kind_class(**given)

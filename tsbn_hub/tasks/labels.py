@@ -1,6 +1,52 @@
-"""The names of classes and attributes."""
+"""What kinds of task share that have classes or attributes, with names."""
 
 from collections.abc import Sequence
+from typing import TypeVar
+
+from .kind import Kind
+
+V = TypeVar("V")
+
+
+class LabelledKind(Kind):
+    """A kind whose head has a channel for each class or attribute.
+
+    Args:
+        num_classes: The number of classes or attributes.
+        labels: Their names; None: "0", "1", …
+
+    Raises:
+        ValueError: if there is no class, or the labels are not as many as the classes.
+    """
+
+    missing = -100
+
+    def __init__(self, num_classes: int, labels: Sequence[str] | None = None) -> None:
+        self.num_classes = num_classes
+        self.labels = class_labels(num_classes, labels)
+
+    @property
+    def outputs(self) -> int:
+        """The number of classes or attributes.
+
+        Raises:
+            ValueError: if it is not known.
+        """
+        if self.num_classes is None:
+            raise ValueError("The number of classes is not known: give num_classes or labels.")
+        return self.num_classes
+
+    def label(self, index: int) -> str:
+        """The name of a class or attribute."""
+        return str(index) if self.labels is None else self.labels[index]
+
+    def by_label(self, values: Sequence[V]) -> dict[str, V]:
+        """The values of all classes or attributes, by their names.
+
+        Raises:
+            ValueError: if they are not as many.
+        """
+        return {self.label(index): value for index, value in zip(range(self.outputs), values, strict=True)}
 
 
 def class_labels(num_classes: int, labels: Sequence[str] | None) -> list[str]:

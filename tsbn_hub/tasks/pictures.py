@@ -88,6 +88,6 @@ def heat(values: Tensor) -> Tensor:
         [[68, 1, 84], [253, 231, 37]]
     """
     colors = torch.tensor(_HEAT, device=values.device).T / 255
-    at = values.float().clamp(0, 1) * (len(_HEAT) - 1)
-    below = at.long().clamp(max=len(_HEAT) - 2)
-    return torch.lerp(colors[:, below], colors[:, below + 1], at - below)
+    positions = values.float().clamp(0, 1) * (len(_HEAT) - 1)
+    below = positions.long().clamp(max=len(_HEAT) - 2)
+    return torch.lerp(colors[:, below], colors[:, below + 1], positions - below)

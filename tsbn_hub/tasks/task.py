@@ -3,7 +3,12 @@
 import dataclasses
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypeAlias
+
+from ..norms.task_names import check_task_name
+
+Json: TypeAlias = "str | float | bool | Sequence[Json] | Mapping[str, Json] | None"
+"""A plain value that JSON can hold."""
 
 
 @dataclass(frozen=True)
@@ -34,12 +39,11 @@ class Task:
     num_classes: int | None = None
     labels: Sequence[str] | None = None
     head: str | None = None
-    head_args: Mapping[str, Any] = field(default_factory=dict)
-    kind_args: Mapping[str, Any] = field(default_factory=dict)
+    head_args: Mapping[str, Json] = field(default_factory=dict)
+    kind_args: Mapping[str, Json] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        if not isinstance(self.name, str) or not self.name or "." in self.name:
-            raise ValueError(f"{self.name!r} cannot be a task's name: a name is text, is not empty and has no dot.")
+        check_task_name(self.name)
         if self.labels is None:
             return
         labels = list(self.labels)
@@ -57,7 +61,7 @@ class Task:
         Raises:
             ValueError: if a key is unknown, or there is no name.
         """
-        known = [each.name for each in dataclasses.fields(cls)]
+        known = [field.name for field in dataclasses.fields(cls)]
         unknown = sorted(set(values) - set(known))
         if unknown or "name" not in values:
             what = f"unknown are {unknown}" if unknown else "it has no name"

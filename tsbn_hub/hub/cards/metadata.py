@@ -8,19 +8,13 @@ from huggingface_hub import EvalResult, ModelCardData
 
 from ...models.surface import Surface
 from ...models.timm.names import SUFFIX
-from ...results.results import DataMeasured, Results
+from ...results.results import DataMeasured, Results, TaskMeasured
+from ...tasks import Classification
+from ...tasks.kind import kind_classes
 from ...training import TrainingConfig
 
-# The Hub's names of tasks and of metrics. It has none for the others.
-_TASKS = {
-    "classification": "image-classification",
-    "attributes": "image-classification",
-    "segmentation": "image-segmentation",
-    "saliency": "image-segmentation",
-    "depth": "depth-estimation",
-}
+# What the Hub gets for tasks of kinds that it has no name for, and of kinds that are not registered here.
 _OTHER_TASK = "image-feature-extraction"
-_METRICS = {"accuracy": "accuracy", "f1": "f1", "mae": "mae", "miou": "mean_iou", "r2": "r_squared"}
 _DATASET = re.compile(r"https://huggingface\.co/datasets/([\w.-]+/[\w.-]+)/?")
 _REPO = re.compile(r"[\w-][\w.-]*/[\w-][\w.-]*")
 
@@ -96,16 +90,16 @@ def evaluations_of(results: Results) -> Iterable[EvalResult]:
         primary = task.metrics[0]
         if primary.value is None:
             continue
-        data = [each for each in results.data if task.name in each.tasks]
+        data_sets = [data for data in results.data if task.name in data.tasks]
         yield EvalResult(
-            task_type=_TASKS.get(task.kind, _OTHER_TASK),
+            task_type=_hub_task(task.kind) or _OTHER_TASK,
             task_name=task.name,
-            dataset_type="-".join(_dataset_repo(each) or _slug(each.name).lower() for each in data),
-            dataset_name=", ".join(each.name for each in data),
+            dataset_type="-".join(_dataset_repo(data) or _slug(data.name).lower() for data in data_sets),
+            dataset_name=", ".join(data.name for data in data_sets),
             # Results on one data set are merged into one, unless their configs differ.
             dataset_config=configs[task.name],
             dataset_split=results.split,
-            metric_type=_METRICS.get(primary.name, primary.name),
+            metric_type=_hub_metric(task) or primary.name,
             metric_name=f"{task.name}: {primary.name}",
             metric_value=round(primary.value, 5),
         )
@@ -113,18 +107,27 @@ def evaluations_of(results: Results) -> Iterable[EvalResult]:
 
 def known_metrics(results: Results) -> list[str] | None:
     """The Hub's names of the tasks' first metrics."""
-    primary = dict.fromkeys(task.metrics[0].name for task in results.tasks)
-    return list(dict.fromkeys(_METRICS[name] for name in primary if name in _METRICS)) or None
+    names = dict.fromkeys(_hub_metric(task) for task in results.tasks)
+    return [name for name in names if name] or None
 
 
 def pipeline_tag(kinds: Iterable[str]) -> str:
-    """The Hub shows one task a model: the first, by the names of their kinds, that it has a name for."""
-    return next((_TASKS[kind] for kind in kinds if kind in _TASKS), _OTHER_TASK)
+    """The Hub shows one task for each model: the first, by the names of their kinds, that it has a name for."""
+    return next((task for kind in kinds if (task := _hub_task(kind))), _OTHER_TASK)
+
+
+def _hub_task(kind: str) -> str | None:
+    return kind_classes[kind].hub_task if kind in kind_classes else None
+
+
+def _hub_metric(task: TaskMeasured) -> str | None:
+    """The Hub's name of a task's first metric."""
+    return kind_classes[task.kind].hub_metrics.get(task.metrics[0].name) if task.kind in kind_classes else None
 
 
 def _classifies(surface: Surface) -> str | None:
     is_folded = not surface.tasks and type(surface.model).__name__.endswith("ForImageClassification")
-    return _TASKS["classification"] if is_folded else None
+    return Classification.hub_task if is_folded else None
 
 
 def _dataset_repo(data: DataMeasured) -> str | None:

@@ -1,22 +1,18 @@
-"""Attributes: several properties an image, each there or not."""
+"""Attributes: several properties of each image, each there or not."""
 
-from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import ClassVar
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from ..kind import Kind, register_kind
-from ..labels import class_labels
+from ..kind import Json, register_kind
+from ..labels import LabelledKind
 from ..pictures import write_lines
-
-if TYPE_CHECKING:
-    from torchmetrics import MetricCollection
 
 
 @register_kind("attributes")
-class Attributes(Kind):
+class Attributes(LabelledKind):
     """K binary attributes of each image, such as the 40 of CelebA (multi-label classification).
 
     Target: int64 (B, K), 1 (present), 0 (absent) or -100 (unknown, which counts nowhere). Output: logits (B, K). Loss:
@@ -51,29 +47,20 @@ class Attributes(Kind):
 
     dense = False
     head = "linear"
-    missing = -100
     metrics: ClassVar = {"accuracy": True, "f1": True}
     chosen_by = "accuracy"
-    num_classes: int
-    labels: list[str]
-
-    def __init__(self, num_classes: int, labels: Sequence[str] | None = None) -> None:
-        self.num_classes = num_classes
-        self.labels = class_labels(num_classes, labels)
-
-    @property
-    def outputs(self) -> int:
-        """The number of attributes."""
-        return self.num_classes
+    metrics_share_state = True
+    hub_task = "image-classification"
+    hub_metrics: ClassVar = {"accuracy": "accuracy", "f1": "f1"}
 
     def check(self, target: Tensor, image_size: tuple[int, int]) -> None:
         """Raise ValueError unless this is int64 (B, K) of 0, 1 and -100."""
-        if target.dtype != torch.int64 or target.ndim != 2 or target.shape[1] != self.num_classes:
+        if target.dtype != torch.int64 or target.ndim != 2 or target.shape[1] != self.outputs:
             raise ValueError(
-                f"A target of {self.num_classes} attributes is int64 (B, {self.num_classes}); this one is "
+                f"A target of {self.outputs} attributes is int64 (B, {self.outputs}); this one is "
                 f"{target.dtype} {tuple(target.shape)}. Convert it with .long(), and single attributes with [:, None]."
             )
-        wrong = (target != 0) & (target != 1) & (target != self.missing)
+        wrong = (target != 0) & (target != 1) & self.valid(target)
         if wrong.any():
             raise ValueError(
                 f"A target of attributes has the values {target[wrong].unique().tolist()}. Known are 0 (absent), "
@@ -82,40 +69,29 @@ class Attributes(Kind):
 
     def loss(self, output: Tensor, target: Tensor) -> Tensor:
         """The mean binary cross-entropy of the known entries, a scalar; 0 if there is none."""
-        known, present = (target != self.missing).float(), (target == 1).float()
+        known, present = self.valid(target).float(), (target == 1).float()
         total = F.binary_cross_entropy_with_logits(output.float(), present, weight=known, reduction="sum")
         return total / self.count(target).clamp(min=1)
-
-    def count(self, target: Tensor) -> Tensor:
-        """How many terms the mean of the loss has: known entries, a scalar."""
-        return (target != self.missing).sum()
 
     def predict(self, output: Tensor) -> Tensor:
         """The probability of each attribute: (B, K), float32."""
         return output.float().sigmoid()
 
-    def new_metrics(self) -> "MetricCollection":
-        """Accuracy and F1, averaged over attributes; NaN if no entry is known."""
-        from torchmetrics import MetricCollection
-
-        from ..metrics.attributes import AttributeAccuracy, AttributeF1
-
-        counts = {"num_attributes": self.num_classes, "missing": self.missing}
-        return MetricCollection(
-            {"accuracy": AttributeAccuracy(**counts), "f1": AttributeF1(**counts)}, compute_groups=[["accuracy", "f1"]]
-        )
-
     def picture(self, value: Tensor, image: Tensor) -> Tensor:
         """The image with the attributes that are present (up to eight) written into it; of a prediction with scores."""
         if value.is_floating_point():
-            described = self.describe(value)
-            lines = [f"{label} {described['scores'][label]:.2f}" for label in described["present"]]
+            scores = self.by_label(value.tolist())
+            lines = [f"{label} {scores[label]:.2f}" for label in _present(scores)]
         else:
-            lines = [label for label, entry in zip(self.labels, value.tolist(), strict=True) if entry == 1]
+            lines = [label for label, entry in self.by_label(value.tolist()).items() if entry == 1]
         return write_lines(image, lines[:8] + ["…"] * (len(lines) > 8))
 
-    def describe(self, prediction: Tensor) -> dict[str, Any]:
+    def describe(self, prediction: Tensor) -> dict[str, Json]:
         """The names of the attributes that are present, the surest first, and the probabilities of all."""
-        scores = dict(zip(self.labels, prediction.tolist(), strict=True))
-        present = [label for label in scores if scores[label] > 0.5]
-        return {"present": sorted(present, key=scores.__getitem__, reverse=True), "scores": scores}
+        scores = self.by_label(prediction.tolist())
+        return {"present": _present(scores), "scores": scores}
+
+
+def _present(scores: dict[str, float]) -> list[str]:
+    """The attributes that are present, the most probable first."""
+    return sorted((label for label in scores if scores[label] > 0.5), key=scores.__getitem__, reverse=True)

@@ -1,22 +1,19 @@
-"""Classification: one class an image."""
+"""Classification: one class for each image."""
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import ClassVar
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from ..kind import Kind, register_kind
-from ..labels import class_labels
+from ..kind import Json, register_kind
+from ..labels import LabelledKind
 from ..pictures import write_lines
-
-if TYPE_CHECKING:
-    from torchmetrics import MetricCollection
 
 
 @register_kind("classification")
-class Classification(Kind):
+class Classification(LabelledKind):
     """One of K classes for each image.
 
     Target: int64 (B,), from 0 to K - 1, or -100 for an image without a target, which counts nowhere. Output: logits
@@ -43,35 +40,25 @@ class Classification(Kind):
 
     dense = False
     head = "linear"
-    missing = -100
     metrics: ClassVar = {"accuracy": True}
     chosen_by = "accuracy"
+    hub_task = "image-classification"
+    hub_metrics: ClassVar = {"accuracy": "accuracy"}
 
     def __init__(self, num_classes: int | None = None, labels: Sequence[str] | None = None) -> None:
         if num_classes is None and labels is not None:
             num_classes = len(labels)
-        self.num_classes = num_classes
-        self.labels = None if num_classes is None else class_labels(num_classes, labels)
-
-    @property
-    def outputs(self) -> int:
-        """The number of classes.
-
-        Raises:
-            ValueError: if it is not known.
-        """
-        if self.num_classes is None:
-            raise ValueError("The number of classes is not known: give num_classes or labels.")
-        return self.num_classes
+        if num_classes is not None:
+            super().__init__(num_classes, labels)
 
     def check(self, target: Tensor, image_size: tuple[int, int]) -> None:
         """Raise ValueError unless this is int64 (B,) with classes or -100."""
         if target.dtype != torch.int64 or target.ndim != 1:
             raise ValueError(
-                f"A target of classification is int64 (B,), a class an image; this one is {target.dtype} "
+                f"A target of classification is int64 (B,), one class for each image; this one is {target.dtype} "
                 f"{tuple(target.shape)}. Convert it with .long(), and one-hot classes with .argmax(dim=1)."
             )
-        wrong = (target < 0) & (target != self.missing)
+        wrong = (target < 0) & self.valid(target)
         if self.num_classes is not None:
             wrong |= target >= self.num_classes
         if wrong.any():
@@ -86,21 +73,9 @@ class Classification(Kind):
         total = F.cross_entropy(output.float(), target, ignore_index=self.missing, reduction="sum")
         return total / self.count(target).clamp(min=1)
 
-    def count(self, target: Tensor) -> Tensor:
-        """How many terms the mean of the loss has: images with a target, a scalar."""
-        return (target != self.missing).sum()
-
     def predict(self, output: Tensor) -> Tensor:
         """The probabilities of the classes: (B, K), float32."""
         return output.float().softmax(dim=1)
-
-    def new_metrics(self) -> "MetricCollection":
-        """The accuracy over a data set; NaN if no image has a target."""
-        from torchmetrics import MetricCollection
-
-        from ..metrics.classification import Accuracy
-
-        return MetricCollection({"accuracy": Accuracy(self.missing)})
 
     def picture(self, value: Tensor, image: Tensor) -> Tensor:
         """The image with the target's name, or the three best classes of a prediction, written into it."""
@@ -108,10 +83,10 @@ class Classification(Kind):
             lines = [f"{label} {score:.2f}" for label, score in self._best(value, 3).items()]
         else:
             index = int(value)
-            lines = ["no target" if index == self.missing else self._label(index)]
+            lines = ["no target" if index == self.missing else self.label(index)]
         return write_lines(image, lines)
 
-    def describe(self, prediction: Tensor) -> dict[str, Any]:
+    def describe(self, prediction: Tensor) -> dict[str, Json]:
         """The best class, its probability, and the probabilities of the five best."""
         best = self._best(prediction, 5)
         label = next(iter(best))
@@ -119,7 +94,4 @@ class Classification(Kind):
 
     def _best(self, prediction: Tensor, number: int) -> dict[str, float]:
         scores, classes = prediction.topk(min(number, len(prediction)))
-        return {self._label(index): score for index, score in zip(classes.tolist(), scores.tolist(), strict=True)}
-
-    def _label(self, index: int) -> str:
-        return str(index) if self.labels is None else self.labels[index]
+        return {self.label(index): score for index, score in zip(classes.tolist(), scores.tolist(), strict=True)}

@@ -1,16 +1,13 @@
 """Depth: how far away each pixel is."""
 
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import ClassVar
 
 import torch
 from torch import Tensor
 
 from ..checks import check_map
-from ..kind import Kind, register_kind
+from ..kind import Json, Kind, register_kind
 from ..pictures import heat, to_uint8
-
-if TYPE_CHECKING:
-    from torchmetrics import MetricCollection
 
 
 @register_kind("depth")
@@ -48,6 +45,7 @@ class Depth(Kind):
     missing = 0
     metrics: ClassVar[dict[str, bool]] = {"abs_err": False, "rel_err": False, "rmse": False, "delta1": True}
     chosen_by = "delta1"
+    hub_task = "depth-estimation"
 
     @property
     def outputs(self) -> int:
@@ -56,7 +54,7 @@ class Depth(Kind):
 
     def check(self, target: Tensor, image_size: tuple[int, int]) -> None:
         """Raise ValueError unless the target is float32 (B, H, W), finite and not negative."""
-        check_map(target, "depth", torch.float32, (), image_size)
+        check_map(target, self.name, torch.float32, (), image_size)
         wrong = target[~((target >= 0) & target.isfinite())]
         if len(wrong):
             raise ValueError(
@@ -66,33 +64,16 @@ class Depth(Kind):
 
     def loss(self, output: Tensor, target: Tensor) -> Tensor:
         """The mean absolute error of the valid pixels, a scalar, float32; 0 if there is none."""
-        error = (output[:, 0].float() - target).where(target > 0, 0).abs()
+        error = (output[:, 0].float() - target).where(self.valid(target), 0).abs()
         return error.sum() / self.count(target).clamp(min=1)
 
-    def count(self, target: Tensor) -> Tensor:
-        """How many pixels are valid, a scalar, int64."""
-        return (target > 0).sum()
+    def valid(self, target: Tensor) -> Tensor:
+        """Where the depth is above 0, bool (B, H, W)."""
+        return target > 0
 
     def predict(self, output: Tensor) -> Tensor:
         """The depths, float32 (B, H, W), negative ones as 0."""
         return output[:, 0].float().clamp(min=0)
-
-    def new_metrics(self) -> "MetricCollection":
-        """The metrics; they take depths, float32 (B, H, W), predicted and true."""
-        from torchmetrics import MetricCollection
-
-        from ..metrics.depth import AbsoluteError, RelativeError, RootMeanSquareError, WithinRatio
-
-        # Left to itself the collection would join metrics whose states are equal after the first batch, for good.
-        return MetricCollection(
-            {
-                "abs_err": AbsoluteError(),
-                "rel_err": RelativeError(),
-                "rmse": RootMeanSquareError(),
-                "delta1": WithinRatio(1.25),
-            },
-            compute_groups=False,
-        )
 
     def picture(self, value: Tensor, image: Tensor) -> Tensor:
         """The depths as colours, near ones bright, between the nearest and the farthest of the sample; 0 is black.
@@ -104,14 +85,14 @@ class Depth(Kind):
         Returns:
             uint8 (3, H, W).
         """
-        valid = value > 0
+        valid = self.valid(value)
         if not valid.any():
             return torch.zeros_like(value, dtype=torch.uint8).expand(3, -1, -1)
         near, far = value[valid].aminmax()
         nearness = (far - value) / (far - near) if far > near else torch.ones_like(value)
         return to_uint8(heat(nearness).where(valid, 0))
 
-    def describe(self, prediction: Tensor) -> dict[str, Any]:
+    def describe(self, prediction: Tensor) -> dict[str, Json]:
         """The least, the median and the greatest depth, in metres."""
         return {
             "min": prediction.min().item(),

@@ -1,15 +1,12 @@
 """Edges: where one thing ends and another begins."""
 
-from typing import TYPE_CHECKING, ClassVar
+from typing import ClassVar
 
 import torch
 from torch import Tensor
 
+from ..binary_map import BinaryMap
 from ..kind import register_kind
-from .binary_map import BinaryMap
-
-if TYPE_CHECKING:
-    from torchmetrics import MetricCollection
 
 
 @register_kind("edges")
@@ -51,7 +48,6 @@ class Edges(BinaryMap):
         1.0
     """
 
-    name = "edges"
     yes = "edge"
     metrics: ClassVar[dict[str, bool]] = {"ods_f": True}
     chosen_by = "ods_f"
@@ -68,11 +64,3 @@ class Edges(BinaryMap):
         """What each pixel weighs: w on an edge, 1 - w elsewhere, float32 (B, H, W)."""
         positive = torch.full((), self.positive_weight, device=target.device)
         return positive.where(target == 1, 1 - positive)
-
-    def new_metrics(self) -> "MetricCollection":
-        """The metrics; they take probabilities, float (B, H, W), and a target."""
-        from torchmetrics import MetricCollection
-
-        from ..metrics.binary_maps import MaxF
-
-        return MetricCollection({"ods_f": MaxF(beta_squared=1, tolerance=self.tolerance)})

@@ -1,17 +1,14 @@
 """Surface normals: which way each pixel faces."""
 
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import ClassVar
 
 import torch
 from torch import Tensor
 
 from ..checks import check_map
-from ..kind import Kind, register_kind
+from ..kind import Json, Kind, register_kind
 from ..pictures import to_uint8
 from ..vectors import unit_vectors
-
-if TYPE_CHECKING:
-    from torchmetrics import MetricCollection
 
 
 @register_kind("normals")
@@ -62,7 +59,7 @@ class Normals(Kind):
 
     def check(self, target: Tensor, image_size: tuple[int, int]) -> None:
         """Raise ValueError unless the target is float32 (B, 3, H, W), of lengths 0 or, to 1%, 1."""
-        check_map(target, "normals", torch.float32, (3,), image_size)
+        check_map(target, self.name, torch.float32, (3,), image_size)
         length = target.square().sum(dim=1).sqrt()
         wrong = length[~((length == 0) | ((length - 1).abs() <= 0.01))]
         if len(wrong):
@@ -74,37 +71,19 @@ class Normals(Kind):
 
     def loss(self, output: Tensor, target: Tensor) -> Tensor:
         """The mean of 1 - cos over the valid pixels, a scalar, float32; 0 if there is none."""
-        valid = self._valid(target)
+        valid = self.valid(target)
         # The gradient grows as an output gets shorter; from 0.001 on it does not any more, so that 0 has a finite one.
         direction = unit_vectors(output.float().where(valid[:, None], 0), shortest=1e-3)
         cosine = (direction * unit_vectors(target)).sum(dim=1)
         return (1 - cosine).where(valid, 0).sum() / valid.sum().clamp(min=1)
 
-    def count(self, target: Tensor) -> Tensor:
-        """How many pixels are valid, a scalar, int64."""
-        return self._valid(target).sum()
+    def valid(self, target: Tensor) -> Tensor:
+        """Where the vector is not zero, bool (B, H, W)."""
+        return target.any(dim=1)
 
     def predict(self, output: Tensor) -> Tensor:
         """Unit vectors, float32 (B, 3, H, W)."""
         return unit_vectors(output.float())
-
-    def new_metrics(self) -> "MetricCollection":
-        """The metrics; they take vectors, float32 (B, 3, H, W), predicted and true."""
-        from torchmetrics import MetricCollection
-
-        from ..metrics.normals import AngleWithin, MeanAngle, MedianAngle
-
-        # Left to itself the collection would join metrics whose states are equal after the first batch, for good.
-        return MetricCollection(
-            {
-                "mean_angle": MeanAngle(),
-                "median_angle": MedianAngle(),
-                "within_11_25": AngleWithin(11.25),
-                "within_22_5": AngleWithin(22.5),
-                "within_30": AngleWithin(30),
-            },
-            compute_groups=False,
-        )
 
     def picture(self, value: Tensor, image: Tensor) -> Tensor:
         """The vectors' x, y, z from -1 to 1 as red, green, blue from dark to bright; zero vectors are black.
@@ -118,10 +97,6 @@ class Normals(Kind):
         """
         return to_uint8(((value + 1) / 2).where(value.any(dim=0), 0))
 
-    def describe(self, prediction: Tensor) -> dict[str, Any]:
+    def describe(self, prediction: Tensor) -> dict[str, Json]:
         """The mean of the unit vectors: x, y, z."""
         return {"mean_normal": prediction.mean(dim=(1, 2)).tolist()}
-
-    @staticmethod
-    def _valid(target: Tensor) -> Tensor:
-        return target.any(dim=1)

@@ -1,16 +1,13 @@
 """Regression: numbers that an image stands for."""
 
 import math
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import ClassVar
 
 import torch
 from torch import Tensor
 
-from ..kind import Kind, register_kind
+from ..kind import Json, Kind, register_kind
 from ..pictures import write_lines
-
-if TYPE_CHECKING:
-    from torchmetrics import MetricCollection
 
 
 @register_kind("regression")
@@ -28,7 +25,7 @@ class Regression(Kind):
     for which it is undefined.
 
     Args:
-        size: How many numbers an image has.
+        size: How many numbers each image has.
 
     Raises:
         ValueError: if the size is less than 1.
@@ -51,6 +48,8 @@ class Regression(Kind):
     missing = math.nan
     metrics: ClassVar = {"mae": False, "rmse": False, "r2": True}
     chosen_by = "r2"
+    metrics_share_state = True
+    hub_metrics: ClassVar = {"mae": "mae", "r2": "r_squared"}
 
     def __init__(self, size: int = 1) -> None:
         if size < 1:
@@ -59,7 +58,7 @@ class Regression(Kind):
 
     @property
     def outputs(self) -> int:
-        """How many numbers an image has."""
+        """How many numbers each image has."""
         return self.size
 
     def check(self, target: Tensor, image_size: tuple[int, int]) -> None:
@@ -75,32 +74,17 @@ class Regression(Kind):
     def loss(self, output: Tensor, target: Tensor) -> Tensor:
         """The mean absolute error of the known numbers, a scalar; 0 if there is none."""
         # Before the absolute value: behind it, a missing number's NaN could reach the gradient.
-        errors = (output - target).where(~target.isnan(), 0.0).abs()
+        errors = (output - target).where(self.valid(target), 0.0).abs()
         return errors.sum() / self.count(target).clamp(min=1)
-
-    def count(self, target: Tensor) -> Tensor:
-        """How many terms the mean of the loss has: known numbers, a scalar."""
-        return (~target.isnan()).sum()
 
     def predict(self, output: Tensor) -> Tensor:
         """The numbers: (B, size), float32."""
         return output.float()
 
-    def new_metrics(self) -> "MetricCollection":
-        """The errors and r2; NaN if no number is known, or r2 is undefined."""
-        from torchmetrics import MetricCollection
-
-        from ..metrics.regression import R2, MeanAbsoluteError, RootMeanSquaredError
-
-        return MetricCollection(
-            {"mae": MeanAbsoluteError(self.size), "rmse": RootMeanSquaredError(self.size), "r2": R2(self.size)},
-            compute_groups=[["mae", "rmse", "r2"]],
-        )
-
     def picture(self, value: Tensor, image: Tensor) -> Tensor:
         """The image with the numbers written into it."""
         return write_lines(image, [f"{number:.4g}" for number in value.tolist()])
 
-    def describe(self, prediction: Tensor) -> dict[str, Any]:
+    def describe(self, prediction: Tensor) -> dict[str, Json]:
         """The numbers."""
         return {"values": prediction.tolist()}

@@ -1,14 +1,11 @@
 """Saliency: what one looks at first."""
 
-from typing import TYPE_CHECKING, ClassVar
+from typing import ClassVar
 
 from torch import Tensor
 
+from ..binary_map import BinaryMap
 from ..kind import register_kind
-from .binary_map import BinaryMap
-
-if TYPE_CHECKING:
-    from torchmetrics import MetricCollection
 
 
 @register_kind("saliency")
@@ -38,19 +35,12 @@ class Saliency(BinaryMap):
         {'max_f': 1.0, 'miou': 1.0}
     """
 
-    name = "saliency"
     yes = "salient"
     metrics: ClassVar[dict[str, bool]] = {"max_f": True, "miou": True}
     chosen_by = "max_f"
+    hub_task = "image-segmentation"
+    hub_metrics: ClassVar = {"miou": "mean_iou"}
 
     def weights(self, target: Tensor) -> None:
         """Every pixel weighs 1."""
         return None
-
-    def new_metrics(self) -> "MetricCollection":
-        """The metrics; they take probabilities, float (B, H, W), and a target."""
-        from torchmetrics import MetricCollection
-
-        from ..metrics.binary_maps import BestMeanIoU, MaxF
-
-        return MetricCollection({"max_f": MaxF(beta_squared=0.3), "miou": BestMeanIoU()})

@@ -1,23 +1,19 @@
-"""Segmentation: one class a pixel."""
+"""Segmentation: one class for each pixel."""
 
-from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import ClassVar
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 from ..checks import check_classes, check_map
-from ..kind import Kind, register_kind
-from ..labels import class_labels
+from ..kind import Json, register_kind
+from ..labels import LabelledKind
 from ..pictures import class_colors, to_uint8
-
-if TYPE_CHECKING:
-    from torchmetrics import MetricCollection
 
 
 @register_kind("segmentation")
-class Segmentation(Kind):
+class Segmentation(LabelledKind):
     """One of C classes for each pixel: semantic segmentation, or parts of people.
 
     Target: int64 (B, H, W), from 0 to C - 1, or -100 for a pixel without a target, which counts nowhere. An image may
@@ -50,55 +46,31 @@ class Segmentation(Kind):
 
     dense = True
     head = "small"
-    missing = -100
     metrics: ClassVar[dict[str, bool]] = {"miou": True, "pixel_accuracy": True}
     chosen_by = "miou"
-    num_classes: int
-    labels: list[str]
-
-    def __init__(self, num_classes: int, labels: Sequence[str] | None = None) -> None:
-        self.num_classes = num_classes
-        self.labels = class_labels(num_classes, labels)
-
-    @property
-    def outputs(self) -> int:
-        """C."""
-        return self.num_classes
+    metrics_share_state = True
+    hub_task = "image-segmentation"
+    hub_metrics: ClassVar = {"miou": "mean_iou"}
 
     def check(self, target: Tensor, image_size: tuple[int, int]) -> None:
         """Raise ValueError unless the target is int64 (B, H, W), of classes or -100."""
-        check_map(target, "segmentation", torch.int64, (), image_size)
-        check_classes(target, "segmentation", self.num_classes)
+        check_map(target, self.name, torch.int64, (), image_size)
+        check_classes(target, self.name, self.outputs)
 
     def loss(self, output: Tensor, target: Tensor) -> Tensor:
         """The mean cross-entropy of the valid pixels, a scalar, float32; 0 if there is none."""
         # What the network says of an invalid pixel may be infinite, and infinity times a gradient of 0 is NaN.
-        logits = output.float().masked_fill((target == self.missing)[:, None], 0)
+        logits = output.float().masked_fill(~self.valid(target)[:, None], 0)
         # Summed here: torch's own sum over pixels is refused on CUDA where only deterministic algorithms are allowed.
         terms = F.cross_entropy(logits, target, ignore_index=self.missing, reduction="none")
         return terms.sum() / self.count(target).clamp(min=1)
-
-    def count(self, target: Tensor) -> Tensor:
-        """How many pixels are valid, a scalar, int64."""
-        return (target != self.missing).sum()
 
     def predict(self, output: Tensor) -> Tensor:
         """The classes with the highest logits, int64 (B, H, W)."""
         return output.argmax(dim=1)
 
-    def new_metrics(self) -> "MetricCollection":
-        """The metrics; they take classes, int64 (B, H, W), predicted and true."""
-        from torchmetrics import MetricCollection
-
-        from ..metrics.segmentation import MeanIoU, PixelAccuracy
-
-        return MetricCollection(
-            {"miou": MeanIoU(self.num_classes), "pixel_accuracy": PixelAccuracy(self.num_classes)},
-            compute_groups=[["miou", "pixel_accuracy"]],
-        )
-
     def picture(self, value: Tensor, image: Tensor) -> Tensor:
-        """The image with every class in a colour of its own, half and half; pixels without a target as they are.
+        """The image with each class in another colour, half and half; pixels without a target as they are.
 
         The colours are those of PASCAL VOC, where class 0 is black.
 
@@ -109,10 +81,10 @@ class Segmentation(Kind):
         Returns:
             uint8 (3, H, W).
         """
-        colors = class_colors(self.num_classes).to(value.device)[value.clamp(min=0)].movedim(-1, 0)
-        return to_uint8(torch.where(value == self.missing, image, (image + colors) / 2))
+        colors = class_colors(self.outputs).to(value.device)[value.clamp(min=0)].movedim(-1, 0)
+        return to_uint8(torch.where(self.valid(value), (image + colors) / 2, image))
 
-    def describe(self, prediction: Tensor) -> dict[str, Any]:
+    def describe(self, prediction: Tensor) -> dict[str, Json]:
         """The share of the pixels that each class has, in [0, 1], by its label, if it has any."""
-        counts = torch.bincount(prediction.flatten(), minlength=self.num_classes).tolist()
-        return {label: count / prediction.numel() for label, count in zip(self.labels, counts, strict=True) if count}
+        counts = torch.bincount(prediction.flatten(), minlength=self.outputs).tolist()
+        return {label: count / prediction.numel() for label, count in self.by_label(counts).items() if count}

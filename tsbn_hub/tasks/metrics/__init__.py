@@ -1,1 +1,38 @@
-"""The metrics of the kinds, exact over a data set however it is split into batches."""
+"""The metrics of the kinds, exact over a data set however it is split into batches. Importing it imports torchmetrics.
+
+To add a metric is to add a file here, or to register one from anywhere.
+"""
+
+from .attributes import AttributeAccuracy, AttributeF1
+from .binary_maps import BestMeanIoU, MaxF
+from .classification import Accuracy
+from .depth import AbsoluteError, RelativeError, RootMeanSquareError, WithinRatio
+from .metric import DataSetMetric, make_metric, register_metric
+from .normals import AngleWithin, MeanAngle, MedianAngle
+from .pixels import PixelMean
+from .regression import R2, MeanAbsoluteError, RootMeanSquaredError
+from .segmentation import MeanIoU, PixelAccuracy
+
+__all__ = [
+    "R2",
+    "AbsoluteError",
+    "Accuracy",
+    "AngleWithin",
+    "AttributeAccuracy",
+    "AttributeF1",
+    "BestMeanIoU",
+    "DataSetMetric",
+    "MaxF",
+    "MeanAbsoluteError",
+    "MeanAngle",
+    "MeanIoU",
+    "MedianAngle",
+    "PixelAccuracy",
+    "PixelMean",
+    "RelativeError",
+    "RootMeanSquareError",
+    "RootMeanSquaredError",
+    "WithinRatio",
+    "make_metric",
+    "register_metric",
+]

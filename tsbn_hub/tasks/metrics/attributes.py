@@ -1,9 +1,11 @@
 """Metrics of binary attributes, averaged over the attributes."""
 
+from typing import Any, Self
+
 import torch
 from torch import Tensor
 
-from .metric import DataSetMetric
+from .metric import DataSetMetric, ScoredKind, register_metric
 
 
 class AttributeMetric(DataSetMetric):
@@ -21,11 +23,16 @@ class AttributeMetric(DataSetMetric):
     wrong: Tensor
     known: Tensor
 
-    def __init__(self, num_attributes: int, missing: int) -> None:
+    def __init__(self, num_attributes: int, missing: float) -> None:
         super().__init__()
         self.missing = missing
         for state in ("found", "wrong", "known"):
             self.add_state(state, torch.zeros(num_attributes, dtype=torch.int64), dist_reduce_fx="sum")
+
+    @classmethod
+    def of_kind(cls, kind: ScoredKind, **options: Any) -> Self:
+        """The metric for a kind with a channel for each attribute."""
+        return cls(kind.outputs, kind.missing, **options)
 
     def update(self, probabilities: Tensor, target: Tensor) -> None:
         """Add a batch: probabilities (B, K), target (B, K) int64."""
@@ -35,6 +42,7 @@ class AttributeMetric(DataSetMetric):
         self.known += known.sum(dim=0)
 
 
+@register_metric("accuracy", "attributes")
 class AttributeAccuracy(AttributeMetric):
     """The share of right answers of each attribute, averaged."""
 
@@ -43,6 +51,7 @@ class AttributeAccuracy(AttributeMetric):
         return ((self.known - self.wrong) / self.known).nanmean()
 
 
+@register_metric("f1", "attributes")
 class AttributeF1(AttributeMetric):
     """The F1 score of each attribute, 2 TP / (2 TP + FP + FN), averaged."""
 

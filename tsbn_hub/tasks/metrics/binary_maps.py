@@ -1,13 +1,17 @@
 """Metrics of yes or no at every pixel, at the best of several thresholds."""
 
+from typing import Any, Self
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from .metric import DataSetMetric
+from .metric import DataSetMetric, ScoredKind, register_metric
 from .pixels import compensated_sum
 
 
+@register_metric("max_f", "saliency", beta_squared=0.3)
+@register_metric("ods_f", "edges", beta_squared=1)
 class MaxF(DataSetMetric):
     r"""The best F over thresholds of the precision P and recall R of all pixels of a data set, in [0, 1].
 
@@ -39,6 +43,11 @@ class MaxF(DataSetMetric):
         for name in ("right", "wrong", "found"):
             self.add_state(name, torch.zeros(100, dtype=torch.int64), dist_reduce_fx="sum")
 
+    @classmethod
+    def of_kind(cls, kind: ScoredKind, **options: Any) -> Self:
+        """The metric for a kind, with its `tolerance` if it has one."""
+        return cls(tolerance=getattr(kind, "tolerance", 0), **options)
+
     def update(self, prediction: Tensor, target: Tensor) -> None:
         true = target == 1
         # 0 is below every threshold: an invalid pixel is never a predicted one.
@@ -63,6 +72,7 @@ class MaxF(DataSetMetric):
         return torch.bincount(torch.bucketize(probabilities, thresholds, right=True), minlength=100)
 
 
+@register_metric("miou", "saliency")
 class BestMeanIoU(DataSetMetric):
     """The mean over images of the intersection over union of what is true, at the best threshold, in [0, 1].
 

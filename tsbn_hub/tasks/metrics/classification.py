@@ -1,11 +1,14 @@
-"""Metrics of tasks with a value an image. All are taken over the data set, however it is split into batches."""
+"""Metrics of tasks with one class for each image."""
+
+from typing import Any, Self
 
 import torch
 from torch import Tensor
 
-from .metric import DataSetMetric
+from .metric import DataSetMetric, ScoredKind, register_metric
 
 
+@register_metric("accuracy", "classification")
 class Accuracy(DataSetMetric):
     """The share of images whose most probable class is the target.
 
@@ -17,11 +20,16 @@ class Accuracy(DataSetMetric):
     right: Tensor
     known: Tensor
 
-    def __init__(self, missing: int) -> None:
+    def __init__(self, missing: float) -> None:
         super().__init__()
         self.missing = missing
         self.add_state("right", torch.tensor(0), dist_reduce_fx="sum")
         self.add_state("known", torch.tensor(0), dist_reduce_fx="sum")
+
+    @classmethod
+    def of_kind(cls, kind: ScoredKind, **options: Any) -> Self:
+        """The metric for a kind that fills missing targets with a value of its own."""
+        return cls(kind.missing, **options)
 
     def update(self, scores: Tensor, target: Tensor) -> None:
         """Add a batch: scores (B, K), target (B,) int64."""

@@ -2,9 +2,11 @@
 
 from torch import Tensor
 
+from .metric import register_metric
 from .pixels import PixelMean
 
 
+@register_metric("abs_err", "depth")
 class AbsoluteError(PixelMean):
     """The mean of |p - t| for depths p and t, float (B, H, W), where t > 0: in the target's unit."""
 
@@ -12,6 +14,7 @@ class AbsoluteError(PixelMean):
         self.add((prediction.float() - target).abs(), target > 0)
 
 
+@register_metric("rel_err", "depth")
 class RelativeError(PixelMean):
     """The mean of |p - t| / t for depths p and t, float (B, H, W), where t > 0."""
 
@@ -19,6 +22,7 @@ class RelativeError(PixelMean):
         self.add((prediction.float() - target).abs() / target, target > 0)
 
 
+@register_metric("rmse", "depth")
 class RootMeanSquareError(PixelMean):
     """The root of the mean of (p - t)² for depths p and t, float (B, H, W), where t > 0: in the target's unit."""
 
@@ -29,6 +33,7 @@ class RootMeanSquareError(PixelMean):
         return super().compute().sqrt()
 
 
+@register_metric("delta1", "depth", ratio=1.25)
 class WithinRatio(PixelMean):
     """The share of depths with max(p / t, t / p) < ratio, in [0, 1], for p and t, float (B, H, W), where t > 0.
 

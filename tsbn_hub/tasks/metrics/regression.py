@@ -2,19 +2,20 @@
 
 import math
 from abc import abstractmethod
+from typing import Any, Self
 
 import torch
 from torch import Tensor
 from torchmetrics.utilities import dim_zero_cat
 
-from .metric import DataSetMetric
+from .metric import DataSetMetric, ScoredKind, register_metric
 
 
 class RegressionMetric(DataSetMetric):
     """A metric of numbers. All pairs are kept, for sums of squares lose their digits: see `compute_from`.
 
     Args:
-        size: How many numbers an image has.
+        size: How many numbers each image has.
     """
 
     values: list[Tensor] | Tensor
@@ -23,6 +24,11 @@ class RegressionMetric(DataSetMetric):
         super().__init__()
         self.size = size
         self.add_state("values", [], dist_reduce_fx="cat")
+
+    @classmethod
+    def of_kind(cls, kind: ScoredKind, **options: Any) -> Self:
+        """The metric for a kind with so many numbers."""
+        return cls(kind.outputs, **options)
 
     def update(self, prediction: Tensor, target: Tensor) -> None:
         """Add a batch: prediction and target (B, size), the latter NaN where a number is missing."""
@@ -41,6 +47,7 @@ class RegressionMetric(DataSetMetric):
         """The metric of all pairs of the data set: (N, size), float64."""
 
 
+@register_metric("mae", "regression")
 class MeanAbsoluteError(RegressionMetric):
     """The mean absolute error."""
 
@@ -51,6 +58,7 @@ class MeanAbsoluteError(RegressionMetric):
         return (prediction - target).abs().nanmean()
 
 
+@register_metric("rmse", "regression")
 class RootMeanSquaredError(RegressionMetric):
     """The root of the mean squared error."""
 
@@ -61,6 +69,7 @@ class RootMeanSquaredError(RegressionMetric):
         return (prediction - target).square().nanmean().sqrt()
 
 
+@register_metric("r2", "regression")
 class R2(RegressionMetric):
     """The coefficient of determination of each number, averaged over those for which it is defined."""
 

@@ -1,9 +1,11 @@
 """Metrics of classes at every pixel, from one confusion matrix over the data set."""
 
+from typing import Any, Self
+
 import torch
 from torch import Tensor
 
-from .metric import DataSetMetric
+from .metric import DataSetMetric, ScoredKind, register_metric
 
 
 class ConfusionMetric(DataSetMetric):
@@ -24,12 +26,18 @@ class ConfusionMetric(DataSetMetric):
         self.num_classes = num_classes
         self.add_state("counts", torch.zeros(num_classes, num_classes, dtype=torch.int64), dist_reduce_fx="sum")
 
+    @classmethod
+    def of_kind(cls, kind: ScoredKind, **options: Any) -> Self:
+        """The metric for a kind with so many classes."""
+        return cls(kind.outputs, **options)
+
     def update(self, prediction: Tensor, target: Tensor) -> None:
         valid = target != -100
         pairs = target[valid] * self.num_classes + prediction[valid]
         self.counts += torch.bincount(pairs, minlength=self.num_classes**2).view(self.num_classes, -1)
 
 
+@register_metric("miou", "segmentation")
 class MeanIoU(ConfusionMetric):
     """Intersection over union, true positives / (true positives + false positives + false negatives), in [0, 1].
 
@@ -45,6 +53,7 @@ class MeanIoU(ConfusionMetric):
         return (right / union)[union > 0].mean()
 
 
+@register_metric("pixel_accuracy", "segmentation")
 class PixelAccuracy(ConfusionMetric):
     """The share of pixels whose class is right, in [0, 1]."""
 

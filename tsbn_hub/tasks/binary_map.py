@@ -1,15 +1,15 @@
 """What kinds of task share that say yes or no to every pixel."""
 
 from abc import abstractmethod
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from ..checks import check_classes, check_map
-from ..kind import Kind
-from ..pictures import to_uint8
+from .checks import check_classes, check_map
+from .kind import Json, Kind
+from .pictures import to_uint8
 
 
 class BinaryMap(Kind):
@@ -21,11 +21,9 @@ class BinaryMap(Kind):
     (B, H, W), in [0, 1].
 
     Attributes:
-        name: The name of the kind.
         yes: What a yes is, for `describe`.
     """
 
-    name: ClassVar[str]
     yes: ClassVar[str]
     dense = True
     head = "small"
@@ -47,15 +45,11 @@ class BinaryMap(Kind):
 
     def loss(self, output: Tensor, target: Tensor) -> Tensor:
         """The mean weighted binary cross-entropy of the valid pixels, a scalar, float32; 0 if there is none."""
-        valid = target != self.missing
+        valid = self.valid(target)
         terms = F.binary_cross_entropy_with_logits(
             output[:, 0].float().where(valid, 0), (target == 1).float(), self.weights(target), reduction="none"
         )
-        return terms.where(valid, 0).sum() / valid.sum().clamp(min=1)
-
-    def count(self, target: Tensor) -> Tensor:
-        """How many pixels are valid, a scalar, int64."""
-        return (target != self.missing).sum()
+        return terms.where(valid, 0).sum() / self.count(target).clamp(min=1)
 
     def predict(self, output: Tensor) -> Tensor:
         """The probabilities, float32 (B, H, W)."""
@@ -71,8 +65,8 @@ class BinaryMap(Kind):
         Returns:
             uint8 (3, H, W).
         """
-        return to_uint8(value.float().where(value != self.missing, 0.5).expand(3, -1, -1))
+        return to_uint8(value.float().where(self.valid(value), 0.5).expand(3, -1, -1))
 
-    def describe(self, prediction: Tensor) -> dict[str, Any]:
+    def describe(self, prediction: Tensor) -> dict[str, Json]:
         """The share of pixels with a probability above 0.5."""
         return {self.yes: (prediction > 0.5).float().mean().item()}
