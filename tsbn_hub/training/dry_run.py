@@ -43,7 +43,7 @@ def dry_run(config: TrainingConfig) -> None:
     training.console.print(f"{steps:,} steps an epoch, {steps * config.epochs:,} in {config.epochs} epochs.")
     training.model.train()
     with PeakMemory(training.model) as peak:
-        training.take_step(next(training.steps.of_epoch(1)))
+        training.learner.take_step(next(training.steps.of_epoch(1)), number=0)
     held = sum(
         tensor.numel() * tensor.element_size() for tensor in [*training.model.parameters(), *training.model.buffers()]
     )

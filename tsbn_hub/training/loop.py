@@ -13,21 +13,12 @@ from torch.utils.data import DataLoader
 from ..data.sample import Batch, Sample
 from ..models import from_pretrained, save_pretrained
 from ..models.surface import normalization_of
+from . import report
 from .acceleration import make_accelerator
 from .evaluation import Scores, evaluate, mean_score
 from .loaders import Loaders, first_sample
 from .recipe.building import build_data, build_kinds, build_model, build_tasks, build_weighting
 from .recipe.config import TrainingConfig
-from .report import (
-    console_of,
-    epoch_line,
-    losses_line,
-    progress_bar,
-    score_table,
-    score_title,
-    size_line,
-    tracked_values,
-)
 from .state.record import EpochLine, Record
 from .state.run import RunFolder
 from .state.signals import Stopped, StopSignals
@@ -83,8 +74,8 @@ class Training:
     ) -> None:
         config = replace(config, mixed_precision=accelerator.mixed_precision)  # what accelerate launch was given
         self.config, self.accelerator, self.signals = config, accelerator, signals
-        self.console = console_of(accelerator)
-        self.progress = progress_bar(self.console)
+        self.console = report.console_of(accelerator)
+        self.progress = report.progress_bar(self.console)
         set_seed(config.seed, deterministic=config.deterministic)
 
         data = build_data(config, "train")
@@ -106,7 +97,7 @@ class Training:
     def go_on_or_start(self, restart: bool) -> None:
         """Go on where the run in the folder was left, or start one."""
         found = self.folder.open(restart)
-        self.console.print(size_line(self.model))
+        self.console.print(report.size_line(self.model))
         if found:
             learned, self.record = self.folder.load()
             self.learner.load_state_dict(learned)
@@ -131,8 +122,8 @@ class Training:
             self._save()
         else:
             self.console.print(f"{self.folder.path} holds this run, and it is finished. Restart to train anew.")
-        self.console.print(score_title(self.config))
-        self.console.print(score_table(self.kinds, scores))
+        self.console.print(report.score_title(self.config))
+        self.console.print(report.score_table(self.kinds, scores))
         return scores
 
     def _train_epoch(self) -> None:
@@ -142,7 +133,7 @@ class Training:
         self.model.train()
         for batches in self.steps.of_epoch(record.epoch, done=record.steps):
             stop = self.take_step(batches)
-            self.progress.update(bar, advance=1, losses=losses_line(record.mean_losses()))
+            self.progress.update(bar, advance=1, losses=report.losses_line(record.mean_losses()))
             if stop or record.steps == total or record.steps % self.config.checkpoint_steps == 0:
                 self._save()
             if stop:
@@ -181,8 +172,8 @@ class Training:
         }
         record.log.append(line)
         self.folder.write_log(record)
-        self.console.print(epoch_line(self.kinds, line, time.monotonic() - started, is_best))
-        self.accelerator.log(tracked_values(line), step=self._steps_done())
+        self.console.print(report.epoch_line(self.kinds, line, time.monotonic() - started, is_best))
+        self.accelerator.log(report.tracked_values(line), step=self._steps_done())
         if is_best:
             record.best = mean
             if self.accelerator.is_main_process:
