@@ -47,7 +47,7 @@ class Watched(Training):
     def take_step(self, batches):
         if not hasattr(self, "forwards"):
             self.forwards = []
-            self.network.register_forward_pre_hook(self.note)
+            self.learner.network.register_forward_pre_hook(self.note)
         self.forwards.append([])
         return super().take_step(batches)
 
@@ -58,8 +58,8 @@ class Watched(Training):
     def run(self):
         scores = super().run()
         rank = self.accelerator.process_index
-        (self.output / f"forwards.{rank}").write_text(json.dumps(self.forwards))
-        save_file(dict(self.model.named_buffers()), self.output / f"statistics.{rank}")
+        (self.folder.path / f"forwards.{rank}").write_text(json.dumps(self.forwards))
+        save_file(dict(self.model.named_buffers()), self.folder.path / f"statistics.{rank}")
         return scores
 
 

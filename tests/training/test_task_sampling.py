@@ -39,7 +39,7 @@ class Watched(Training):
 
     def run(self):
         scores = super().run()
-        (self.output / f"moved.{self.accelerator.process_index}").write_text(json.dumps(self.moved))
+        (self.folder.path / f"moved.{self.accelerator.process_index}").write_text(json.dumps(self.moved))
         return scores
 
     def take_step(self, batches):
@@ -55,7 +55,7 @@ class Watched(Training):
         for name, module in self.model.named_modules():
             for stacked in module.stacked_names() if isinstance(module, TaskParameters) else ():
                 tensor = getattr(module, stacked)
-                state = {"value": tensor, **self.optimizer.optimizer.state.get(tensor, {})}
+                state = {"value": tensor, **self.learner.optimizer.optimizer.state.get(tensor, {})}
                 found |= {
                     f"{name}.{stacked}.{key}": value.detach()[module.rows(row)].clone()
                     for key, value in state.items()

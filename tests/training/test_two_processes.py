@@ -14,7 +14,7 @@ from tests.training import processes
 from tsbn_hub.data import Mixture
 from tsbn_hub.tasks import Classification
 from tsbn_hub.training import TrainingConfig, evaluate, loop, train
-from tsbn_hub.training.loaders import evaluation_batches
+from tsbn_hub.training.loaders import Loaders
 from tsbn_hub.training.loop import Training
 
 
@@ -153,7 +153,7 @@ def evaluate_each(folder):
     config, accelerator, scores = TrainingConfig(**config_of(folder, 2), model="unused"), Accelerator(), []
     for sizes in SIZES:
         data = Mixture([Corners("test", test=size) for size in sizes])
-        batches = evaluation_batches(data, config, KINDS, torch.nn.Identity(), accelerator)
+        batches = Loaders(config, KINDS, torch.nn.Identity(), accelerator).evaluation_batches(data)
         scores.append([len(batches), evaluate(a_model(), batches, KINDS, accelerator)])
     (folder / f"scores.{accelerator.process_index}").write_text(json.dumps(scores))
 

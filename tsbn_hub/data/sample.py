@@ -1,4 +1,4 @@
-"""What a data set says of its tasks."""
+"""What a data set says of its tasks, and what it yields."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any, TypedDict
@@ -35,6 +35,13 @@ def tasks_of(data: Any) -> list[Task]:
 
 class Sample(TypedDict):
     """What every data set yields: an image, and the targets that it has (a missing one is absent)."""
+
+    image: Tensor
+    targets: dict[str, Tensor]
+
+
+class Batch(TypedDict):
+    """Samples, stacked: images (B, C, H, W), and the targets of the tasks that at least one sample has a target for."""
 
     image: Tensor
     targets: dict[str, Tensor]

@@ -11,9 +11,9 @@ from .optimization.freezing import freeze_trunk
 from .optimization.param_groups import param_groups
 from .recipe.config import TrainingConfig
 from .state.signals import Stopped
-from .step.finite import NotFiniteError
 from .step.gradients import TasksForward, fill_gradients, label_counts
 from .step.idle_tasks import idle_tasks_at_rest
+from .step.step import NotFiniteError
 
 __all__ = [
     "NotFiniteError",

@@ -1,7 +1,6 @@
 """Accelerate, as a run needs it."""
 
 import os
-from typing import Any
 
 from accelerate import Accelerator
 from accelerate.tracking import get_available_trackers
@@ -18,11 +17,12 @@ def make_accelerator(config: TrainingConfig) -> Accelerator:
     Raises:
         ValueError: if a tracker is not installed, or `accelerate launch` asks for what a run cannot be split by.
     """
+    _check_trackers(config)
     if config.deterministic:
         os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # without it, cuBLAS is not
     accelerator = Accelerator(
         mixed_precision=config.mixed_precision,
-        log_with=_trackers(config) or None,
+        log_with=[*config.trackers] or None,
         project_dir=config.output,
     )
     if accelerator.distributed_type in _UNSUPPORTED:
@@ -33,9 +33,8 @@ def make_accelerator(config: TrainingConfig) -> Accelerator:
     return accelerator
 
 
-def _trackers(config: TrainingConfig) -> list[Any]:
-    available = [str(each.value) for each in get_available_trackers()]
+def _check_trackers(config: TrainingConfig) -> None:
+    installed = [str(tracker.value) for tracker in get_available_trackers()]
     for name in config.trackers:
-        if name not in available:
-            raise ValueError(f"trackers={config.trackers}: {name} is not installed. Installed: {available}.")
-    return config.trackers
+        if name not in installed:
+            raise ValueError(f"trackers={config.trackers}: {name} is not installed. Installed: {installed}.")

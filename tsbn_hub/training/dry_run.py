@@ -33,7 +33,7 @@ def dry_run(config: TrainingConfig) -> None:
     training.console.print(f"{config.validation:.0%} of the training data are held out to choose the best epoch.")
 
     parameters = Table("parameters", "number", "learning rate", "weight decay")
-    for group in training.optimizer.param_groups:
+    for group in training.learner.optimizer.param_groups:
         number = sum(parameter.numel() for parameter in group["params"])
         parameters.add_row(group["name"], f"{number:,}", f"{group['lr']:.3g}", f"{group['weight_decay']:.3g}")
     training.console.print(parameters)
@@ -43,7 +43,7 @@ def dry_run(config: TrainingConfig) -> None:
     training.console.print(f"{steps:,} steps an epoch, {steps * config.epochs:,} in {config.epochs} epochs.")
     training.model.train()
     with PeakMemory(training.model) as peak:
-        training.take_step(next(training.steps.of_epoch(1)))
+        training.learner.take_step(next(training.steps.of_epoch(1)), number=0)
     held = sum(
         tensor.numel() * tensor.element_size() for tensor in [*training.model.parameters(), *training.model.buffers()]
     )

@@ -10,7 +10,7 @@ from ..files.names import RECIPE
 from ..models import from_pretrained, surface_of
 from ..tasks import Kind
 from .evaluation import Scores, evaluate
-from .loaders import evaluation_batches
+from .loaders import Loaders
 from .recipe.building import build_data, build_kinds, build_tasks
 from .recipe.config import TrainingConfig
 from .report import console_of
@@ -34,6 +34,6 @@ def evaluate_run(folder: str | Path, split: Literal["train", "test"] = "test") -
     data = build_data(config, split)
     kinds = build_kinds(build_tasks(config, data))
     model = from_pretrained(folder).to(accelerator.device)
-    batches = evaluation_batches(data, config, kinds, surface_of(model).normalization(), accelerator)
+    batches = Loaders(config, kinds, surface_of(model).normalization(), accelerator).evaluation_batches(data)
     shown = track(batches, split, total=len(batches), console=console_of(accelerator), transient=True)
     return kinds, evaluate(model, shown, kinds, accelerator)

@@ -2,13 +2,14 @@
 
 import math
 from collections.abc import Iterable, Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import torch
 from accelerate import Accelerator
 from accelerate.utils import send_to_device
 from torch import Tensor, nn
 
+from ..data.sample import Batch
 from ..models.outputs import outputs_by_task
 from ..tasks import Kind
 
@@ -21,7 +22,7 @@ Scores = dict[str, dict[str, float]]
 @torch.no_grad()
 def evaluate(
     model: nn.Module,
-    batches: Iterable[Mapping[str, Any]],
+    batches: Iterable[Batch],
     kinds: Mapping[str, Kind],
     accelerator: Accelerator | None = None,
 ) -> Scores:

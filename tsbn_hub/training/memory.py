@@ -4,7 +4,6 @@ import gc
 import weakref
 from collections import Counter
 from itertools import chain
-from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -40,7 +39,8 @@ class PeakMemory:
         self._device = next(model.parameters()).device
         self._saved: Counter[int] = Counter()  # how many saved tensors lie in a storage
         self._held = 0
-        self._own = {each.untyped_storage().data_ptr() for each in chain(model.parameters(), model.buffers())}
+        tensors = chain(model.parameters(), model.buffers())
+        self._of_model = {tensor.untyped_storage().data_ptr() for tensor in tensors}
 
     def __enter__(self) -> "PeakMemory":
         gc.collect()
@@ -52,7 +52,7 @@ class PeakMemory:
             torch.accelerator.reset_peak_memory_stats(self._device)
         return self
 
-    def __exit__(self, *error: Any) -> None:
+    def __exit__(self, *error: object) -> None:
         if self._device.type == "cpu":
             self._hooks.__exit__(*error)
         else:
@@ -62,7 +62,7 @@ class PeakMemory:
         saved = _Saved(tensor.detach())  # with its graph, it would be part of what holds it
         storage = tensor.untyped_storage()
         where, size = storage.data_ptr(), storage.nbytes()
-        if where not in self._own:
+        if where not in self._of_model:
             self._saved[where] += 1
             if self._saved[where] == 1:
                 self._held += size

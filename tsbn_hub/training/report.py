@@ -2,7 +2,6 @@
 
 import sys
 from collections.abc import Mapping
-from typing import Any
 
 from accelerate import Accelerator
 from rich.console import Console
@@ -13,6 +12,8 @@ from torch import nn
 from ..norms import TaskModule, TaskNorm
 from ..tasks import Kind
 from .evaluation import Scores
+from .recipe.config import TrainingConfig
+from .state.record import EpochLine
 
 
 def console_of(accelerator: Accelerator) -> Console:
@@ -38,12 +39,29 @@ def losses_line(losses: Mapping[str, float]) -> str:
     return "loss: " + "  ".join(f"{name} {loss:.3f}" for name, loss in losses.items())
 
 
-def epoch_line(kinds: Mapping[str, Kind], line: Mapping[str, Any], seconds: float, is_best: bool) -> str:
+def epoch_line(kinds: Mapping[str, Kind], line: EpochLine, seconds: float, is_best: bool) -> str:
     """The line of an epoch: its losses, scores, time, and whether it is the best so far."""
     primary = {name: _shown(kinds[name], kinds[name].primary, values) for name, values in line["validation"].items()}
     scores = "  ".join(f"{name} {value}" for name, value in primary.items())
     mark = " *" if is_best else ""
     return f"epoch {line['epoch']:3}  {losses_line(line['loss'])}  validation: {scores}  {seconds:.0f} s{mark}"
+
+
+def tracked_values(line: EpochLine) -> dict[str, float]:
+    """What trackers are told of an epoch."""
+    losses = {f"loss/{name}": loss for name, loss in line["loss"].items()}
+    scores = {
+        f"validation/{name}/{metric}": value
+        for name, values in line["validation"].items()
+        for metric, value in values.items()
+    }
+    return {**losses, **scores, "lr": line["lr"], "epoch": line["epoch"]}
+
+
+def score_title(config: TrainingConfig) -> str:
+    """What the scores of a finished run are of."""
+    start = f"from {config.checkpoint}" if config.model is None else f"{config.model}, norm={config.norm}"
+    return f"{start}: test set, epoch chosen on validation"
 
 
 def score_table(kinds: Mapping[str, Kind], scores: Scores) -> Table:
@@ -70,9 +88,9 @@ def size_line(model: nn.Module) -> str:
     buffers = sum(buffer.numel() for buffer in model.buffers())
     norms = [module for module in model.modules() if isinstance(module, TaskNorm)]
     tasks = len(model.tasks) if isinstance(model, TaskModule) else 1
-    own = [(norm, getattr(norm, name)) for norm in norms for name in norm.stacked_names()]
-    of_gates = sum(tensor.numel() for _, tensor in own if isinstance(tensor, nn.Parameter)) // tasks
-    of_statistics = sum(tensor.numel() for _, tensor in own if not isinstance(tensor, nn.Parameter)) // tasks
+    stacked = [getattr(norm, name) for norm in norms for name in norm.stacked_names()]
+    of_gates = sum(tensor.numel() for tensor in stacked if isinstance(tensor, nn.Parameter)) // tasks
+    of_statistics = sum(tensor.numel() for tensor in stacked if not isinstance(tensor, nn.Parameter)) // tasks
     whom = f"each of the {tasks} tasks" if tasks > 1 else "the task"
     return (
         f"{parameters / 1e6:.2f} M parameters, {buffers / 1e6:.2f} M buffers. Norms cost {whom} "

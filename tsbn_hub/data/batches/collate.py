@@ -1,13 +1,12 @@
 """From samples to a batch, where any sample may lack any target."""
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.utils.data import default_collate
 
-from ..sample import Sample
+from ..sample import Batch, Sample
 
 
 class Collate:
@@ -28,9 +27,9 @@ class Collate:
     def __init__(self, missing: Mapping[str, float], normalize: Callable[[Tensor], Tensor] | None = None) -> None:
         self.missing, self.normalize = dict(missing), normalize or nn.Identity()
 
-    def __call__(self, samples: Sequence[Sample]) -> dict[str, Any]:
+    def __call__(self, samples: Sequence[Sample]) -> Batch:
         """The batch: `image` (B, …), and `targets` of the tasks that at least one sample has a target for."""
-        targets = {}
+        targets: dict[str, Tensor] = {}
         for task, missing in self.missing.items():
             given = [sample["targets"].get(task) for sample in samples]
             like = next((torch.as_tensor(target) for target in given if target is not None), None)

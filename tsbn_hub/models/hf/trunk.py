@@ -23,8 +23,8 @@ class Trunk(TaskModule, ABC):
     `trunk_args`: configs and runs can name it once the file is imported, and `TsbnForMultiTask` trains, saves and loads
     it with heads, losses and labels.
 
-    Its constructor sets `layout` to `feature_layout_of(config)`, and `task_selector` to a `TaskSelector` of the config's
-    tasks. `_features` asks `self.task_selector.current()` which task it runs for.
+    Its constructor sets `layout` to `feature_layout_of(config)`, and `task_selector` to a `TaskSelector` of the
+    config's tasks. `_features` asks `self.task_selector.current()` which task it runs for.
 
     Attributes:
         layout: The sizes of the features.

@@ -12,7 +12,7 @@ class FixedWeights(LossWeighting):
 
     Args:
         tasks: The tasks.
-        weights: A weight a task, finite and not negative. A task that is not named weighs 1.
+        weights: By task, its weight, finite and not negative. A task that is not named weighs 1.
 
     Raises:
         ValueError: if a task is unknown, or a weight is no such number.

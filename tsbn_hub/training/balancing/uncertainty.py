@@ -40,7 +40,7 @@ class UncertaintyWeighting(LossWeighting):
 
     def __init__(self, tasks: Sequence[str]) -> None:
         super().__init__(tasks)
-        # A parameter a task: an optimizer moves even the rows of one parameter that have no gradient.
+        # One parameter for each task: an optimizer moves even the rows of one parameter that have no gradient.
         self.log_variances = nn.ParameterList(torch.zeros(()) for _ in tasks)
 
     @torch.no_grad()

@@ -48,9 +48,9 @@ def freeze_trunk(model: nn.Module) -> None:
             f"{type(model).__name__} has no tasks: create it by a name with _tsbn, or tsbn_hub.convert(model, "
             "tasks=[…]). Freeze the model itself, before it is wrapped."
         )
-    own = {id(parameter) for parameter in parameters_of_single_tasks(model)}
+    of_single_tasks = {id(parameter) for parameter in parameters_of_single_tasks(model)}
     for parameter in model.parameters():
-        if id(parameter) not in own:
+        if id(parameter) not in of_single_tasks:
             parameter.requires_grad = False
     for norm in own_batch_norms(model.trunk):
         if isinstance(norm, SharedBatchNorm):

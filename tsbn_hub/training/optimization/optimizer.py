@@ -4,7 +4,6 @@ import inspect
 from collections.abc import Callable, Mapping
 from difflib import get_close_matches
 from functools import partial
-from typing import Any
 
 import timm.optim
 import torch
@@ -13,7 +12,7 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from ...norms import TaskParameters
-from .param_groups import param_groups
+from .param_groups import ParamGroup, param_groups
 
 _TRIAL_SHAPE = (64, 128, 1, 1)  # of a parameter that is large enough for optimizers to treat it as a matrix
 _TRIAL_GRADIENTS = (0.001, 0.001, 0.1, 0.1, 10.0, 10.0)  # what is clipped by its norm shows when it is large
@@ -26,7 +25,7 @@ def create_optimizer(
     weight_decay: float = 1e-4,
     gate_lr_scale: float | None = None,
     layer_decay: float | None = None,
-    options: Mapping[str, Any] | None = None,
+    options: Mapping[str, object] | None = None,
 ) -> Optimizer:
     """One of timm's optimizers, on our `param_groups`.
 
@@ -61,7 +60,8 @@ def create_optimizer(
     """
     options = dict(options or {})
     _check_name_and_options(name, options)
-    build: Callable[..., Optimizer] = partial(timm.optim.create_optimizer_v2, opt=name, lr=lr, **options)
+    create: Callable[..., Optimizer] = timm.optim.create_optimizer_v2
+    build = partial(create, opt=name, lr=lr, **options)
     groups = param_groups(model, lr, weight_decay, gate_lr_scale, layer_decay)
     optimizer = build(groups)
     if len(getattr(model, "tasks", ())) > 1:
@@ -74,7 +74,7 @@ def create_optimizer(
     return optimizer
 
 
-def _check_name_and_options(name: str, options: dict[str, Any]) -> None:
+def _check_name_and_options(name: str, options: Mapping[str, object]) -> None:
     known = timm.optim.list_optimizers()
     if name.lower() not in known:
         near = get_close_matches(name.lower(), known, n=5)
@@ -95,7 +95,7 @@ def _check_name_and_options(name: str, options: dict[str, Any]) -> None:
 
 
 def _check_tasks_stay_apart(
-    model: nn.Module, groups: list[dict[str, Any]], build: Callable[..., Optimizer], name: str
+    model: nn.Module, groups: list[ParamGroup], build: Callable[..., Optimizer], name: str
 ) -> None:
     modules = (module for module in model.modules() if isinstance(module, TaskParameters))
     stacked = {id(parameter) for module in modules for parameter in module.stacked_parameters()}
@@ -110,7 +110,7 @@ def _check_tasks_stay_apart(
                 )
 
 
-def _try_out(build: Callable[..., Optimizer], group: dict[str, Any], dimensions: int, others: float) -> Tensor:
+def _try_out(build: Callable[..., Optimizer], group: ParamGroup, dimensions: int, others: float) -> Tensor:
     """Where some steps take the first row of a stand-in, with the gradients of the other rows times `others`."""
     generator = torch.Generator().manual_seed(0)
     shape, device = _TRIAL_SHAPE[:dimensions], group["params"][0].device

@@ -11,6 +11,8 @@ from ...norms import TaskBatchNorm, TaskNorm
 GATE_LR_SCALE_BATCH_NORM = 100.0
 GATE_LR_SCALE_OTHERS = 10.0
 
+ParamGroup = dict[str, Any]
+
 
 def param_groups(
     model: nn.Module,
@@ -18,7 +20,7 @@ def param_groups(
     weight_decay: float = 1e-4,
     gate_lr_scale: float | None = None,
     layer_decay: float | None = None,
-) -> list[dict[str, Any]]:
+) -> list[ParamGroup]:
     """The trainable parameters of a model as groups for an optimizer.
 
     What belongs to single tasks inside norms, gates as well as TSBN's weights and biases, learns faster and without
@@ -64,7 +66,7 @@ def param_groups(
             kind = "gates of BatchNorms" if isinstance(module, TaskBatchNorm) else "gates of other norms"
             of_gates.update({id(parameter): kind for parameter in module.stacked_parameters()})
     scales = (GATE_LR_SCALE_BATCH_NORM, GATE_LR_SCALE_OTHERS) if gate_lr_scale is None else (gate_lr_scale,) * 2
-    kinds: dict[str, dict[str, Any]] = {
+    kinds: dict[str, ParamGroup] = {
         "weights": {"lr": lr, "weight_decay": weight_decay},
         "biases and norms": {"lr": lr, "weight_decay": 0.0},
         "gates of BatchNorms": {"lr": lr * scales[0], "weight_decay": 0.0, "use_fallback": True},
@@ -87,7 +89,7 @@ def param_groups(
         raise ValueError(f"{type(model).__name__} has no trainable parameter: all have requires_grad=False.")
     groups = []
     for kind, options in kinds.items():
-        for layer in sorted(layer for each, layer in members if each == kind):
+        for layer in sorted(layer for other, layer in members if other == kind):
             group = {"name": kind, **options, "params": members[kind, layer]}
             if layer_decay is not None:
                 group["name"] += f", layer {layer}"
@@ -105,6 +107,6 @@ def _layers(model: nn.Module, layer_decay: float) -> dict[str, int]:
             f"layer_decay={layer_decay}: {type(model).__name__} has no group_matcher() that says its layers. Give the "
             "class one, as timm's models have, or leave layer_decay out."
         )
-    matcher = cast(Callable[..., Any], model.group_matcher)(coarse=False)
+    matcher = cast(Callable[..., object], model.group_matcher)(coarse=False)
     layers: dict[str, int] = group_parameters(model, matcher, reverse=True)
     return layers

@@ -57,7 +57,7 @@ def create_schedule(
         optimizer: With all its groups, at their full learning rates.
         name: "cosine", "step" or "constant".
         epochs: Of the whole run, with the warm-up.
-        steps_per_epoch: Steps of the optimizer an epoch.
+        steps_per_epoch: Optimizer steps in an epoch.
         warmup_epochs: Length of the warm-up; need not be whole.
         decay_epochs: Of "step": epochs between two decays.
         decay_rate: Of "step": the factor of a decay, in (0, 1].

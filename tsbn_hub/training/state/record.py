@@ -1,9 +1,19 @@
 """How far a run is, and what it has seen."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TypedDict
+
+
+class EpochLine(TypedDict):
+    """The line of an epoch in the log: its last learning rate, losses, scores, and steps of each task so far."""
+
+    epoch: int
+    lr: float
+    loss: dict[str, float]
+    validation: dict[str, dict[str, float]]
+    steps: dict[str, int]
 
 
 @dataclass
@@ -29,11 +39,18 @@ class Record:
     labelled: list[str] = field(default_factory=list)
     task_steps: dict[str, int] = field(default_factory=dict)
     best: float = -math.inf
-    log: list[dict[str, Any]] = field(default_factory=list)
+    log: list[Mapping[str, object]] = field(default_factory=list)
     scores: dict[str, dict[str, float]] | None = None
 
-    def add(self, losses: Mapping[str, float]) -> None:
-        """Note a step's losses."""
+    @property
+    def place(self) -> str:
+        """Where the run is, in words."""
+        return f"epoch {self.epoch}, after its step {self.steps}"
+
+    def add_step(self, losses: Mapping[str, float], labelled: Iterable[str]) -> None:
+        """Note a step: the losses of its tasks, and the tasks that a sample had a target for."""
+        self.steps += 1
+        self.labelled += [name for name in labelled if name not in self.labelled]
         for name, loss in losses.items():
             self.losses[name] = self.losses.get(name, 0.0) + loss
             self.counts[name] = self.counts.get(name, 0) + 1
@@ -42,6 +59,16 @@ class Record:
     def mean_losses(self) -> dict[str, float]:
         """Each task's mean loss over this epoch."""
         return {name: total / self.counts[name] for name, total in self.losses.items()}
+
+    def check_labelled(self, tasks: Iterable[str]) -> None:
+        """Raise ValueError unless each of these tasks had a target in this epoch."""
+        unlabelled = [name for name in tasks if name not in self.labelled]
+        if unlabelled:
+            left = f", or leave them out: tasks={self.labelled}" if self.labelled else ""
+            raise ValueError(
+                f"No sample of epoch {self.epoch} had a target for {unlabelled}: they cannot be learned. See "
+                f"what `--dry-run` shows, and mend the data{left}."
+            )
 
     def next_epoch(self) -> None:
         """Begin another epoch."""

@@ -13,9 +13,12 @@ from torch import Tensor
 
 from ...files.atomic import write_atomically
 
+State = dict[str, Any]
+"""Nested dicts, lists and tuples of tensors, numbers, strings, booleans and None."""
 
-def write_state(path: Path, state: dict[str, Any]) -> None:
-    """Write nested dicts, lists and tuples of tensors, numbers, strings, booleans and None.
+
+def write_state(path: Path, state: State) -> None:
+    """Write a state.
 
     The file appears whole or not at all: until then, and if the disk is full, the earlier one stays.
 
@@ -37,7 +40,7 @@ def write_state(path: Path, state: dict[str, Any]) -> None:
     write_atomically({path: lambda file: save_file(tensors, file, metadata={"state": tree})})
 
 
-def read_state(path: Path) -> dict[str, Any]:
+def read_state(path: Path) -> State:
     """Read what `write_state` wrote, bit for bit, onto the CPU.
 
     Raises:
@@ -55,33 +58,33 @@ def read_state(path: Path) -> dict[str, Any]:
     return state
 
 
-def _pack(value: Any, tensors: dict[str, Tensor]) -> Any:
+def _pack(value: object, tensors: dict[str, Tensor]) -> object:
     """JSON for a value: containers carry their kind, for JSON knows neither tuples nor keys that are numbers."""
     if isinstance(value, Tensor):
         name = str(len(tensors))
         tensors[name] = value.detach().cpu().clone(memory_format=torch.contiguous_format)
         return {"tensor": name}
     if isinstance(value, dict):
-        return {"dict": [[_pack(key, tensors), _pack(each, tensors)] for key, each in value.items()]}
+        return {"dict": [[_pack(key, tensors), _pack(item, tensors)] for key, item in value.items()]}
     if isinstance(value, tuple | list):
-        return {type(value).__name__: [_pack(each, tensors) for each in value]}
+        return {type(value).__name__: [_pack(item, tensors) for item in value]}
     if value is None or type(value) in (bool, int, float, str):
         return value
     raise TypeError(f"The state of a run cannot hold {value!r}, a {type(value).__name__}.")
 
 
-def _unpack(packed: Any, tensors: dict[str, Tensor]) -> Any:
+def _unpack(packed: object, tensors: dict[str, Tensor]) -> object:
     if not isinstance(packed, dict):
         return packed
     ((kind, content),) = packed.items()
     if kind == "tensor":
         return tensors[content]
     if kind == "dict":
-        return {_unpack(key, tensors): _unpack(each, tensors) for key, each in content}
-    return {"tuple": tuple, "list": list}[kind](_unpack(each, tensors) for each in content)
+        return {_unpack(key, tensors): _unpack(item, tensors) for key, item in content}
+    return {"tuple": tuple, "list": list}[kind](_unpack(item, tensors) for item in content)
 
 
-def random_state(device: torch.device) -> dict[str, Any]:
+def random_state(device: torch.device) -> State:
     """The state of all random generators of this process."""
     algorithm, keys, *rest = np.random.get_state(legacy=True)
     return {
@@ -92,7 +95,7 @@ def random_state(device: torch.device) -> dict[str, Any]:
     }
 
 
-def set_random_state(state: dict[str, Any], device: torch.device) -> None:
+def set_random_state(state: State, device: torch.device) -> None:
     """Put all random generators of this process into the state of `random_state`."""
     random.setstate(state["python"])
     np.random.set_state(state["numpy"])

@@ -2,8 +2,10 @@
 
 import signal
 import threading
+from collections.abc import Callable
 from types import FrameType
-from typing import Any
+
+import torch
 
 
 class StopSignals:
@@ -14,16 +16,20 @@ class StopSignals:
 
     def __init__(self) -> None:
         self.received: signal.Signals | None = None
-        self._previous: dict[signal.Signals, Any] = {}
+        self._previous: dict[signal.Signals, Callable[[int, FrameType | None], object] | int | None] = {}
 
     def __enter__(self) -> "StopSignals":
         if threading.current_thread() is threading.main_thread():
-            self._previous = {each: signal.signal(each, self._note) for each in (signal.SIGINT, signal.SIGTERM)}
+            self._previous = {number: signal.signal(number, self._note) for number in (signal.SIGINT, signal.SIGTERM)}
         return self
 
-    def __exit__(self, *_: Any) -> None:
-        for each, handler in self._previous.items():
-            signal.signal(each, handler)
+    def __exit__(self, *_: object) -> None:
+        for number, handler in self._previous.items():
+            signal.signal(number, handler)
+
+    def asked(self, device: torch.device) -> torch.Tensor:
+        """1 if this process is asked to stop, else 0, as a scalar of float32 to be summed over all processes."""
+        return torch.tensor(float(self.received is not None), device=device)
 
     def _note(self, number: int, frame: FrameType | None) -> None:
         # torchrun sends SIGTERM after the terminal's Ctrl-C: only a second Ctrl-C is impatience.
@@ -34,8 +40,8 @@ class StopSignals:
 
 def ignore_stop_signals(_: int = 0) -> None:
     """Leave stopping to the main process: for the worker processes of a DataLoader, which a Ctrl-C reaches too."""
-    for each in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(each, signal.SIG_IGN)
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.SIG_IGN)
 
 
 class Stopped(KeyboardInterrupt):

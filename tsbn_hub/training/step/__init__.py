@@ -1,1 +1,1 @@
-"""One optimizer step: gradients, what is not finite, tasks that rest."""
+"""One optimizer step: gradients of all tasks, and tasks that rest."""

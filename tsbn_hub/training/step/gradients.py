@@ -2,12 +2,14 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext
-from typing import Any, Literal
+from dataclasses import dataclass
+from typing import Literal
 
 import torch
 from accelerate import Accelerator
 from torch import Tensor, nn
 
+from ...data.sample import Batch
 from ...models.outputs import outputs_by_task
 from ...tasks import Kind
 from ..optimization.freezing import parameters_of_single_tasks
@@ -27,12 +29,12 @@ class TasksForward(nn.Module):
         super().__init__()
         self.model = model
 
-    def forward(self, images: Tensor, tasks: Sequence[str], repeated: bool = False) -> dict[str, Any]:
+    def forward(self, images: Tensor, tasks: Sequence[str], repeated: bool = False) -> dict[str, Tensor]:
         """The outputs of these tasks. See `outputs_by_task`."""
         return outputs_by_task(self.model, images, tasks, repeated)
 
 
-def label_counts(batches: Sequence[Mapping[str, Any]], kinds: Mapping[str, Kind], accelerator: Accelerator) -> Tensor:
+def label_counts(batches: Sequence[Batch], kinds: Mapping[str, Kind], accelerator: Accelerator) -> Tensor:
     """How many terms each micro-batch has, on all processes together, in the mean of each task's loss.
 
     Returns:
@@ -50,7 +52,7 @@ def label_counts(batches: Sequence[Mapping[str, Any]], kinds: Mapping[str, Kind]
 
 def fill_gradients(
     network: nn.Module,
-    batches: Sequence[Mapping[str, Any]],
+    batches: Sequence[Batch],
     kinds: Mapping[str, Kind],
     counts: Mapping[str, Sequence[int]],
     weights: Mapping[str, Tensor],
@@ -70,35 +72,36 @@ def fill_gradients(
         counts: For each task of this step, the entries of `label_counts`.
         weights: The weight of each task of this step, a scalar.
         accelerator: Of this process.
-        backward: "all": one backward for all tasks, fast. "task": a forward and a backward a task; the peak memory is
-            that of one task, however many there are.
+        backward: "all": one backward for all tasks, fast. "task": a forward and a backward for each task; the peak
+            memory is that of one task, however many there are.
         aggregator: Makes one gradient, (P,), of those of the tasks, (T, P), for the P shared parameters, as TorchJD's
-            aggregators do; each task's own parameters get their own gradient. None: the sum. Takes a backward a task.
+            aggregators do; parameters of a single task keep their gradient. It takes a backward for each task. None:
+            the sum.
 
     Returns:
         The loss of each task of this step on this process: its share of the joined mean. Their sum over processes is
         the loss.
     """
-    groups = [[name] for name in counts] if backward == "task" or aggregator is not None else [list(counts)]
+    terms = {name: _Term(kinds[name], column, weights[name]) for name, column in counts.items()}
+    groups = [[name] for name in terms] if backward == "task" or aggregator is not None else [list(terms)]
     passes = [
-        (at, tasks)
+        (index, tasks)
         for group in groups
-        for at in range(len(batches))
-        if (tasks := [name for name in group if counts[name][at]])
+        for index in range(len(batches))
+        if (tasks := [name for name in group if terms[name].counts[index]])
     ]
     losses: dict[str, Tensor] = {}
     passed: set[int] = set()
     jacobian = _Jacobian(network) if aggregator is not None else None
-    for number, (at, tasks) in enumerate(passes, start=1):
+    for number, (index, tasks) in enumerate(passes, start=1):
         # Every pass reaches every parameter, for tasks are rows of them: the last pass can carry all gradients over.
         reduces = number == len(passes) and jacobian is None
         with nullcontext() if reduces else accelerator.no_sync(network):
-            chosen = {name: kinds[name] for name in tasks}
-            repeated = at in passed
-            parts = _backward(network, batches[at], chosen, counts, weights, accelerator, repeated)
-        passed.add(at)
-        for name, part in parts.items():
-            losses[name] = losses[name] + part if name in losses else part
+            chosen = {name: terms[name] for name in tasks}
+            shares = _backward(network, batches[index], chosen, accelerator, repeated=index in passed)
+        passed.add(index)
+        for name, share in shares.items():
+            losses[name] = losses[name] + share if name in losses else share
         if jacobian is not None and (number == len(passes) or passes[number][1] != tasks):
             jacobian.take_row()
     if passes and jacobian is not None and aggregator is not None:
@@ -106,29 +109,37 @@ def fill_gradients(
     return losses
 
 
+@dataclass(frozen=True)
+class _Term:
+    """A task's term of a step's loss: its weight, times the mean over its targets in all micro-batches."""
+
+    kind: Kind
+    counts: Sequence[int]
+    weight: Tensor
+
+    def share(self, output: Tensor, target: Tensor | None) -> Tensor:
+        """What a micro-batch of this process adds to the mean."""
+        if target is None:
+            return zero_of(output)
+        return self.kind.loss(output, target) * (self.kind.count(target) / sum(self.counts))
+
+
 def _backward(
-    network: nn.Module,
-    batch: Mapping[str, Any],
-    kinds: Mapping[str, Kind],
-    counts: Mapping[str, Sequence[int]],
-    weights: Mapping[str, Tensor],
-    accelerator: Accelerator,
-    repeated: bool,
+    network: nn.Module, batch: Batch, terms: Mapping[str, _Term], accelerator: Accelerator, repeated: bool
 ) -> dict[str, Tensor]:
     """One forward and backward; each task's share of its loss."""
-    outputs = network(batch["image"], list(kinds), repeated)
-    shares = {}
-    for name, kind in kinds.items():
-        target = batch["targets"].get(name)
-        shares[name] = (
-            zero_of(outputs[name])
-            if target is None
-            else kind.loss(outputs[name], target) * (kind.count(target) / sum(counts[name]))
-        )
+    outputs = network(batch["image"], list(terms), repeated)
+    shares = {name: term.share(outputs[name], batch["targets"].get(name)) for name, term in terms.items()}
     # The loss is a sum over processes and micro-batches; DistributedDataParallel and accelerator.backward take means.
     scale = accelerator.num_processes * accelerator.gradient_accumulation_steps
-    accelerator.backward(sum(weights[name] * share for name, share in shares.items()) * scale)
+    accelerator.backward(sum(terms[name].weight * share for name, share in shares.items()) * scale)
     return {name: share.detach() for name, share in shares.items()}
+
+
+def gradient_norm(network: nn.Module) -> Tensor:
+    """The norm of all gradients together, a scalar, float32."""
+    gradients = [parameter.grad for parameter in network.parameters() if parameter.grad is not None]
+    return torch.nn.utils.get_total_norm(gradients).float()
 
 
 def zero_of(output: Tensor) -> Tensor:
@@ -140,22 +151,24 @@ class _Jacobian:
     """The gradients of single tasks with respect to the parameters that they share."""
 
     def __init__(self, network: nn.Module) -> None:
-        own = {id(parameter) for parameter in parameters_of_single_tasks(network)}
+        of_single_tasks = {id(parameter) for parameter in parameters_of_single_tasks(network)}
         parameters = [parameter for parameter in network.parameters() if parameter.requires_grad]
-        self._shared = [parameter for parameter in parameters if id(parameter) not in own]
-        self._own = [parameter for parameter in parameters if id(parameter) in own]
+        self._shared = [parameter for parameter in parameters if id(parameter) not in of_single_tasks]
+        self._of_single_tasks = [parameter for parameter in parameters if id(parameter) in of_single_tasks]
         self._rows: list[Tensor] = []
 
     def take_row(self) -> None:
         """Move the shared parameters' gradients, those of one task, into a row."""
-        grads = [torch.zeros_like(each) if each.grad is None else each.grad for each in self._shared]
-        self._rows.append(torch.cat([grad.flatten() for grad in grads]))
+        gradients = [
+            torch.zeros_like(parameter) if parameter.grad is None else parameter.grad for parameter in self._shared
+        ]
+        self._rows.append(torch.cat([gradient.flatten() for gradient in gradients]))
         for parameter in self._shared:
             parameter.grad = None
 
     def fill(self, aggregator: Aggregator, accelerator: Accelerator) -> None:
         """Give the shared parameters the aggregate of all rows."""
-        for parameter in self._own:
+        for parameter in self._of_single_tasks:
             if parameter.grad is not None:
                 parameter.grad = accelerator.reduce(parameter.grad, "mean")
         gradient = aggregator(accelerator.reduce(torch.stack(self._rows), "mean"))

@@ -2,7 +2,6 @@
 
 import math
 from collections.abc import Mapping
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -54,7 +53,7 @@ class MultiTaskEvaluator:
         self._metrics = TaskMetrics(self.kinds, self.device)
 
     @torch.no_grad()
-    def update(self, output: Any, target: Mapping[str, Tensor]) -> None:
+    def update(self, output: Tensor | Mapping[str, Tensor], target: Mapping[str, Tensor]) -> None:
         """Add a batch: the model's output, a dict by task or, for one task, its own; and the targets by task."""
         outputs = output if isinstance(output, Mapping) else dict.fromkeys(self.kinds, output)
         samples = len(next(iter(outputs.values())))

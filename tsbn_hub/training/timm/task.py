@@ -13,6 +13,7 @@ from timm.utils import unwrap_model
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 from torch.optim import Optimizer
+from torch.utils.hooks import RemovableHandle
 
 from ...data import Collate, Sample
 from ...models.outputs import outputs_by_task
@@ -119,12 +120,12 @@ class MultiTaskTraining(TrainingTask):
         if set(self.weighting.tasks) != set(self.kinds):
             raise ValueError(f"The weighting has the tasks {self.weighting.tasks}, the training {list(self.kinds)}.")
         self._step, self._epoch = _Means(), _Means()
-        self._hooks: list[Any] = []
+        self._hooks: list[RemovableHandle] = []
         self._rest: AbstractContextManager[None] | None = None
         if self.verbose:
             _logger.info("%s: %s", type(self).__name__, {name: list(kind.metrics) for name, kind in self.kinds.items()})
 
-    def forward(self, input: Tensor, target: Mapping[str, Tensor]) -> dict[str, Any]:  # type: ignore[override]
+    def forward(self, input: Tensor, target: Mapping[str, Tensor]) -> dict[str, Tensor | dict[str, Tensor]]:  # type: ignore[override]
         """One forward and its loss.
 
         Returns:
@@ -135,11 +136,11 @@ class MultiTaskTraining(TrainingTask):
         if torch.is_grad_enabled():
             self._begin_step()
         if not active:
-            return {"loss": self._run(input, []), "output": {}}
-        outputs = self._run(input, active)
+            return {"loss": self._network()(input, []), "output": {}}
+        outputs: dict[str, Tensor] = self._network()(input, active)
         losses = {
-            name: kind.loss(outputs[name], target[name]) * shares[at] if name in target else zero_of(outputs[name])
-            for at, (name, kind) in enumerate(self.kinds.items())
+            name: kind.loss(outputs[name], target[name]) * share if name in target else zero_of(outputs[name])
+            for (name, kind), share in zip(self.kinds.items(), shares, strict=True)
             if name in active
         }
         detached = {name: loss.detach() for name, loss in losses.items()}
@@ -147,7 +148,7 @@ class MultiTaskTraining(TrainingTask):
             self._step.add(detached)
             self._epoch.add(detached)
         total = (self.weighting.weights(active) * torch.stack(list(losses.values()))).sum()
-        return {"loss": total, "output": outputs} | {f"{name}_loss": loss for name, loss in detached.items()}
+        return {"loss": total, "output": outputs, **{f"{name}_loss": loss for name, loss in detached.items()}}
 
     def guard(self, optimizer: Optimizer) -> None:
         """Let the optimizer's steps leave idle tasks as they are, and teach the loss weighting. Once, before training.
@@ -194,7 +195,7 @@ class MultiTaskTraining(TrainingTask):
 
     # --- what timm's loops prepare ---
 
-    def prepare_distributed(self, device_ids: list[Any] | None = None, **ddp_kwargs: Any) -> "MultiTaskTraining":
+    def prepare_distributed(self, device_ids: list[int] | None = None, **ddp_kwargs: Any) -> "MultiTaskTraining":
         """Wrap the model in DistributedDataParallel. After `compile` and `setup_ema`."""
         self.trainable_module = DistributedDataParallel(
             _TasksForward(self.trainable_module), device_ids=device_ids, **ddp_kwargs
@@ -209,13 +210,13 @@ class MultiTaskTraining(TrainingTask):
         self.eval_model = self.trainable_module
         return self.eval_model
 
-    def get_task_state(self, module: nn.Module | None = None, ema: bool = False) -> dict[str, Any]:
+    def get_task_state(self, module: nn.Module | None = None, ema: bool = False) -> dict[str, Tensor]:
         """The state of the loss weighting."""
         return {} if ema else self.weighting.state_dict()
 
     def load_task_state(
         self,
-        state: dict[str, Any] | None,
+        state: dict[str, Tensor] | None,
         strict: bool = True,
         module: nn.Module | None = None,
         ema: bool = False,
@@ -243,12 +244,12 @@ class MultiTaskTraining(TrainingTask):
         # DistributedDataParallel takes the mean over processes where the loss is a sum.
         return here * processes / joined.clamp(min=1), active
 
-    def _run(self, images: Tensor, tasks: list[str]) -> Any:
-        if isinstance(self.trainable_module, DistributedDataParallel):
-            return self.trainable_module(images, tasks)
-        return _run_tasks(self.trainable_module, images, tasks)
+    def _network(self) -> nn.Module:
+        """The model, called with images and tasks: see `_TasksForward`."""
+        module = self.trainable_module
+        return module if isinstance(module, DistributedDataParallel) else _TasksForward(module)
 
-    def _process_group(self) -> Any:
+    def _process_group(self) -> dist.ProcessGroup | None:
         module = self.trainable_module
         return module.process_group if isinstance(module, DistributedDataParallel) else None
 
@@ -259,7 +260,7 @@ class MultiTaskTraining(TrainingTask):
         if all(parameter.grad is None for parameter in self.trainable_module.parameters()):
             self._step = _Means()
 
-    def _before_step(self, optimizer: Optimizer, args: Any, kwargs: Any) -> None:
+    def _before_step(self, optimizer: Optimizer, args: object, kwargs: object) -> None:
         if self._step.tasks:
             self.weighting.after_step(self._step.means(self._process_group()))
         else:
@@ -269,7 +270,7 @@ class MultiTaskTraining(TrainingTask):
         self._rest = idle_tasks_at_rest(unwrap_model(self.trainable_module), optimizer, self._step.tasks)
         self._rest.__enter__()
 
-    def _after_step(self, optimizer: Optimizer, args: Any, kwargs: Any) -> None:
+    def _after_step(self, optimizer: Optimizer, args: object, kwargs: object) -> None:
         assert self._rest is not None
         self._rest.__exit__(None, None, None)
         self._step = _Means()
@@ -285,14 +286,19 @@ class _TasksForward(nn.Module):
         super().__init__()
         self.module = module
 
-    def forward(self, images: Tensor, tasks: list[str] | None = None) -> Any:
-        return self.module(images) if tasks is None else _run_tasks(self.module, images, tasks)
+    def forward(self, images: Tensor, tasks: list[str] | None = None) -> Tensor | dict[str, Tensor]:
+        """The outputs by task. For no task, a zero that gives every parameter a gradient, as gradient scalers want."""
+        if tasks is None:
+            outputs: Tensor | dict[str, Tensor] = self.module(images)
+            return outputs
+        return _run_tasks(self.module, images, tasks) if tasks else _zero_of_parameters(self.module)
 
 
-def _run_tasks(model: nn.Module, images: Tensor, tasks: list[str]) -> Any:
-    """The outputs by task. For no task, a zero that gives every parameter a gradient, as gradient scalers want."""
-    if not tasks:
-        return sum(each.reshape(-1)[:0].sum() for each in model.parameters() if each.requires_grad)
+def _zero_of_parameters(model: nn.Module) -> Tensor:
+    return torch.cat([parameter.flatten()[:0] for parameter in model.parameters() if parameter.requires_grad]).sum()
+
+
+def _run_tasks(model: nn.Module, images: Tensor, tasks: list[str]) -> dict[str, Tensor]:
     if hasattr(model, "_orig_mod") and len(tasks) < len(model.tasks):  # type: ignore[arg-type]
         # A compiled forward learns its task from the call alone.
         return {task: model(images, task=task) for task in tasks}
@@ -316,7 +322,7 @@ class _Means:
         for name, loss in losses.items():
             self._sums[name] = self._sums[name] + loss if name in self._sums else loss
 
-    def means(self, group: Any) -> dict[str, Tensor]:
+    def means(self, group: dist.ProcessGroup | None) -> dict[str, Tensor]:
         """The mean of each task, over the processes of a group; None: of this one."""
         means = {name: total / self._counts[name] for name, total in self._sums.items()}
         if group is None or not means:
