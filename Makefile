@@ -8,7 +8,7 @@ LAUNCH := $(BIN)/accelerate launch --num_processes 1 --num_machines 1 --mixed_pr
 .PHONY: demo test lint conformance clean
 
 demo: $(VENV)/ready
-	$(LAUNCH) examples/finetune.py --config examples/configs/multi_digits.yaml
+	$(LAUNCH) examples/finetune.py examples/configs/multi_digits.yaml
 	$(BIN)/python examples/predict.py runs/multi_digits
 
 test: lint

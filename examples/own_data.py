@@ -1,6 +1,6 @@
 """A data set of your own, in a page: photos in folders, with labels in a CSV file.
 
-    accelerate launch examples/finetune.py --config my_photos.yaml
+    accelerate launch examples/finetune.py my_photos.yaml
 
 with my_photos.yaml:
 

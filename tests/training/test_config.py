@@ -159,7 +159,10 @@ def test_defaults_and_none(name):
         ("data: 3", "data=3 is no str | list[Any]."),
         ("data: []", "data=[]: name one or more"),
         ("seed: -1", "seed=-1 must lie in [0, 2**31)."),
-        ("1: 2\nepoch: 3", "has unknown keys [1, 'epoch']. Known: ['model', 'data', 'output', 'tasks', "),
+        (
+            "1: 2\nepoch: 3",
+            "has unknown keys [1, 'epoch']. Did you mean 'epochs'? Known: ['model', 'data', 'output', 'tasks', ",
+        ),
         ("yes: 2", "has unknown keys [True]."),
         ("lr: [", "is no YAML: "),
         ("lr: \x00", "is no YAML: "),
@@ -184,6 +187,8 @@ def test_files(tmp_path):
     with pytest.raises(FileNotFoundError, match=r"There is no file .*conf\.yaml\. There are \['.*config\.yaml'\]"):
         TrainingConfig.read(tmp_path / "conf.yaml")
     with pytest.raises(FileNotFoundError, match="There is no file"):
+        TrainingConfig.read(tmp_path / "none")
+    with pytest.raises(FileNotFoundError, match=r"There is no file .*\. There are \['.*config\.yaml'\]"):
         TrainingConfig.read(tmp_path)
     path.write_text("")
     with pytest.raises(ValueError, match="must map names to values"):
@@ -195,7 +200,7 @@ def test_overrides(tmp_path):
     path.write_text(yaml.safe_dump({**NEEDED, "max_grad_norm": 1.0, "lr": 0.1}))
     config = TrainingConfig.read(path, max_grad_norm=None, lr=0.2)
     assert config.max_grad_norm is None and config.lr == 0.2
-    with pytest.raises(ValueError, match=r"unknown keys \['path'\]"):
+    with pytest.raises(ValueError, match=r"What is set beside .*config\.yaml has unknown keys \['path'\]"):
         TrainingConfig.read(path, path="x")
 
 
@@ -247,7 +252,9 @@ def test_several_data_sets():
         ({"data": [{"name": "a", "rate": 1}, "b"]}, "give a rate to all of them or to none"),
         ({"data": [3]}, "data has 3: each data set is a name, or a mapping"),
         ({"data": [{"rate": 1}]}, r"data has \{'rate': 1\}"),
-        ({"data": [{"name": "a", "path": 1}]}, r"data has \{'name': 'a', 'path': 1\}"),
+        ({"data": [{"name": "a", "path": 1}]}, r"data has \{'name': 'a', 'path': 1\}.* args and rate\.$"),
+        ({"data": [{"name": "a", "rates": 1}]}, r"data has \{'name': 'a', 'rates': 1\}.* Did you mean 'rate'\?$"),
+        ({"data": [{"nam": "a"}]}, r"data has \{'nam': 'a'\}.* Did you mean 'name'\?$"),
         ({"data": [{"name": 5}]}, r"data has \{'name': 5\}"),
         ({"data": [{"name": "a", "args": [1]}]}, r"data has \{'name': 'a', 'args': \[1\]\}"),
         ({"data": [{"name": "a", "args": {1: 2}}]}, r"data has \{'name': 'a', 'args': \{1: 2\}\}"),

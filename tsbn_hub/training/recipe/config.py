@@ -7,6 +7,7 @@ from typing import Any, Literal, get_type_hints
 
 import yaml
 
+from ...files.registry import did_you_mean
 from ...norms.task_norm import Style
 from ..optimization import ScheduleName
 from ..step.gradients import Backward
@@ -162,13 +163,19 @@ class TrainingConfig:
     def read(cls, path: str | Path, /, **overrides: Any) -> "TrainingConfig":
         """Read a YAML file, and replace what `overrides` has.
 
+        Args:
+            path: The file.
+            overrides: By key. Dots lead into mappings, whose other keys stay: `{"data_args.size": 96}`.
+
         Raises:
             FileNotFoundError: if there is no such file.
-            ValueError: if it is no YAML mapping, or has a key that is unknown, or lacks one.
+            ValueError: if it is no YAML mapping, or lacks a key; if a key is unknown, there or in `overrides`, or dots
+                lead into a value that is no mapping.
         """
         path = Path(path)
         if not path.is_file():
-            near = sorted(str(each) for each in path.parent.glob("*.yaml")) if path.parent.is_dir() else []
+            folder = path if path.is_dir() else path.parent
+            near = sorted(map(str, folder.glob("*.yaml")))
             raise FileNotFoundError(f"There is no file {path}.{f' There are {near}.' if near else ''}")
         try:
             values = yaml.safe_load(path.read_text(encoding="utf-8"))
@@ -176,11 +183,11 @@ class TrainingConfig:
             raise ValueError(f"{path} is no YAML: {error}") from error
         if not isinstance(values, dict):
             raise ValueError(f"{path} must map names to values, as in `model: resnet10t_tsbn`.")
-        values |= overrides
-        fields = dataclasses.fields(cls)
-        unknown = sorted(set(values) - {each.name for each in fields}, key=str)
-        if unknown:
-            raise ValueError(f"{path} has unknown keys {unknown}. Known: {[each.name for each in fields]}.")
+        known = [field.name for field in dataclasses.fields(cls)]
+        _check_keys(str(path), list(values), known)
+        _check_keys(f"What is set beside {path}", [name.partition(".")[0] for name in overrides], known)
+        for name, value in overrides.items():
+            _override(values, name, value)
         needed = ("data", "output") if "checkpoint" in values else ("model", "data", "output")
         missing = [name for name in needed if name not in values]
         if missing:
@@ -214,3 +221,23 @@ class TrainingConfig:
             for name, value in theirs.items()
             if name not in _FREE_TO_CHANGE and value != ours.get(name)
         ]
+
+
+def _check_keys(source: str, keys: list[Any], known: list[str]) -> None:
+    unknown = sorted(set(keys) - set(known), key=str)
+    if unknown:
+        near = "".join(did_you_mean(key, known) for key in unknown)
+        raise ValueError(f"{source} has unknown keys {unknown}.{near} Known: {known}.")
+
+
+def _override(values: dict[str, Any], name: str, value: Any) -> None:
+    """Set a key, in a copy of the mappings that the dots of its name lead through."""
+    *outer, last = name.split(".")
+    for depth, key in enumerate(outer, 1):
+        mapping = values.get(key, {})
+        if not isinstance(mapping, dict):
+            whole = ".".join(outer[:depth])
+            raise ValueError(f"{name}={value!r}: {whole} is {mapping!r}, no mapping. Give {whole} as a whole.")
+        values[key] = dict(mapping)
+        values = values[key]
+    values[last] = value

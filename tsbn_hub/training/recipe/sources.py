@@ -11,6 +11,7 @@ from typing import Any, Literal
 from torch.utils.data import Dataset
 
 from ...data import tasks_of
+from ...files.registry import did_you_mean
 
 
 @dataclass(frozen=True)
@@ -36,8 +37,13 @@ class DataSource:
         """
         if isinstance(value, str):
             return cls(value)
-        if not isinstance(value, dict) or "name" not in value or not set(value) <= {"name", "args", "rate"}:
-            raise ValueError(f"data has {value!r}: each data set is a name, or a mapping with name, args and rate.")
+        known = ["name", "args", "rate"]
+        unknown = [key for key in value if key not in known] if isinstance(value, dict) else []
+        if not isinstance(value, dict) or "name" not in value or unknown:
+            near = "".join(did_you_mean(key, known) for key in unknown)
+            raise ValueError(
+                f"data has {value!r}: each data set is a name, or a mapping with name, args and rate.{near}"
+            )
         source = cls(**value)
         if not isinstance(source.name, str) or not _are_keywords(source.args):
             raise ValueError(f"data has {value!r}: name is text, and args maps names to values.")

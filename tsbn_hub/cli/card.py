@@ -1,0 +1,59 @@
+"""`tsbn card`."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from .errors import plain_errors
+
+
+@plain_errors()
+def card(
+    folder: Annotated[Path, typer.Argument(help="A run's folder, or a folder of save_pretrained.")],
+    single_task: Annotated[
+        list[Path] | None,
+        typer.Option(metavar="RUN", help="The run of one task alone, for Δm; may be repeated. It is recorded."),
+    ] = None,
+    license: Annotated[
+        str | None, typer.Option(help="Of the weights, such as apache-2.0. Default: what the card states, if any.")
+    ] = None,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace a card that was edited, too.")] = False,
+) -> None:
+    """Write a checkpoint's card, and the picture of its gates, from what is recorded beside its weights.
+
+    Example: tsbn card runs/both --single-task runs/left --single-task runs/right
+    """
+    from ..files.names import CARD
+    from ..hub import Results
+    from ..hub.cards.mark import is_edited
+    from ..results.recording import with_single_task
+
+    if is_edited(folder / CARD) and not overwrite:
+        raise ValueError(f"{folder / CARD} was edited, or is not from here, and is kept. --overwrite replaces it.")
+    if single_task:
+        with_single_task(Results.read(folder), folder, single_task).write(folder)
+    write_card_and_picture(folder, license, overwrite)
+    typer.echo(f"{folder}: {file_names(folder)}")
+
+
+def write_card_and_picture(folder: Path, license: str | None = None, overwrite: bool = False) -> None:
+    """Write the card of a checkpoint's folder and, with matplotlib, the picture of its gates."""
+    from ..analysis import draw_importance, importance_matrix
+    from ..files.names import GATES
+    from ..hub import write_card
+    from ..hub.cards.text import has_gates
+    from ..models import from_pretrained
+
+    model = from_pretrained(folder)
+    if has_gates(model):
+        try:
+            draw_importance(importance_matrix(model), folder / GATES)
+        except ImportError as error:
+            typer.echo(f"tsbn: {error}", err=True)
+    write_card(folder, model, license=license, overwrite=overwrite)
+
+
+def file_names(folder: Path) -> str:
+    """What is in a folder, to be printed."""
+    return ", ".join(sorted(path.name for path in folder.iterdir()))

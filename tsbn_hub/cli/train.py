@@ -1,0 +1,91 @@
+"""`tsbn train`."""
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+import typer
+
+from .card import file_names, write_card_and_picture
+from .errors import plain_errors
+from .settings import with_settings
+
+
+@plain_errors()
+def train(
+    context: typer.Context,
+    file: Annotated[
+        Path | None,
+        typer.Argument(
+            metavar="FILE", help="A YAML file; its keys are those of tsbn_hub's TrainingConfig.", show_default=False
+        ),
+    ] = None,
+    config: Annotated[Path | None, typer.Option(help="The same file, as an option.")] = None,
+    norm: Annotated[
+        Literal["sigmoid", "affine", "shared"] | None,
+        typer.Option(help="sigmoid: TSσBN. affine: TSBN. shared: hard sharing."),
+    ] = None,
+    tasks: Annotated[
+        str | None, typer.Option(help="The tasks to train, with commas. One: single-task. Default: all of the data.")
+    ] = None,
+    output: Annotated[str | None, typer.Option(help="The folder of the run.")] = None,
+    epochs: Annotated[int | None, typer.Option(help="Passes over the training data.")] = None,
+    batch_size: Annotated[int | None, typer.Option(help="Samples a process and forward.")] = None,
+    lr: Annotated[float | None, typer.Option(help="The trunk's learning rate at its highest.")] = None,
+    mixed_precision: Annotated[
+        Literal["no", "fp16", "bf16"] | None, typer.Option(help="Default: what accelerate launch was given.")
+    ] = None,
+    seed: Annotated[int | None, typer.Option(help="Of weights, order, augmentation and validation split.")] = None,
+    set: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="KEY=VALUE",
+            help="Any other key of the config, or one inside a mapping: data_args.size=96. May be repeated.",
+        ),
+    ] = None,
+    restart: Annotated[bool, typer.Option("--restart", help="Start anew, whatever the folder holds.")] = False,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Show data, parameters and the memory of one step; write nothing.")
+    ] = False,
+) -> None:
+    """Train one model on several tasks, then write its card and the picture of its gates.
+
+    The same command again goes on where an interrupted run was.
+
+    Example: tsbn train examples/configs/multi_digits.yaml --set backward=task
+
+    On several GPUs: accelerate launch -m tsbn_hub.cli train …
+    """
+    path = file or config
+    if path is None:
+        context.fail("Which config? Give a YAML file: tsbn train FILE.")
+    if file is not None and config is not None:
+        context.fail("FILE and --config are both given: leave one out.")
+
+    from accelerate import PartialState
+
+    from ..files.names import CARD
+    from ..hub.cards.mark import is_edited
+    from ..results.recording import record_run
+    from ..training import TrainingConfig
+    from ..training import dry_run as show_dry_run
+    from ..training import train as run_training
+
+    options = {
+        "norm": norm, "tasks": None if tasks is None else [name.strip() for name in tasks.split(",")],
+        "output": output, "epochs": epochs, "batch_size": batch_size, "lr": lr, "mixed_precision": mixed_precision,
+        "seed": seed,
+    }  # fmt: skip
+    run = TrainingConfig.read(path, **with_settings(options, set or []))
+    if dry_run:
+        show_dry_run(run)
+        return
+    scores = run_training(run, restart=restart)
+    if not PartialState().is_main_process:
+        return
+    record_run(run, scores)
+    folder = Path(run.output)
+    if is_edited(folder / CARD):
+        typer.echo(f"{run.output}/{CARD} was edited, and is kept: `tsbn card {run.output} --overwrite` writes it anew.")
+    else:
+        write_card_and_picture(folder)
+    typer.echo(f"\n{run.output}: {file_names(folder)}")
