@@ -1,15 +1,13 @@
 """The part of a data set that is held out."""
 
-from typing import Any
-
 import torch
-from torch.utils.data import Subset, random_split
+from torch.utils.data import Dataset, Subset, random_split
 
 from ..tasks import Task
-from .sample import tasks_of
+from .sample import Sample, tasks_of
 
 
-def split_off(data: Any, fraction: float, seed: int = 0) -> tuple[Any, Any]:
+def split_off(data: Dataset[Sample], fraction: float, seed: int = 0) -> tuple[Dataset[Sample], Dataset[Sample]]:
     """A data set without a random fraction of it, and this fraction.
 
     A data set whose samples share something (an image, a person) has a method `split_off(fraction, seed)` of its own,
@@ -35,14 +33,14 @@ def split_off(data: Any, fraction: float, seed: int = 0) -> tuple[Any, Any]:
     if not 0 < fraction < 1:
         raise ValueError(f"fraction={fraction} must lie in (0, 1).")
     if hasattr(data, "split_off"):
-        split: tuple[Any, Any] = data.split_off(fraction, seed)
-        return split
+        kept, held_out = data.split_off(fraction, seed)
+        return kept, held_out
     generator = torch.Generator().manual_seed(seed)
     kept, held_out = random_split(data, [1 - fraction, fraction], generator)
     return _Part(data, kept.indices), _Part(data, held_out.indices)
 
 
-class _Part(Subset[Any]):
+class _Part(Subset[Sample]):
     """Some samples of a data set, with its tasks."""
 
     @property

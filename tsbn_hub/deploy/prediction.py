@@ -1,10 +1,9 @@
 """What a model says of images: as values, and as pictures."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 from urllib.parse import quote
 
 import torch
@@ -17,6 +16,7 @@ from ..files.atomic import write_atomically
 from ..models import surface_of
 from ..models.outputs import outputs_by_task
 from ..tasks import Kind
+from ..tasks.task import Json
 from .images import check_image, read_image
 
 PREDICTIONS = "predictions.json"
@@ -33,7 +33,7 @@ class TaskPrediction:
     """
 
     value: Tensor
-    description: dict[str, Any]
+    description: dict[str, Json]
     picture: Tensor
 
 
@@ -82,7 +82,7 @@ def predict(model: nn.Module, image: Image.Image, tasks: Sequence[str] | None = 
 
 def predict_files(
     model: nn.Module, paths: Sequence[str | Path], folder: str | Path, tasks: Sequence[str] | None = None
-) -> dict[str, dict[str, Any]]:
+) -> dict[str, dict[str, Json]]:
     """Write what a model says of image files, showing its progress on the terminal.
 
     The folder gets a picture `<the image's name>.<task>.png` for each image and task, and predictions.json with the
@@ -113,7 +113,7 @@ def predict_files(
     files = {(path, task): folder / f"{name}.{_file_name(task)}.png" for path, name in names.items() for task in kinds}
     _check_kept({Path(path).resolve() for path in names}, list(files.values()))
     folder.mkdir(parents=True, exist_ok=True)
-    descriptions: dict[str, dict[str, Any]] = {}
+    descriptions: dict[str, dict[str, Json]] = {}
     try:
         for path in track(names, "predicting", console=Console(stderr=True), transient=True):
             predictions = predict(model, read_image(path), tasks)
@@ -160,6 +160,6 @@ def _check_kept(images: set[Path], files: Sequence[Path]) -> None:
         raise ValueError(f"{overwritten} would be overwritten, and are images to predict for: choose another folder.")
 
 
-def _writer(picture: Tensor) -> Any:
+def _writer(picture: Tensor) -> Callable[[Path], None]:
     image = Image.fromarray(picture.permute(1, 2, 0).contiguous().numpy())
     return lambda path: image.save(path, format="PNG")

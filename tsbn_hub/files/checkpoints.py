@@ -60,7 +60,7 @@ def _object_in(path: Path) -> dict[str, Any]:
     return values
 
 
-def check_values(values: Any, where: object) -> None:
+def check_values(values: object, where: object) -> None:
     """Refuse what no config of a network says.
 
     Raises:
@@ -85,9 +85,9 @@ def _asks_elsewhere(key: str, value: str) -> bool:
     return any(asks.search(key) and not allowed.fullmatch(value) for asks, allowed in _ELSEWHERE.items())
 
 
-def _within(values: Any) -> Iterator[tuple[tuple[str, ...], Any]]:
+def _within(values: object) -> Iterator[tuple[tuple[str, ...], object]]:
     """A value, and all that is in it, each with the keys that lead there."""
-    left: list[tuple[tuple[str, ...], Any]] = [((), values)]
+    left: list[tuple[tuple[str, ...], object]] = [((), values)]
     while left:
         path, value = left.pop()
         yield path, value

@@ -1,7 +1,6 @@
 """Which library a model, a checkpoint or a name is of. This is asked here, and nowhere else."""
 
 from collections.abc import Mapping
-from typing import Any
 
 from torch import nn
 
@@ -33,7 +32,7 @@ def surface_of(model: nn.Module) -> Surface:
     )
 
 
-def surface_class_of_config(config: Mapping[str, Any]) -> type[Surface]:
+def surface_class_of_config(config: Mapping[str, object]) -> type[Surface]:
     """The surface of what a config.json describes."""
     return _transformers() if "model_type" in config else TimmSurface
 

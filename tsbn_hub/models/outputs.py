@@ -9,8 +9,13 @@ from torch import Tensor, nn
 from ..norms import TaskModule, TaskSelector
 from ..norms.selection import Selection
 
+Output = Any
+"""What a model gives for a task: a tensor, for models of this package."""
 
-def outputs_by_task(model: nn.Module, images: Tensor, tasks: Sequence[str], repeated: bool = False) -> dict[str, Any]:
+
+def outputs_by_task(
+    model: nn.Module, images: Tensor, tasks: Sequence[str], repeated: bool = False
+) -> dict[str, Output]:
     """A model's outputs for some of its tasks, of timm or transformers or any other.
 
     In one pass if these are all of its tasks, or several that share all but their heads (hard sharing).
@@ -35,7 +40,7 @@ def outputs_by_task(model: nn.Module, images: Tensor, tasks: Sequence[str], repe
     """
     known: Sequence[str] = getattr(model, "tasks", tasks)
     if not _pass_together(model, known, tasks, repeated):
-        by_task: dict[str, Any] = {}
+        by_task: dict[str, Output] = {}
         for task in tasks:
             with _pass_for(model, task, repeated or bool(by_task)):
                 output = model(images)
@@ -47,10 +52,11 @@ def outputs_by_task(model: nn.Module, images: Tensor, tasks: Sequence[str], repe
     return {task: outputs[task] for task in tasks} if isinstance(outputs, dict) else {tasks[0]: outputs}
 
 
-def _pass_together(model: Any, known: Sequence[str], tasks: Sequence[str], repeated: bool) -> bool:
+def _pass_together(model: nn.Module, known: Sequence[str], tasks: Sequence[str], repeated: bool) -> bool:
     if len(known) == 1:
         return True
-    shares_trunk = len(tasks) > 1 and model.task_selector.shares_trunk and not repeated
+    selector: TaskSelector = model.task_selector  # type: ignore[assignment]
+    shares_trunk = len(tasks) > 1 and selector.shares_trunk and not repeated
     return model.task is None and (len(known) == len(tasks) or shares_trunk)
 
 

@@ -58,7 +58,7 @@ class NewModel:
     norm: Style
     model_args: Mapping[str, Any]
     trunk: str | None = None
-    trunk_args: Mapping[str, Any] | None = None
+    trunk_args: Mapping[str, object] | None = None
 
 
 class Surface(ABC):
@@ -208,7 +208,7 @@ class Surface(ABC):
         """Write down where the model is from, as its library does. That saw a folder of the cache."""
 
     @abstractmethod
-    def save(self, folder: Path, data_config: Mapping[str, Any] | None, max_shard_size: int | str) -> None:
+    def save(self, folder: Path, data_config: Mapping[str, object] | None, max_shard_size: int | str) -> None:
         """Save it as config.json and weights, whole or not at all. See `tsbn_hub.save_pretrained`."""
 
     @abstractmethod
@@ -250,13 +250,13 @@ class Surface(ABC):
 
     @classmethod
     @abstractmethod
-    def is_of_this_package(cls, config: Mapping[str, Any]) -> bool:
+    def is_of_this_package(cls, config: Mapping[str, object]) -> bool:
         """Whether a config.json is of a model with task norms."""
 
     @classmethod
     @abstractmethod
     def load_plain(
-        cls, folder: Path, shapes: Shapes, task: str, style: NormStyle, model_args: Mapping[str, Any]
+        cls, folder: Path, shapes: Shapes, task: str, style: NormStyle, model_args: Mapping[str, object]
     ) -> nn.Module:
         """The plain model of a folder, with task norms, for one task.
 

@@ -5,6 +5,7 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.distributed import ProcessGroup
 
 from .kernels import after_batch_norm
 from .selection import TaskSelector
@@ -31,7 +32,7 @@ class _BatchNorm(nn.Module):
     eps: float
     frozen: bool
     synchronized: bool
-    process_group: Any
+    process_group: ProcessGroup | None
 
     def _adopt(self, norm: nn.Module) -> None:
         self.plain_class = type(norm)
@@ -189,10 +190,10 @@ class SharedBatchNorm(_BatchNorm):
     def __prepare_scriptable__(self) -> nn.Module:
         return self.fold()
 
-    def __getstate__(self) -> dict[str, Any]:
+    def __getstate__(self) -> dict[str, object]:
         return {key: value for key, value in vars(self).items() if key != "after"}
 
-    def __setstate__(self, state: dict[str, Any]) -> None:
+    def __setstate__(self, state: dict[str, object]) -> None:
         super().__setstate__(state)
         self.after = after_batch_norm(self.plain_class)
 

@@ -1,10 +1,10 @@
 """Running statistics: freezing them, and taking them anew from data."""
 
 from collections.abc import Iterable
-from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.distributed import ProcessGroup
 
 from .batch_norm import STATISTICS, SharedBatchNorm, TaskBatchNorm
 from .kernels import after_batch_norm
@@ -102,7 +102,7 @@ def own_batch_norms(module: nn.Module) -> list[TaskBatchNorm | SharedBatchNorm]:
     return [norm for norm in module.modules() if isinstance(norm, TaskBatchNorm | SharedBatchNorm)]
 
 
-def convert_sync_batchnorm(module: nn.Module, process_group: Any = None) -> nn.Module:
+def convert_sync_batchnorm(module: nn.Module, process_group: ProcessGroup | None = None) -> nn.Module:
     """Let every BatchNorm of a module take the statistics of the joined batch of all processes, in place.
 
     Args:

@@ -11,7 +11,7 @@ import torch.distributed as dist
 from torch import Tensor
 
 
-def should_synchronize(process_group: Any = None) -> bool:
+def should_synchronize(process_group: dist.ProcessGroup | None = None) -> bool:
     """Whether there is more than one process to join the batch of."""
     return dist.is_available() and dist.is_initialized() and dist.get_world_size(process_group) > 1
 
@@ -20,7 +20,7 @@ class _Total(torch.autograd.Function):
     """The sum over all processes; its gradient is the sum of theirs."""
 
     @staticmethod
-    def forward(context: Any, x: Tensor, process_group: Any) -> Tensor:
+    def forward(context: Any, x: Tensor, process_group: dist.ProcessGroup | None) -> Tensor:
         context.process_group = process_group
         total = x.clone()
         dist.all_reduce(total, group=process_group)
@@ -33,7 +33,7 @@ class _Total(torch.autograd.Function):
         return total, None
 
 
-def _total(x: Tensor, process_group: Any) -> Tensor:
+def _total(x: Tensor, process_group: dist.ProcessGroup | None) -> Tensor:
     total: Tensor = _Total.apply(x, process_group)
     return total
 
@@ -46,7 +46,7 @@ def synchronized_batch_norm(
     bias: Tensor | None,
     momentum: float,
     eps: float,
-    process_group: Any = None,
+    process_group: dist.ProcessGroup | None = None,
 ) -> Tensor:
     """`F.batch_norm` in training, with the statistics of the joined batch.
 

@@ -186,7 +186,7 @@ class TaskModule(nn.Module):
         outputs = pytree.tree_map_only(Tensor, lambda output: output[back], outputs)
         return self._output_of_rows(outputs, rows)
 
-    def _rows(self, task: Sequence[str] | Tensor, x: Any) -> list[int]:
+    def _rows(self, task: Sequence[str] | Tensor, x: object) -> list[int]:
         """The row of every sample."""
         if not isinstance(x, Tensor):
             raise TypeError(f"One task a sample needs the batch as a tensor, not {type(x).__name__}.")

@@ -180,7 +180,7 @@ def weights_digest(folder: str | Path) -> str:
     return digest.hexdigest()
 
 
-def _measured(data: Any, size: int, tasks: list[str]) -> DataMeasured:
+def _measured(data: object, size: int, tasks: list[str]) -> DataMeasured:
     own = [task.name for task in tasks_of(data) if task.name in tasks]
     return DataMeasured(type(data).__name__, size, own, _text(data, "url"), _text(data, "license"))
 
@@ -189,7 +189,7 @@ def _finite(value: float) -> float | None:
     return value if math.isfinite(value) else None
 
 
-def _text(data: Any, name: str) -> str | None:
+def _text(data: object, name: str) -> str | None:
     value = getattr(data, name, None)
     return value if isinstance(value, str) else None
 

@@ -7,7 +7,7 @@ from bisect import bisect_right
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from itertools import accumulate
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -180,11 +180,11 @@ class SeededSamples(Dataset[Sample]):
         torch.Size([64, 1, 32, 32])
     """
 
-    def __init__(self, data: Any, check: Callable[[Sample], None] | None = None) -> None:
+    def __init__(self, data: Dataset[Sample], check: Callable[[Sample], None] | None = None) -> None:
         self.data, self.check = data, check
 
     def __len__(self) -> int:
-        return len(self.data)
+        return len(self.data)  # type: ignore[arg-type]
 
     def __getitem__(self, draw: Draw) -> Sample:
         return self.__getitems__([draw])[0]
@@ -213,7 +213,7 @@ def check_rates(rates: Sequence[float], sets: int) -> None:
         raise ValueError(f"rates={list(rates)} must be positive numbers, one for each of the {sets} data sets.")
 
 
-def _origin(data: Any, at: int) -> tuple[Any, int]:
+def _origin(data: object, at: int) -> tuple[object, int]:
     """The data set that a sample of a mixture, or of a part, comes from, and its index there."""
     if isinstance(data, ConcatDataset):
         which = bisect_right(data.cumulative_sizes, at)

@@ -161,7 +161,7 @@ class TransformersSurface(Surface):
         self.model.config.name_or_path = repo
         self.model.config._commit_hash = commit
 
-    def save(self, folder: Path, data_config: Mapping[str, Any] | None, max_shard_size: int | str) -> None:
+    def save(self, folder: Path, data_config: Mapping[str, object] | None, max_shard_size: int | str) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=folder, prefix=".saving.") as unfinished, without_progress_bars():
             try:
@@ -224,12 +224,12 @@ class TransformersSurface(Surface):
             return built(folder, lambda: model_class.from_pretrained(folder, **{**kwargs, "use_safetensors": True}))
 
     @classmethod
-    def is_of_this_package(cls, config: Mapping[str, Any]) -> bool:
+    def is_of_this_package(cls, config: Mapping[str, object]) -> bool:
         return config["model_type"] == TsbnConfig.model_type
 
     @classmethod
     def load_plain(
-        cls, folder: Path, shapes: Shapes, task: str, style: NormStyle, model_args: Mapping[str, Any]
+        cls, folder: Path, shapes: Shapes, task: str, style: NormStyle, model_args: Mapping[str, object]
     ) -> nn.Module:
         def on_backbone(pretrained: bool) -> nn.Module:
             tasks = [Task(task, num_classes=1)]

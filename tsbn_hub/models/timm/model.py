@@ -44,9 +44,9 @@ class Recipe:
     gated: Patterns = None
     names: list[str] = field(default_factory=list)
 
-    def model_args(self) -> dict[str, Any]:
+    def model_args(self) -> dict[str, object]:
         """The keyword arguments of `timm.create_model` that say the same, for config.json."""
-        args: dict[str, Any] = {
+        args: dict[str, object] = {
             "tasks": list(self.tasks),
             "norm": self.options.style,
             "keep_affine": self.options.keep_affine,

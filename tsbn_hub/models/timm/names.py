@@ -102,7 +102,7 @@ def _create(
     gated: Patterns = None,
     keep_affine: bool | None = None,
     gate_init: float = 0.5,
-    pretrained_cfg: Any = None,
+    pretrained_cfg: PretrainedCfg | dict[str, object] | None = None,
     pretrained_cfg_overlay: dict[str, Any] | None = None,
     **kwargs: Any,
 ) -> TimmTaskModel:
@@ -161,7 +161,7 @@ def _create(
     return model
 
 
-def _note_source(model: Any, loaded: bool) -> None:
+def _note_source(model: TimmTaskModel, loaded: bool) -> None:
     """Say in the pretrained config where the weights are from; timm says it of a repo or folder that it was told."""
     config = dict(model.pretrained_cfg)
     if not loaded:
@@ -198,7 +198,7 @@ def _before_loading(name: str, convert: Callable[[nn.Module], None]) -> Iterator
             _builder.get_model_traits = get_model_traits
 
 
-def _refuse_mixed_classes(sizes: list[int], own: Any) -> None:
+def _refuse_mixed_classes(sizes: list[int], own: list[int] | None) -> None:
     """Rows of classifiers go by their order, too, where timm does not leave them out as of another size."""
     if own is not None and sizes != own and max(sizes) == max(own):
         raise ValueError(
@@ -207,7 +207,7 @@ def _refuse_mixed_classes(sizes: list[int], own: Any) -> None:
         )
 
 
-def _refuse_pickles(pretrained_cfg: Any, overlay: dict[str, Any], cache_dir: str | Path | None) -> None:
+def _refuse_pickles(pretrained_cfg: object, overlay: dict[str, Any], cache_dir: str | Path | None) -> None:
     """Allow safetensors alone from a user's folder, file or repo; and a whole file, so that the error is clear."""
     config = pretrained_cfg.to_dict() if isinstance(pretrained_cfg, PretrainedCfg) else pretrained_cfg
     config = config if isinstance(config, dict) else {}

@@ -147,7 +147,7 @@ class TimmSurface(Surface):
         config = {key: value for key, value in self.model.pretrained_cfg.items() if key != "file"}
         self.model.pretrained_cfg = config | {"source": "hf-hub", "hf_hub_id": with_revision(repo, commit)}
 
-    def save(self, folder: Path, data_config: Mapping[str, Any] | None, max_shard_size: int | str) -> None:
+    def save(self, folder: Path, data_config: Mapping[str, object] | None, max_shard_size: int | str) -> None:
         """As `Surface.save` says. The weights are in one file whatever the size, for timm reads no other."""
         folder.mkdir(parents=True, exist_ok=True)
         tensors, seen = {}, set()
@@ -164,7 +164,7 @@ class TimmSurface(Surface):
         )
         remove_older_weights(folder, {WEIGHTS})
 
-    def _save_config(self, path: Path, data_config: Mapping[str, Any] | None) -> None:
+    def _save_config(self, path: Path, data_config: Mapping[str, object] | None) -> None:
         of_tasks = self.model.recipe.model_args() if self.tasks else {}
         save_config_for_hf(
             self.model, str(path), model_args=of_tasks, data_config=None if data_config is None else dict(data_config)
@@ -233,12 +233,12 @@ class TimmSurface(Surface):
         return built(folder, lambda: timm.create_model(name, pretrained=True, **kwargs))
 
     @classmethod
-    def is_of_this_package(cls, config: Mapping[str, Any]) -> bool:
+    def is_of_this_package(cls, config: Mapping[str, object]) -> bool:
         return str(config.get("architecture")).endswith(SUFFIX)
 
     @classmethod
     def load_plain(
-        cls, folder: Path, shapes: Shapes, task: str, style: NormStyle, model_args: Mapping[str, Any]
+        cls, folder: Path, shapes: Shapes, task: str, style: NormStyle, model_args: Mapping[str, object]
     ) -> nn.Module:
         def build(pretrained: bool) -> nn.Module:
             pretrained_cfg, architecture, own_args = load_model_config_from_path(folder)
