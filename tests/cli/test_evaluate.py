@@ -39,6 +39,11 @@ def test_a_folder_without_a_run(folder, config, tmp_path):
     assert "Traceback" not in told.output and (folder or f"There are ['{config}']" in told.stderr)
 
 
+def test_the_config_in_place_of_the_folder(config):
+    told = tsbn("evaluate", config)
+    assert told.exit_code == 2 and "is a file" in " ".join(told.stderr.split()).lower()
+
+
 def test_a_run_without_a_model_yet(config, tmp_path, monkeypatch):
     def fail(*_):
         raise OSError("no")

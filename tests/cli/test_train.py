@@ -70,7 +70,7 @@ def test_what_typer_refuses(arguments, config):
 @pytest.mark.parametrize("several", [False, True])
 def test_one_config(several, config):
     told = tsbn("train", *[config, "--config", config] * several)
-    assert told.exit_code == 2 and "Usage: tsbn train [OPTIONS] [" in told.stderr and "Traceback" not in told.output
+    assert told.exit_code == 2 and "Usage: tsbn train [OPTIONS] [FILE]" in told.stderr
     message = "FILE and --config are both given: leave one out." if several else "Give a YAML file: tsbn train FILE."
     assert message in " ".join(told.stderr.split())
 

@@ -13,7 +13,7 @@ from .options import AsJson
 
 @plain_errors()
 def evaluate(
-    folder: Annotated[Path, typer.Argument(help="The folder of a run of `tsbn train`.")],
+    folder: Annotated[Path, typer.Argument(help="The folder of a run of `tsbn train`.", file_okay=False)],
     split: Annotated[Literal["train", "test"], typer.Option(help="The part of the data.")] = "test",
     as_json: AsJson = False,
 ) -> None:

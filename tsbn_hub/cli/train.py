@@ -15,7 +15,9 @@ def train(
     context: typer.Context,
     file: Annotated[
         Path | None,
-        typer.Argument(help="A YAML file; its keys are those of tsbn_hub's TrainingConfig.", show_default=False),
+        typer.Argument(
+            metavar="FILE", help="A YAML file; its keys are those of tsbn_hub's TrainingConfig.", show_default=False
+        ),
     ] = None,
     config: Annotated[Path | None, typer.Option(help="The same file, as an option.")] = None,
     norm: Annotated[
