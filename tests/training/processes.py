@@ -11,7 +11,7 @@ from pathlib import Path
 # Imports once what every process needs; each then starts as a fork of a process that has trained nothing.
 _CONTEXT = multiprocessing.get_context("forkserver")
 _CONTEXT.set_forkserver_preload(
-    ["tsbn_hub.cli", "tsbn_hub.training", "tsbn_hub.hub", "tsbn_hub.analysis", "timm.models"]
+    ["tsbn_hub.cli.main", "tsbn_hub.training", "tsbn_hub.hub", "tsbn_hub.analysis", "timm.models"]
 )
 
 

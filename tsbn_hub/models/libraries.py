@@ -37,6 +37,11 @@ def surface_class_of_config(config: Mapping[str, object]) -> type[Surface]:
     return _transformers() if "model_type" in config else TimmSurface
 
 
+def surface_class_of_library(library: str) -> type[Surface]:
+    """The surface of the models of a library, "timm" or "transformers"."""
+    return TimmSurface if library == TimmSurface.library else _transformers()
+
+
 def build_model(new: NewModel) -> nn.Module:
     """A new model: of timm, where all tasks are classified by timm's own classifiers, else of transformers.
 

@@ -220,6 +220,16 @@ class Surface(ABC):
             revision: The branch of the repo; None: the main one.
         """
 
+    @staticmethod
+    @abstractmethod
+    def usage_for_task(images: str, task: str) -> str:
+        """The Python expression of a model's output for a task.
+
+        Args:
+            images: An expression.
+            task: An expression.
+        """
+
     # --- models of the library that are not there yet ---
 
     @classmethod

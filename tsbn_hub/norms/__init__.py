@@ -7,9 +7,8 @@ from .kernels import register_batch_norm, register_norm
 from .selection import TaskSelector
 from .statistics import convert_sync_batchnorm, freeze_batch_norm, reestimate_statistics
 from .task_module import TaskModule
-from .task_modules import TaskModules
 from .task_norm import NormOptions, TaskNorm
-from .task_parameters import TaskParameters
+from .task_parameters import TaskModules, TaskParameters
 
 __all__ = [
     "NormOptions",

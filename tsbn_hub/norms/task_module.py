@@ -15,9 +15,8 @@ from .blocking import block_what_loses_gates
 from .checkpoints import check_task_entries
 from .folding import folded
 from .selection import Selection, TaskSelector
-from .task_modules import TaskModules
 from .task_norm import TaskNorm
-from .task_parameters import StateDict, TaskParameters
+from .task_parameters import StateDict, TaskModules, TaskParameters
 
 Tasks = str | Sequence[str] | Tensor
 

@@ -9,6 +9,7 @@ from huggingface_hub import ModelCardData
 from ...files.atomic import write_atomically
 from ...files.names import CARD
 from ...files.repositories import is_repo, with_revision
+from ...models.libraries import surface_class_of_library
 from ...models.task_parts import HEAD
 from ...models.usage import quoted
 from ...results.results import Results
@@ -151,5 +152,5 @@ def _code(config: AdapterConfig, task: Task, source: str, beside: Beside) -> Ite
     if beside.image_shape:
         yield f"images = torch.rand{(1, *beside.image_shape)}  # prepared as those that the network was trained on"
         yield "with torch.inference_mode():"
-        logits = f".logits[{quoted(name)}]" if config.library == "transformers" else ""
-        yield f"    output = model(images, task={quoted(name)}){logits}"
+        call = surface_class_of_library(config.library).usage_for_task("images", quoted(name))
+        yield f"    output = {call}"

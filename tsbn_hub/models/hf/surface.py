@@ -179,6 +179,10 @@ class TransformersSurface(Surface):
     def usage(self, name: str, revision: str | None) -> str:
         return usage(self, self.model, name, revision)
 
+    @staticmethod
+    def usage_for_task(images: str, task: str) -> str:
+        return f"model({images}, task={task}).logits[{task}]"
+
     # --- models that are not there yet ---
 
     @classmethod

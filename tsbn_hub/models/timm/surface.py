@@ -178,6 +178,10 @@ class TimmSurface(Surface):
     def usage(self, name: str, revision: str | None) -> str:
         return usage(self, with_revision(name, revision))
 
+    @staticmethod
+    def usage_for_task(images: str, task: str) -> str:
+        return f"model({images}, task={task})"
+
     # --- models that are not there yet ---
 
     @staticmethod

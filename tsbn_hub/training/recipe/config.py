@@ -10,9 +10,10 @@ import yaml
 from ...files.registry import did_you_mean
 from ...norms.task_norm import Style
 from ..optimization import ScheduleName
-from ..step.gradients import Backward
 from .sources import DataSource
 from .values import _check
+
+Backward = Literal["all", "task"]
 
 _FREE_TO_CHANGE = ("output", "workers", "checkpoint_steps", "trackers")
 _OF_A_NEW_MODEL = ("model", "norm", "model_args", "pretrained")

@@ -3,7 +3,6 @@
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
-from typing import Literal
 
 import torch
 from accelerate import Accelerator
@@ -13,8 +12,8 @@ from ...data.sample import Batch
 from ...models.outputs import outputs_by_task
 from ...tasks import Kind
 from ..optimization.freezing import parameters_of_single_tasks
+from ..recipe.config import Backward
 
-Backward = Literal["all", "task"]
 Aggregator = Callable[[Tensor], Tensor]
 
 
