@@ -144,8 +144,11 @@ def surface_with_tasks(model: nn.Module) -> Surface:
     Raises:
         TypeError: if they cannot.
     """
-    surface = surface_of(model)
-    if not surface.can_part_with_tasks:
+    try:
+        surface = surface_of(model)
+    except TypeError:
+        surface = None
+    if surface is None or not surface.can_part_with_tasks:
         raise TypeError(
             f"{type(model).__name__} has no tasks with heads: take a timm model with task norms, or a TsbnForMultiTask."
         )
