@@ -3,7 +3,7 @@
 import dataclasses
 import json
 from types import UnionType
-from typing import Any, TypeVar, get_args, get_origin, get_type_hints
+from typing import Any, TypeVar, cast, get_args, get_origin, get_type_hints
 
 T = TypeVar("T")
 _NAMES = {str: "text", int: "a whole number", float: "a number", bool: "true or false", type(None): "null"}
@@ -31,7 +31,7 @@ def read_strictly(kind: type[T], text: str) -> T:
         Traceback (most recent call last):
         ValueError: at[1] is '2', but must be a number.
     """
-    value: T = _read(kind, json.loads(text, parse_constant=_refuse), "")
+    value = cast(T, _read(kind, json.loads(text, parse_constant=_refuse), ""))
     return value
 
 
@@ -39,7 +39,7 @@ def _refuse(constant: str) -> None:
     raise ValueError(f"{constant} is no number of JSON.")
 
 
-def _read(hint: Any, value: Any, where: str) -> Any:
+def _read(hint: Any, value: object, where: str) -> object:
     if hint is Any:
         return value
     parts = get_args(hint)
@@ -58,7 +58,7 @@ def _read(hint: Any, value: Any, where: str) -> Any:
     raise ValueError(f"{where or 'it'} is {value!r}, but must be {' or '.join(names)}.")
 
 
-def _dataclass(kind: Any, values: dict[str, Any], where: str) -> Any:
+def _dataclass(kind: Any, values: dict[str, object], where: str) -> object:
     fields, hints = dataclasses.fields(kind), get_type_hints(kind)
     unknown = [key for key in values if key not in hints]
     if unknown:

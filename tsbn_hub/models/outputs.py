@@ -8,14 +8,12 @@ from torch import Tensor, nn
 
 from ..norms import TaskModule, TaskSelector
 from ..norms.selection import Selection
-
-Output = Any
-"""What a model gives for a task: a tensor, for models of this package."""
+from ..norms.task_module import Outputs
 
 
 def outputs_by_task(
     model: nn.Module, images: Tensor, tasks: Sequence[str], repeated: bool = False
-) -> dict[str, Output]:
+) -> dict[str, Outputs]:
     """A model's outputs for some of its tasks, of timm or transformers or any other.
 
     In one pass if these are all of its tasks, or several that share all but their heads (hard sharing).
@@ -40,7 +38,7 @@ def outputs_by_task(
     """
     known: Sequence[str] = getattr(model, "tasks", tasks)
     if not _pass_together(model, known, tasks, repeated):
-        by_task: dict[str, Output] = {}
+        by_task: dict[str, Outputs] = {}
         for task in tasks:
             with _pass_for(model, task, repeated or bool(by_task)):
                 output = model(images)

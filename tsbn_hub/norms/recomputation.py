@@ -15,6 +15,9 @@ import torch.utils.checkpoint
 
 from .selection import run_under, running_selections
 
+Checkpoint = Callable[..., Any]
+"""A function like `torch.utils.checkpoint.checkpoint`: (function, *args, **kwargs) → what the function gives."""
+
 
 def remember_task_in_checkpoints() -> None:
     """Make `torch.utils.checkpoint.checkpoint` recompute under the task of the forward. Further calls do nothing."""
@@ -23,18 +26,18 @@ def remember_task_in_checkpoints() -> None:
         torch.utils.checkpoint.checkpoint = remembering_task(checkpoint)
 
 
-def remembering_task(checkpoint: Callable[..., Any]) -> Callable[..., Any]:
+def remembering_task(checkpoint: Checkpoint) -> Checkpoint:
     """A function like `torch.utils.checkpoint.checkpoint` that recomputes under the task of the forward."""
 
     @functools.wraps(checkpoint)
-    def checkpoint_under_task(function: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+    def checkpoint_under_task(function: Checkpoint, *args: Any, **kwargs: Any) -> object:
         if torch.compiler.is_compiling() or not running_selections():
             return checkpoint(function, *args, **kwargs)
         # As they are now: whether the fork lies behind differs from block to block.
         outer = {selector: replace(selection) for selector, selection in running_selections().items()}
         recomputing = False
 
-        def under_task(*args: Any, **kwargs: Any) -> Any:
+        def under_task(*args: Any, **kwargs: Any) -> object:
             nonlocal recomputing
             if not recomputing:  # the forward itself
                 recomputing = True

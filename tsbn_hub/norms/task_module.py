@@ -20,6 +20,11 @@ from .task_parameters import StateDict, TaskModules, TaskParameters
 
 Tasks = str | Sequence[str] | Tensor
 
+Outputs = Any
+"""What the forward of a network gives: tensors, in any structure."""
+
+Forward = Callable[..., Outputs]
+
 
 class TaskModule(nn.Module):
     """A network with task norms. `convert` adds this to the network's own class.
@@ -128,7 +133,7 @@ class TaskModule(nn.Module):
 
     # --- the forward ---
 
-    def _forward(self, plain_forward: Any, *args: Any, task: Tasks | None = None, **kwargs: Any) -> Any:
+    def _forward(self, plain_forward: Forward, *args: Any, task: Tasks | None = None, **kwargs: Any) -> Outputs:
         selector = self.task_selector
         if task is not None:
             return self._forward_selected(plain_forward, task, *args, **kwargs)
@@ -143,7 +148,7 @@ class TaskModule(nn.Module):
             )
         return self._forward_all(plain_forward, *args, **kwargs)
 
-    def _forward_all(self, plain_forward: Any, *args: Any, **kwargs: Any) -> dict[str, Any]:
+    def _forward_all(self, plain_forward: Forward, *args: Any, **kwargs: Any) -> dict[str, Outputs]:
         """Every task's output: one task after another, or one pass where nothing in the network differs by task."""
         if self.task_selector.shares_trunk:
             with self.task_selector.run(Selection(index=None)):
@@ -154,7 +159,7 @@ class TaskModule(nn.Module):
                 outputs[task] = plain_forward(self, *args, **kwargs)
         return outputs
 
-    def _forward_selected(self, plain_forward: Any, task: Tasks, *args: Any, **kwargs: Any) -> Any:
+    def _forward_selected(self, plain_forward: Forward, task: Tasks, *args: Any, **kwargs: Any) -> Outputs:
         selector = self.task_selector
         if not isinstance(task, str | Tensor | list | tuple):
             raise TypeError(
@@ -198,11 +203,11 @@ class TaskModule(nn.Module):
             raise ValueError(f"Rows {sorted(set(rows))} for the {len(self.task_selector.tasks)} tasks {self.tasks}.")
         return rows
 
-    def _split_by_task(self, outputs: Any) -> dict[str, Any]:
+    def _split_by_task(self, outputs: Outputs) -> dict[str, Outputs]:
         """The outputs of one pass for all tasks, by task."""
         return dict.fromkeys(self.task_selector.tasks, outputs)
 
-    def _output_of_rows(self, outputs: Any, rows: list[int]) -> Any:
+    def _output_of_rows(self, outputs: Outputs, rows: list[int]) -> Outputs:
         """The outputs of samples of several tasks, as they are returned."""
         return outputs
 
@@ -278,12 +283,12 @@ class TaskModule(nn.Module):
         check_task_entries(self, self.tasks, state_dict, prefix)
 
     @classmethod
-    def members_for(cls, plain_class: type[nn.Module]) -> dict[str, Any]:
+    def members_for(cls, plain_class: type[nn.Module]) -> dict[str, object]:
         """Further members of the class made for `plain_class`: wrappers of methods that not every class has."""
         return {}
 
 
-def _reduce(self: Any, protocol: Any) -> Any:
+def _reduce(self: Any, protocol: int) -> tuple[object, ...]:
     # The class is made at run time: rebuild it from the plain one.
     return _new_task_module, (self._task_class, self.plain_class), dict(vars(self))
 
@@ -308,10 +313,10 @@ def task_module_class(task_class: type[TaskModule], plain_class: type[nn.Module]
     return type(f"Tsbn{plain_class.__name__}", (task_class, plain_class), members)
 
 
-def _forward_of(plain_forward: Callable[..., Any]) -> Callable[..., Any]:
+def _forward_of(plain_forward: Forward) -> Forward:
     """The forward of a class with tasks: the plain one's signature and a keyword `task`."""
 
-    def forward(self: TaskModule, *args: Any, task: Tasks | None = None, **kwargs: Any) -> Any:
+    def forward(self: TaskModule, *args: Any, task: Tasks | None = None, **kwargs: Any) -> Outputs:
         return self._forward(plain_forward, *args, task=task, **kwargs)
 
     # torch.fx reads a forward's arguments from what it wraps, and in its globals the functions to leave untraced.

@@ -65,12 +65,13 @@ class TsbnBackbone(BackboneMixin, TsbnModel):
         output_hidden_states: bool | None = None,
         output_attentions: bool | None = None,
         **kwargs: Any,
-    ) -> BackboneOutput | tuple[Any, ...]:
+    ) -> BackboneOutput | tuple[Tensor, ...]:
         if output_attentions:
             raise ValueError("TsbnBackbone returns no attentions: TsbnModel(…, output_attentions=True) does.")
         if output_hidden_states is None:
             output_hidden_states = self.config.output_hidden_states
-        states: Any = self.reader.read(pixel_values, **kwargs)[0]
+        states, _ = self.reader.read(pixel_values, **kwargs)
+        assert states is not None  # maps are asked for
         maps = tuple(states[self.layout.indices[at]] for at in self.config.out_indices)
         outputs = BackboneOutput(feature_maps=maps, hidden_states=tuple(states) if output_hidden_states else None)
         return outputs.to_tuple() if return_dict is False else outputs

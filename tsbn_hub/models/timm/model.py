@@ -1,7 +1,7 @@
 """What a timm model with task norms can do beyond a plain one."""
 
 import functools
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from copy import deepcopy
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
@@ -16,7 +16,7 @@ from ...norms.blocking import block_what_loses_gates
 from ...norms.convert import convert_norms
 from ...norms.gating import Patterns, gated_norms
 from ...norms.kernels import is_batch_norm, is_norm
-from ...norms.task_module import as_task_module
+from ...norms.task_module import Forward, Outputs, as_task_module
 from ...norms.task_names import check_task_names
 from ...norms.task_parameters import StateDict
 from .classifiers import TaskClassifier, named_classifiers
@@ -76,9 +76,9 @@ class TimmTaskModel(TaskModule):
     pretrained_cfg: dict[str, Any]
 
     @classmethod
-    def members_for(cls, plain_class: type[nn.Module]) -> dict[str, Any]:
+    def members_for(cls, plain_class: type[nn.Module]) -> dict[str, object]:
         """Wrappers of the methods of timm's class that speak of one task, or change the classifier."""
-        members = {
+        members: dict[str, object] = {
             name: _of_one_task(getattr(plain_class, name)) for name in _OF_ONE_TASK if hasattr(plain_class, name)
         }
         if hasattr(plain_class, "reset_classifier"):
@@ -184,18 +184,18 @@ class TimmTaskModel(TaskModule):
         plain.default_cfg = plain.pretrained_cfg
         return plain
 
-    def _split_by_task(self, outputs: Any) -> dict[str, Any]:
+    def _split_by_task(self, outputs: Outputs) -> dict[str, Outputs]:
         classifiers = self._classifiers()
         if not classifiers:
             return super()._split_by_task(outputs)
         total = sum(classifiers[0].sizes)
-        parts: dict[str, Any] = {}
+        parts: dict[str, Outputs] = {}
         for row, task in enumerate(self.tasks):
             part = functools.partial(_task_part, classifier=classifiers[0], row=row, total=total)
             parts[task] = pytree.tree_map_only(Tensor, part, outputs)
         return parts
 
-    def _output_of_rows(self, outputs: Any, rows: list[int]) -> Any:
+    def _output_of_rows(self, outputs: Outputs, rows: list[int]) -> Outputs:
         sizes = self.task_classes
         if not isinstance(outputs, Tensor) or len(set(sizes)) == 1:
             return outputs
@@ -239,11 +239,11 @@ def split_classifiers(model: TimmTaskModel, sizes: Sequence[int]) -> None:
     block_what_loses_gates(model)
 
 
-def _of_one_task(method: Callable[..., Any]) -> Callable[..., Any]:
+def _of_one_task(method: Forward) -> Forward:
     name = method.__name__
 
     @functools.wraps(method)
-    def of_one_task(self: TimmTaskModel, *args: Any, **kwargs: Any) -> Any:
+    def of_one_task(self: TimmTaskModel, *args: Any, **kwargs: Any) -> Outputs:
         selector = self.task_selector
         if not selector.is_selected():
             raise RuntimeError(
@@ -258,7 +258,7 @@ def _of_one_task(method: Callable[..., Any]) -> Callable[..., Any]:
     return of_one_task
 
 
-def _resetting_classifiers(method: Callable[..., Any]) -> Callable[..., Any]:
+def _resetting_classifiers(method: Forward) -> Forward:
     @functools.wraps(method)
     def reset_classifier(self: TimmTaskModel, num_classes: Classes, *args: Any, **kwargs: Any) -> None:
         """Timm's reset_classifier, for all tasks: one number for each, or a dict by task for some."""
