@@ -191,6 +191,11 @@ class Surface(ABC):
     def plain_architecture(self) -> str:
         """The name of its plain backbone: "resnet50", "swin", "timm/resnet50" in a model of transformers."""
 
+    @property
+    def method(self) -> str | None:
+        """The registered trunk by which its tasks share the network; None: by task norms."""
+        return None
+
     @abstractmethod
     def norm_style(self) -> NormStyle:
         """How the norms of a model with tasks are task-specific."""

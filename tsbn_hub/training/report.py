@@ -60,7 +60,8 @@ def tracked_values(line: EpochLine) -> dict[str, float]:
 
 def score_title(config: TrainingConfig) -> str:
     """What the scores of a finished run are of."""
-    start = f"from {config.checkpoint}" if config.model is None else f"{config.model}, norm={config.norm}"
+    way = f"norm={config.norm}" if config.method is None else f"method={config.method}"
+    start = f"from {config.checkpoint}" if config.model is None else f"{config.model}, {way}"
     return f"{start}: test set, epoch chosen on validation"
 
 

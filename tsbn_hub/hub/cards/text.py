@@ -98,6 +98,13 @@ def _introduction(subject: Subject) -> str:
         task = getattr(subject.surface.model, "folded_task", None)  # it is known until the model is saved
         origin = f": the task {escaped(task)}, folded out of a multi-task model ({PAPER})" if task else ""
         return f"A plain `{architecture}` of {library}{origin}. It loads without `tsbn_hub`."
+    method = subject.surface.method
+    if method is not None:
+        tasks = _listed(map(escaped, subject.tasks))
+        return (
+            f"One model (`{architecture}`, {library}) for {tasks}, which share the network by the method "
+            f"`{escaped(method)}`. Made with `tsbn_hub`, which it needs."
+        )
     style = _STYLES[subject.surface.norm_style().norm]
     network, tasks = f"One network (`{architecture}`, {library}) for", _listed(map(escaped, subject.tasks))
     if len(subject.tasks) == 1:

@@ -73,7 +73,7 @@ class TsbnPreTrainedModel(TaskModule, PreTrainedModel):
             tasks: The tasks, each a `Task` or a name, in the order of the gates' rows; None: one, "default".
             pretrained: False: take the architecture of a name alone, with random weights.
             keep_affine: Keep the backbone's own weight and bias beside the gates; None: if it has weights to keep.
-            **kwargs: Of `TsbnConfig`: norm, gated, gate_init; of the backbone's `from_pretrained`: revision, token,
+            **kwargs: Of `TsbnConfig`: norm, gated, gate_init, trunk, trunk_args; of the backbone's `from_pretrained`: revision, token,
                 attn_implementation, dtype; for random weights, values of its configuration. With a model or a
                 configuration that is given, only those that its image processor is found by: revision, token. (If it
                 does not say which commit of a repo it is of, it has no image processor without a revision.)
@@ -96,7 +96,8 @@ class TsbnPreTrainedModel(TaskModule, PreTrainedModel):
             >>> torch.equal(model(x, task="depth").last_hidden_state, plain(x).last_hidden_state)
             True
         """
-        options = {name: kwargs.pop(name) for name in ("norm", "gated", "gate_init") if name in kwargs}
+        of_config = ("norm", "gated", "gate_init", "trunk", "trunk_args")
+        options = {name: kwargs.pop(name) for name in of_config if name in kwargs}
         backbone, kwargs = named(backbone, kwargs)
         plain = native_model(backbone, pretrained=pretrained, **kwargs)
         has_weights = not isinstance(plain, PreTrainedConfig)

@@ -32,7 +32,7 @@ from ...norms import TaskModule
 _TIMM = "timm/"
 _OF_THE_HUB = ("revision", "token", "cache_dir", "local_files_only", "force_download", "subfolder")
 _OF_FILES = {*_OF_THE_HUB, "trust_remote_code"}
-_OF_TASK_NORMS = ("norm", "gated", "gate_init", "keep_affine", "pretrained")
+_OF_TASK_NORMS = ("norm", "gated", "gate_init", "keep_affine", "trunk", "trunk_args", "pretrained")
 _OR_NONE: Any = {
     f"_raise_exceptions_for_{what}": False for what in ("missing_entries", "gated_repo", "connection_errors")
 }

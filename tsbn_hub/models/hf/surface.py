@@ -76,7 +76,7 @@ class TransformersSurface(Surface):
 
     @property
     def can_part_with_tasks(self) -> bool:
-        return bool(self.tasks) and self.has_heads and self.model.config.trunk == TASK_NORMS
+        return bool(self.tasks) and self.has_heads and self.method is None
 
     def names_outside_fingerprint(self) -> set[str]:
         # A checkpoint may lack what no head is reached by, and then it is another one each time.
@@ -143,6 +143,11 @@ class TransformersSurface(Surface):
     def plain_architecture(self) -> str:
         config = self._backbone_config
         return f"timm/{config.architecture}" if config.model_type == "timm_wrapper" else str(config.model_type)
+
+    @property
+    def method(self) -> str | None:
+        trunk = getattr(self.model.config, "trunk", TASK_NORMS)
+        return None if trunk == TASK_NORMS else trunk
 
     def norm_style(self) -> NormStyle:
         config = self.model.config

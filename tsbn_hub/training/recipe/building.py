@@ -99,6 +99,8 @@ def _new_model(config: TrainingConfig, tasks: list[Task], image_shape: ImageShap
         pretrained=config.pretrained,
         norm=config.norm or "sigmoid",
         model_args=config.model_args,
+        trunk=config.method,
+        trunk_args=config.method_args,
     )
     try:
         return build_new_model(new)

@@ -16,7 +16,7 @@ from .values import _check
 Backward = Literal["all", "task"]
 
 _FREE_TO_CHANGE = ("output", "workers", "checkpoint_steps", "trackers")
-_OF_A_NEW_MODEL = ("model", "norm", "model_args", "pretrained")
+_OF_A_NEW_MODEL = ("model", "norm", "method", "method_args", "model_args", "pretrained")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,6 +32,9 @@ class TrainingConfig:
         output: The folder of the run: checkpoints, log, card, picture.
         tasks: The tasks to train; None for all of the data. One gives single-task training.
         norm: "sigmoid" (TSσBN), "affine" (TSBN), "shared" (hard sharing); None: "sigmoid", or the checkpoint's.
+        method: How the tasks share the network. None: by task norms, as `norm` says. Otherwise the name of a trunk
+            that is registered (see docs/extending.md).
+        method_args: Further keywords of the trunk.
         heads: By task, the name of its head ("small", "deeplabv3", "upernet", "segformer", "linear"), or a mapping with
             `name` and the head's keywords; None: the default of the task's kind.
         model_args: Further keywords of `timm.create_model`, or of the backbone's configuration.
@@ -80,6 +83,8 @@ class TrainingConfig:
     output: str
     tasks: list[str] | None = None
     norm: Style | None = None
+    method: str | None = None
+    method_args: dict[str, Any] = field(default_factory=dict)
     heads: dict[str, Any] = field(default_factory=dict)
     model_args: dict[str, Any] = field(default_factory=dict)
     data_args: dict[str, Any] = field(default_factory=dict)
@@ -144,7 +149,11 @@ class TrainingConfig:
                 raise ValueError(f"heads={self.heads}: {task} has {head!r}; a head is a name, or a mapping with name.")
         self.sources()
         self._check_start()
-        if self.norm is None and self.checkpoint is None:
+        if self.method is not None and self.norm is not None:
+            raise ValueError(f"method={self.method!r} has no task norms: leave out norm={self.norm!r}.")
+        if self.method is None and self.method_args:
+            raise ValueError(f"method_args={self.method_args} are of a method: name it.")
+        if self.norm is None and self.checkpoint is None and self.method is None:
             object.__setattr__(self, "norm", "sigmoid")
 
     def _check_start(self) -> None:
