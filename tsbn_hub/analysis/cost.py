@@ -12,6 +12,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from ..models import surface_of
 from ..models.outputs import outputs_by_task
 from ..models.surface import Surface
+from ..norms import TaskModule
 from ..tasks import Kind, Task
 
 
@@ -25,7 +26,8 @@ class TaskCost:
         classes: The number of classes or attributes; None where there are none.
         head: Its head, and the head's keywords.
         head_parameters: Numbers that are trained, of its head.
-        norm_parameters: Of its norms: gates, or weights and biases.
+        norm_parameters: Of its norms: gates, or weights and biases; with another method, of all that it has of its own
+            in the trunk.
         buffers: Numbers that are saved and not trained: its statistics, and buffers of its head.
         flops: Of this task alone, for one image.
     """
@@ -137,7 +139,7 @@ def _task_cost(surface: Surface, row: int, name: str, kind: Kind) -> TaskCost:
     head = [described.head or kind.head, *(f"{key}={value}" for key, value in described.head_args.items())]
     head_parameters = _size(surface.head_parameters(name))
     head_buffers = _size(surface.head_state(name).values()) - head_parameters
-    norm_parameters, statistics = _rows_of_norms(surface, row)
+    norm_parameters, statistics = _of_task_in_trunk(surface, row, name)
     return TaskCost(
         name,
         described.kind,
@@ -150,14 +152,17 @@ def _task_cost(surface: Surface, row: int, name: str, kind: Kind) -> TaskCost:
     )
 
 
-def _rows_of_norms(surface: Surface, row: int) -> tuple[list[Tensor], list[Tensor]]:
-    """A task's parameters and statistics in the norms."""
+def _of_task_in_trunk(surface: Surface, row: int, task: str) -> tuple[list[Tensor], list[Tensor]]:
+    """A task's parameters and saved buffers in the trunk: rows of its norms, and modules that no other task has."""
     parameters: list[Tensor] = []
-    statistics: list[Tensor] = []
+    buffers: list[Tensor] = []
     for norm in surface.task_norms().values():
         for name in norm.stacked_names():
-            (parameters if name in norm._parameters else statistics).append(getattr(norm, name)[norm.rows(row)])
-    return parameters, statistics
+            (parameters if name in norm._parameters else buffers).append(getattr(norm, name)[norm.rows(row)])
+    for module in surface.trunk.modules_of(task) if isinstance(surface.trunk, TaskModule) else ():
+        parameters += module.parameters()
+        buffers += _saved_buffers(module)
+    return parameters, buffers
 
 
 def _saved_buffers(module: nn.Module) -> list[Tensor]:
