@@ -74,9 +74,10 @@ class TsbnPreTrainedModel(TaskModule, PreTrainedModel):
             pretrained: False: take the architecture of a name alone, with random weights.
             keep_affine: Keep the backbone's own weight and bias beside the gates; None: if it has weights to keep.
             **kwargs: Of `TsbnConfig`: norm, gated, gate_init, trunk, trunk_args; of the backbone's `from_pretrained`:
-                revision, token, attn_implementation, dtype; for random weights, values of its configuration. With a model or a
-                configuration that is given, only those that its image processor is found by: revision, token. (If it
-                does not say which commit of a repo it is of, it has no image processor without a revision.)
+                revision, token, attn_implementation, dtype; for random weights, values of its configuration. With a
+                model or a configuration that is given, only those that its image processor is found by: revision,
+                token. (If it does not say which commit of a repo it is of, it has no image processor without a
+                revision.)
 
         Returns:
             The model, in evaluation mode.
