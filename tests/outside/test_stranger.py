@@ -13,6 +13,9 @@ import pytest
 import yaml
 from PIL import Image
 
+from tests.hub.loopback import LoopbackHub
+from tsbn_hub.files.names import MARK
+
 HERE = Path(__file__).parent
 
 CONFIG = {
@@ -43,19 +46,19 @@ class Folder:
             "COLUMNS": "100",
         }
 
-    def run(self, *arguments: str, knows_package: bool = True) -> subprocess.CompletedProcess[str]:
+    def run(self, *arguments: str, knows_package: bool = True, **environment: str) -> subprocess.CompletedProcess[str]:
         folders = [str(HERE)] * knows_package + [path for path in [os.environ.get("PYTHONPATH")] if path]
         return subprocess.run(
             [sys.executable, *arguments],
             cwd=self.path,
-            env={**self.environment, "PYTHONPATH": os.pathsep.join(folders)},
+            env={**self.environment, "PYTHONPATH": os.pathsep.join(folders), **environment},
             capture_output=True,
             text=True,
             timeout=500,
         )
 
-    def tsbn(self, *arguments: str) -> str:
-        done = self.run("-m", "tsbn_hub.cli", *arguments)
+    def tsbn(self, *arguments: str, **environment: str) -> str:
+        done = self.run("-m", "tsbn_hub.cli", *arguments, **environment)
         assert done.returncode == 0, done.stdout + done.stderr
         return done.stdout
 
@@ -137,6 +140,19 @@ def test_a_strangers_folder_runs_nothing_unasked(trained, tmp_path):
             trained.tsbn(*command, "--import", "stranger")
     finally:
         trained.environment["XDG_CACHE_HOME"] = str(trained.path / "cache")
+
+
+def test_by_the_hub_to_another_process(trained, tmp_path):
+    with LoopbackHub(tmp_path / "hub") as hub:
+        hub.add_user("ada", token="hf_ada")
+        settings = hub.environment(tmp_path / "huggingface", "hf_ada").items()
+        environment = {name: value for name, value in settings if name.startswith("HF_")} | {"HF_HUB_OFFLINE": "0"}
+        assert "is at" in trained.tsbn("push", "run", "ada/discs", **environment)
+        load = LOAD.replace('"run"', '"ada/discs"')
+        refused = trained.run("-c", load, "ask", **environment)
+        assert refused.returncode == 1 and "stranger" in refused.stderr
+        assert "Quantile" in trained.run("-c", load, "trust", **environment).stdout
+        assert MARK not in hub.repositories["ada/discs"].files()
 
 
 def test_what_is_gone_is_named(trained):
