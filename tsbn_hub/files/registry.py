@@ -61,8 +61,8 @@ class Registry(Generic[T]):
         return register
 
     def names(self, of: Hashable = None) -> list[str]:
-        """The names of a group, in the order of their registration."""
-        return [name for name, group in self._entries if group == of]
+        """The names of a group, sorted."""
+        return sorted(name for name, group in self._entries if group == of)
 
     def find(self, name: str, of: Hashable = None) -> T:
         """The entry of a name.
