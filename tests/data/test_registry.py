@@ -1,7 +1,5 @@
 """Data sets by their names."""
 
-import sys
-
 import pytest
 import torch
 from torch.utils.data import Dataset
@@ -87,13 +85,14 @@ def test_near_misses_and_duplicates():
         register_data_set("MultiDigits")(Columns)
 
 
-def test_a_class_of_a_module(tmp_path, monkeypatch):
-    (tmp_path / "my_sets").mkdir()
-    (tmp_path / "my_sets" / "faces.py").write_text("class Faces: pass")
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(sys, "path", list(sys.path))
-    assert find_data_set("my_sets.faces:Faces") is sys.modules["my_sets.faces"].Faces
-    with pytest.raises(ValueError, match=r"data='my_sets.faces:Places': my_sets.faces has no Places"):
-        find_data_set("my_sets.faces:Places")
-    for name in ("my_sets", "my_sets.faces"):
-        del sys.modules[name]
+def test_a_class_of_a_file(tmp_path):
+    (tmp_path / "my_faces.py").write_text("class Faces: pass")
+    faces = find_data_set(f"{tmp_path}/my_faces.py:Faces")
+    assert find_data_set(f"{tmp_path}/my_faces.py:Faces") is faces, "the file was imported anew"
+    with pytest.raises(ValueError, match=r"my_faces.py:Places': .*my_faces.py has no Places"):
+        find_data_set(f"{tmp_path}/my_faces.py:Places")
+
+
+def test_a_module_is_no_file():
+    with pytest.raises(ValueError, match=r"data='torch.hub:load': .* there is no file torch.hub"):
+        find_data_set("torch.hub:load")

@@ -51,10 +51,7 @@ def import_own(name: str, folders: Sequence[Path] = (Path(),)) -> ModuleType:
         32
     """
     if is_file_name(name):
-        path = next((path for folder in folders if (path := folder / name).is_file()), None)
-        if path is None:
-            raise ValueError(f"{name!r} cannot be imported: there is no file {name}.")
-        return _import_file(path.absolute(), name)
+        return import_file(name, folders)
     if not _MODULE.fullmatch(name):
         raise ValueError(
             f"{name!r} cannot be imported: it is neither a file, path/to/file.py, nor a module, package.module."
@@ -67,7 +64,11 @@ def is_file_name(name: str) -> bool:
     return name.endswith(".py") or "/" in name or "\\" in name
 
 
-def _import_file(path: Path, name: str) -> ModuleType:
+def import_file(name: str, folders: Sequence[Path] = (Path(),)) -> ModuleType:
+    """Import a file, once. See `import_own`."""
+    path = next((path.absolute() for folder in folders if (path := folder / name).is_file()), None)
+    if path is None:
+        raise ValueError(f"{name!r} cannot be imported: there is no file {name}.")
     module = _module_of_file(path) or _executed(path)
     vars(module).setdefault(_NAME, name)
     return module
@@ -96,23 +97,39 @@ def _executed(path: Path) -> ModuleType:
 def _import_module(name: str, folders: Sequence[Path]) -> ModuleType:
     top = name.partition(".")[0]
     if top not in sys.modules:
-        found = [folder for folder in folders if (folder / top).is_dir() or (folder / f"{top}.py").is_file()]
-        if found and str(found[0].resolve()) not in sys.path:
-            sys.path.insert(0, str(found[0].resolve()))
+        found = [str(folder.resolve()) for folder in _folders_with(top, folders)]
+        if found and found[0] not in sys.path:
+            sys.path.insert(0, found[0])
         importlib.invalidate_caches()
     return importlib.import_module(name)
+
+
+def _folders_with(package: str, folders: Sequence[Path]) -> list[Path]:
+    return [folder for folder in folders if (folder / package).is_dir() or (folder / f"{package}.py").is_file()]
+
+
+def can_be_found(name: str, folders: Sequence[Path]) -> bool:
+    """Whether there is something to import by a name, in these folders, or, of a module, where Python finds it."""
+    if is_file_name(name):
+        return any((folder / name).is_file() for folder in folders)
+    if not _MODULE.fullmatch(name):
+        return False
+    top = name.partition(".")[0]
+    return top in sys.modules or bool(_folders_with(top, folders)) or importlib.util.find_spec(top) is not None
 
 
 def imported(name: str) -> ModuleType | None:
     """What is imported already by a name, where nothing but the name is known of it; None: nothing is.
 
-    Of a file the last part of its path counts: where it lies on this machine, another machine does not know.
+    Of a file that the user has named, or of the script that runs, the last part of its path counts: where it lies on
+    this machine, another machine does not know.
     """
     if not is_file_name(name):
         return sys.modules.get(name)
+    main, module = sys.modules.get("__main__"), sys.modules.get(PurePath(name).stem)
+    named = module if module is not None and _NAME in vars(module) else None
     file_name = PurePath(name).name
-    candidates = (sys.modules.get(PurePath(name).stem), sys.modules.get("__main__"))
-    return next((module for module in candidates if module and PurePath(_file_of(module)).name == file_name), None)
+    return next((each for each in (named, main) if each and PurePath(_file_of(each)).name == file_name), None)
 
 
 def place_of(name: str) -> Path | None:
@@ -166,12 +183,18 @@ def origin_of(entry: object) -> str | None:
         return str(vars(module)[_NAME])
     if name != "__main__":
         return name
-    return _from_here(Path(_file_of(module)).absolute()) if module is not None and _file_of(module) else None
+    return from_here(Path(_file_of(module))) if module is not None and _file_of(module) else None
 
 
 def origins_of(entries: Iterable[object]) -> list[str]:
     """The files and modules that classes and functions are from, each once. See `origin_of`."""
     return list(dict.fromkeys(origin for entry in entries if (origin := origin_of(entry)) is not None))
+
+
+def from_here(path: Path) -> str:
+    """A path as one writes it in the working directory: relative if it is below that, else absolute."""
+    path = path.absolute()
+    return path.relative_to(Path.cwd()).as_posix() if path.is_relative_to(Path.cwd()) else str(path)
 
 
 def without_folder(name: str) -> str:
@@ -183,7 +206,3 @@ def without_folder(name: str) -> str:
         ('kinds.py', 'faces/kinds.py', 'faces.kinds')
     """
     return PurePath(name).name if PurePath(name).is_absolute() else name
-
-
-def _from_here(path: Path) -> str:
-    return path.relative_to(Path.cwd()).as_posix() if path.is_relative_to(Path.cwd()) else str(path)

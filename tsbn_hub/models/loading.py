@@ -13,6 +13,7 @@ from torch.overrides import TorchFunctionMode
 
 from ..files.checkpoints import CheckpointError, Shapes, read_json, read_shapes, weight_files
 from ..files.names import CONFIG, WEIGHTS
+from ..files.permission import code_named_in, names_in
 from ..files.repositories import local_folder, repo_commit, split_revision, with_revision
 from ..tasks import Task
 from .saving import without_progress_bars
@@ -33,18 +34,21 @@ def from_pretrained(
     revision: str | None = None,
     cache_dir: str | Path | None = None,
     token: str | None = None,
+    trust: bool = False,
     **kwargs: Any,
 ) -> nn.Module:
     """Load a model of timm or transformers from a folder, or from a repo of the Hub: "org/name" or "org/name@revision".
 
-    The folder may come from anybody: no pickle is read, no code of it is run, and what its config asks for is held
-    against what its weights have before memory is taken for it.
+    The folder may come from anybody: no pickle is read, no code of it is run unless it is trusted, and what its config
+    asks for is held against what its weights have before memory is taken for it.
 
     Args:
         folder_or_repo: Where from. A folder that exists wins over a repo of the same name.
         revision: Of a repo: a branch, tag or commit.
         cache_dir: Another cache than that of huggingface_hub.
         token: Another token than the stored one.
+        trust: Import the files and modules that the checkpoint names, such as those of a task's kind, whoever has
+            written them. Those of your own runs are imported anyway.
         **kwargs: Further keywords of `timm.create_model`, or of transformers' `from_pretrained`.
 
     Returns:
@@ -54,7 +58,7 @@ def from_pretrained(
         FileNotFoundError: if there is no such folder, or it has no config.json.
         HubError: if the Hub cannot be reached, or has no such repo.
         CheckpointError: if the weights are no safetensors, or do not fit the config, or the config names no known
-            architecture. It is a ValueError.
+            architecture. It is a ValueError. A NotImportedError, which is one, if it needs code that was not imported.
 
     Example:
         >>> import tempfile, timm, tsbn_hub
@@ -68,11 +72,9 @@ def from_pretrained(
     config = read_json(folder / CONFIG)
     files = weight_files(folder)
     shapes = {name: shape for path in files for name, shape in read_shapes(path).items()}
-    model: Any
-    if "model_type" in config:
-        model = _from_transformers(folder, config, shapes, **kwargs)
-    else:
-        model = _from_timm(folder, config, shapes, **kwargs)
+    load = _from_transformers if "model_type" in config else _from_timm
+    with code_named_in(folder, names_in(config, folder / CONFIG), trust):
+        model = load(folder, config, shapes, **kwargs)
     if folder != Path(folder_or_repo):
         _note_origin(model, split_revision(str(folder_or_repo))[0], repo_commit(folder))
     return model
@@ -86,6 +88,7 @@ def load_base(
     *,
     revision: str | None = None,
     token: str | None = None,
+    trust: bool = False,
 ) -> nn.Module:
     """A checkpoint to add tasks to: one of ours as it is, or a plain one with task norms.
 
@@ -96,6 +99,7 @@ def load_base(
         model_args: Further keywords of a plain timm model.
         revision: Of a repo: a branch, tag or commit.
         token: Another token than the stored one.
+        trust: As `from_pretrained` takes it.
 
     Raises:
         As `from_pretrained` does.
@@ -107,12 +111,13 @@ def load_base(
     if "model_type" in config:
         is_ours = config["model_type"] == "tsbn"
     if is_ours:
-        model = from_pretrained(folder)
+        model = from_pretrained(folder, trust=trust)
         if not has_task_heads(model):
             raise CheckpointError(f"{folder} has a {type(model).__name__}, without heads: take a TsbnForMultiTask's.")
     else:
         shapes = {name: shape for path in weight_files(folder) for name, shape in read_shapes(path).items()}
-        model = _plain_with_task_norms(folder, config, shapes, task, options, model_args)
+        with code_named_in(folder, names_in(config, folder / CONFIG), trust):
+            model = _plain_with_task_norms(folder, config, shapes, task, options, model_args)
     if folder != Path(folder_or_repo):
         _note_origin(model, split_revision(str(folder_or_repo))[0], repo_commit(folder))
     return model

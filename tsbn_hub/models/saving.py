@@ -15,6 +15,8 @@ from torch import nn
 
 from ..files.atomic import move_all, new_file_mode, write_atomically
 from ..files.names import CONFIG, WEIGHTS, WEIGHTS_INDEX
+from ..files.own_code import without_folder
+from .own_code import own_code_of
 from .timm.model import TimmTaskModel
 
 MODEL_FILES = CONFIG, WEIGHTS
@@ -121,4 +123,6 @@ def _save_config(model: nn.Module, path: Path, data_config: dict[str, Any] | Non
     # timm takes the number of classes from the config itself; transformers' TimmWrapper passes it, and would pass it
     # twice.
     config.get("model_args", {}).pop("num_classes", None)
+    if imports := [*map(without_folder, own_code_of(model))]:
+        config["imports"] = imports
     path.write_text(json.dumps(config, indent=2) + "\n")

@@ -19,6 +19,8 @@ from torch.utils.data import DataLoader
 
 from ..files.atomic import remove_leftovers, write_atomically
 from ..files.names import LOG, RECIPE, STATE
+from ..files.own_code import import_all
+from ..files.permission import leave_mark
 from ..models import from_pretrained, save_pretrained
 from ..models.heads import Head
 from ..models.saving import MODEL_FILES
@@ -30,6 +32,7 @@ from .loaders import TrainingSteps, evaluation_batches, first_sample
 from .optimization import create_optimizer, create_schedule
 from .recipe.building import build_data, build_kinds, build_model, build_tasks, build_weighting
 from .recipe.config import TrainingConfig
+from .recipe.own_code import with_own_code
 from .report import console_of, epoch_line, losses_line, progress_bar, score_table, size_line
 from .state.record import Record
 from .state.run_state import random_state, read_state, set_random_state, write_state
@@ -94,6 +97,7 @@ class Training:
             raise ValueError("freeze_trunk leaves no gradient that tasks share: train without an aggregator.")
         set_seed(config.seed, deterministic=config.deterministic)
 
+        import_all(config.imports)
         data = build_data(config, "train")
         tasks = build_tasks(config, data)
         self.kinds = build_kinds(tasks)
@@ -105,6 +109,7 @@ class Training:
         if config.sync_batch_norm:
             convert_sync_batchnorm(self.model)
         self.weighting = build_weighting(config, tasks).to(accelerator.device)
+        self.config = with_own_code(config, self.model, self.kinds, self.weighting)
         self.model.to(accelerator.device)
         optimizer = create_optimizer(
             self.model,
@@ -157,6 +162,8 @@ class Training:
             text = yaml.safe_dump(asdict(self.config), sort_keys=False)
             write_atomically({self.output / RECIPE: lambda path: path.write_text(text)})
             self._write_log()
+        if self.accelerator.is_main_process:
+            leave_mark(self.output, self.config.own_code())
         if self.record.scores is None:
             self.accelerator.init_trackers(self.output.name, config={"run": json.dumps(asdict(self.config))})
 

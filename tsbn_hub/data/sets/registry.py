@@ -5,7 +5,7 @@ from typing import Any
 
 from torch.utils.data import Dataset
 
-from ...files.own_code import import_own
+from ...files.own_code import import_file
 from ...files.registry import Registry, UnknownNameError, did_you_mean
 
 data_sets: Registry[Callable[..., Dataset[Any]]] = Registry("data set")
@@ -21,7 +21,7 @@ def find_data_set(name: str) -> Callable[..., Dataset[Any]]:
     """A data set by its name: what makes it of a split and further keywords.
 
     Args:
-        name: Of one that is registered; or `path/to/file.py:Class` or `package.module:Class`, which is imported.
+        name: Of one that is registered; or `path/to/file.py:Class`: the file is imported.
 
     Raises:
         ValueError: if there is no such file, or it has no such class.
@@ -41,7 +41,7 @@ def find_data_set(name: str) -> Callable[..., Dataset[Any]]:
             )
         return data_sets[name]
     try:
-        module = import_own(file)
+        module = import_file(file)
     except ValueError as error:
         raise ValueError(f"data={name!r}: {error}") from error
     if not hasattr(module, class_name):

@@ -35,6 +35,7 @@ def push_task_to_hub(
     commit_message: str | None = None,
     token: str | None = None,
     dry_run: bool = False,
+    trust: bool = False,
 ) -> Publication:
     """Publish what belongs to one task as a repo of its own, with a card, in one commit.
 
@@ -52,6 +53,7 @@ def push_task_to_hub(
         commit_message: See there.
         token: See there.
         dry_run: See there.
+        trust: Import the files and modules that the base names.
 
     Returns:
         What went, or would go.
@@ -69,7 +71,7 @@ def push_task_to_hub(
     check_base(known)
     beside = Beside(results, license, image_shape(model))
     if not dry_run:
-        on_hub, placeholder = load_base_of(str(known), commit, config, [task], token)
+        on_hub, placeholder = load_base_of(str(known), commit, config, [task], token, trust)
         if found := misfits(config, on_hub):
             raise CheckpointError(f"The task {task!r} does not fit the model in {known}: {'; '.join(found)}.")
         config = replace(config, revision=base_of(on_hub, None)[1] or commit)
@@ -81,7 +83,7 @@ def push_task_to_hub(
 
 
 def push_task_of_folder(
-    folder: str | Path, task: str, repo: str, *, base: str | None = None, **options: Any
+    folder: str | Path, task: str, repo: str, *, base: str | None = None, trust: bool = False, **options: Any
 ) -> Publication:
     """Publish a task of a run or checkpoint, with what is recorded there: its scores, licence, and base.
 
@@ -90,6 +92,7 @@ def push_task_of_folder(
         task: One of its tasks.
         repo: "org/name".
         base: As `push_task_to_hub` takes it; None: also the one that the recipe names.
+        trust: Import the files and modules that folder and base name, whoever has written them.
         **options: Further ones of `push_task_to_hub`.
 
     Raises:
@@ -99,11 +102,12 @@ def push_task_of_folder(
     if base is None and (recipe := recipe_of(folder)):
         base = recipe.checkpoint if recipe.checkpoint and is_repo(recipe.checkpoint) else base_model(recipe)
     return push_task_to_hub(
-        from_pretrained(folder),
+        from_pretrained(folder, trust=trust),
         task,
         repo,
         base=base,
         results=results_of(folder),
         license=stated_license(folder),
+        trust=trust,
         **options,
     )

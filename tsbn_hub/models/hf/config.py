@@ -29,6 +29,8 @@ class TsbnConfig(BackboneConfigMixin, PreTrainedConfig):
         feature_layout: Which feature maps the backbone gives (see `FeatureLayout`); None: the model finds out.
         out_features: Which of these `TsbnBackbone` returns: "stage1", "stage2", …; None: the last.
         out_indices: The same, as indices.
+        imports: The files and modules that have registered the kinds, heads and others of the saved model, outside
+            this package; None: there are none.
 
     Raises:
         ValueError: if a value is not allowed.
@@ -57,6 +59,7 @@ class TsbnConfig(BackboneConfigMixin, PreTrainedConfig):
         feature_layout: Mapping[str, Any] | None = None,
         out_features: list[str] | None = None,
         out_indices: list[int] | None = None,
+        imports: Sequence[str] | None = None,
         **kwargs: Any,
     ) -> None:
         self.backbone_config = _native_config(backbone_config)
@@ -68,6 +71,7 @@ class TsbnConfig(BackboneConfigMixin, PreTrainedConfig):
         self.norm, self.keep_affine, self.gate_init = norm, keep_affine, gate_init
         self.gated = gated if gated is None or isinstance(gated, str) else list(gated)
         self.feature_layout = None if feature_layout is None else dict(feature_layout)
+        self.imports = list(imports or [])
         self.stage_names: list[str] | None = None  # the model finds out
         self._out_features, self._out_indices = out_features, out_indices
         # transformers sets the implementation of sub-configurations, too: None would undo the backbone's own.
@@ -105,6 +109,8 @@ class TsbnConfig(BackboneConfigMixin, PreTrainedConfig):
         """The configuration as plain values; class names as `id2label`. The tasks are a list: JSON sorts mappings."""
         values = super().to_dict()
         values["tasks"] = [_plain(task) for task in self.tasks]
+        if not values["imports"]:
+            del values["imports"]
         return values
 
 
