@@ -141,7 +141,7 @@ def test_adapters(checkpoint):
 ARCHITECTURE = """
 from pathlib import Path
 import torch
-from timm.models import register_model
+from timm.models import build_model_with_cfg, register_model
 
 Path("architecture.imported").touch()
 
@@ -162,12 +162,11 @@ class Net(torch.nn.Module):
     def get_classifier(self):
         return self.head
 
+default_cfgs = {"net_of_mine": {"input_size": (3, 32, 32), "num_classes": 10, "classifier": "head"}}
+
 @register_model
-def net_of_mine(pretrained=False, pretrained_cfg=None, pretrained_cfg_overlay=None, **kwargs):
-    model = Net(**kwargs)
-    model.pretrained_cfg = model.default_cfg = {"architecture": "net_of_mine", "num_classes": 10,
-                                                "input_size": (3, 32, 32), "classifier": "head"}
-    return model
+def net_of_mine(pretrained=False, **kwargs):
+    return build_model_with_cfg(Net, "net_of_mine", pretrained, **kwargs)
 """
 
 NORMS = """
