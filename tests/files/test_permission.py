@@ -94,9 +94,10 @@ def test_the_users_own_is_imported_from_anywhere(own, run, trace, tmp_path, monk
 
 
 def test_the_names_of_a_published_config_are_known_too(run, trace, tmp_path):
-    path = write(tmp_path / "far" / "kinds_by_path.py", trace)
+    before, path = dict(sys.modules), write(tmp_path / "far" / "kinds_by_path.py", trace)
     import_own(str(path))
     leave_mark(run, [str(path)])
+    forget(before)
     assert imports(run, ["kinds_by_path.py"]) == {"kinds_by_path.py": str(path)}
 
 
@@ -221,10 +222,12 @@ def test_a_config_whose_imports_are_no_list(value):
 
 def test_marks(own, run, tmp_path):
     first = (run / MARK).read_text()
+    (run / f".{MARK}.left_by_a_kill").touch()
     assert len(first) == 32 and [path.stem for path in records(tmp_path)] == [first]
     for name in own:
         import_own(name)
     leave_mark(run, own)
+    assert [path.name for path in run.iterdir()] == [MARK]
     assert (run / MARK).read_text() == first, "nothing has changed"
     leave_mark(run, own[:1])
     second = (run / MARK).read_text()

@@ -17,7 +17,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from .atomic import write_atomically
+from .atomic import remove_leftovers, write_atomically
 from .checkpoints import CheckpointError
 from .names import MARK
 from .own_code import can_be_found, from_here, import_own, imported, is_file_name, place_of, without_folder
@@ -80,6 +80,7 @@ def leave_mark(folder: Path, names: Sequence[str]) -> None:
     Raises:
         OSError: if the folder cannot be written.
     """
+    remove_leftovers(folder / MARK)
     places = {name: str(place) for name in names if (place := place_of(name)) is not None}
     # Of a folder that is published, absolute paths keep their last part alone.
     places = {without_folder(name): place for name, place in places.items()} | places

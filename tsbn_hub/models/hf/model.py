@@ -145,12 +145,11 @@ class TsbnPreTrainedModel(TaskModule, PreTrainedModel):
         ignore_mismatched_sizes = kwargs.pop("ignore_mismatched_sizes", False)
         model: Any
         info: Any
-        folder, code = Path(), list[str]()
         source, kwargs = named(pretrained_model_name_or_path, kwargs)
         if source is not None:
             check_folder(source)
             kwargs = safely(source, kwargs)
-            folder, code = code_of(source, kwargs)
+        folder, code = code_of(source, kwargs)
         with code_named_in(folder, code, trust):
             model, info = super().from_pretrained(
                 source, *args, output_loading_info=True, ignore_mismatched_sizes=True, **kwargs

@@ -125,18 +125,18 @@ def check_folder(source: str | Path) -> None:
         raise FileNotFoundError(without_config(str(source), CONFIG, [path.name for path in folder.iterdir()]))
 
 
-def code_of(source: str | Path, kwargs: Mapping[str, Any]) -> tuple[Path, list[str]]:
+def code_of(source: str | Path | None, kwargs: Mapping[str, Any]) -> tuple[Path, list[str]]:
     """The folder of a checkpoint, and the files and modules that it names.
 
     Args:
-        source: A folder, or a repo.
+        source: A folder, or a repo; None: it has no files.
         kwargs: As `safely` gives them.
 
     Raises:
         CheckpointError: if its config cannot be read.
     """
     options = {key: value for key, value in kwargs.items() if key in _OF_THE_HUB}
-    config = cached_file(source, CONFIG, **options, **_OR_NONE)
+    config = None if source is None else cached_file(source, CONFIG, **options, **_OR_NONE)
     return (Path(config).parent, names_in(read_json(Path(config)), Path(config))) if config else (Path(), [])
 
 
