@@ -1,6 +1,7 @@
 """Settings of all tests."""
 
 import os
+from pathlib import Path
 
 import pytest
 import torch
@@ -16,3 +17,17 @@ def _fresh_accelerate():
     """Accelerate keeps its state for a process: a test must not find an earlier one's."""
     yield
     AcceleratorState._reset_state(reset_partial_state=True)
+
+
+@pytest.fixture(autouse=True, scope="session")
+def _own_cache(tmp_path_factory):
+    """Where runs are noted: not in the user's cache. Commands in processes of their own use the same."""
+    user_cache = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache"))
+    with pytest.MonkeyPatch.context() as patch:
+        for variable, folder in (
+            ("HF_HOME", "huggingface"),
+            ("MPLCONFIGDIR", "matplotlib"),
+        ):  # these stay where they are
+            patch.setenv(variable, os.environ.get(variable, str(user_cache / folder)))
+        patch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.mktemp("cache")))
+        yield

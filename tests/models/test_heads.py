@@ -20,7 +20,9 @@ from transformers import (
     UperNetForSemanticSegmentation,
 )
 
+from tsbn_hub.files.registry import UnknownNameError
 from tsbn_hub.models.heads import FeatureInfo, Features, Head, make_head, register_head
+from tsbn_hub.models.heads.head import heads
 from tsbn_hub.norms import freeze_batch_norm
 
 DENSE = ["linear", "small", "deeplabv3", "upernet", "segformer"]
@@ -321,7 +323,9 @@ def test_what_cannot_be():
     with pytest.raises(ValueError, match=r"no head 'deeplabv3' for tasks with a value for every image.*: linear\.$"):
         make_head("deeplabv3", 5, False, info)
     with pytest.raises(
-        ValueError, match=r"no head 'unet' for tasks with a value for every pixel.*linear, small, deeplabv3"
+        UnknownNameError,
+        match=r"no head 'unet' for tasks with a value for every pixel\. Did you mean 'upernet'\? Known for them: "
+        r"deeplabv3, upernet, segformer, linear, small\.$",
     ):
         make_head("unet", 5, True, info)
     with pytest.raises(ValueError, match=r"'segformer' has no keywords \['rates'\]. It has \['channels', 'dropout'\]"):
@@ -333,7 +337,7 @@ def test_what_cannot_be():
 
 
 def test_a_head_of_ones_own(monkeypatch):
-    monkeypatch.setattr("tsbn_hub.models.heads.head._heads", {})
+    monkeypatch.setattr(heads, "_entries", {})
 
     @register_head("mean", dense=False)
     class MeanHead(Head):

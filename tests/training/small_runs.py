@@ -5,6 +5,8 @@ from pathlib import Path
 import yaml
 from safetensors import safe_open
 
+from tsbn_hub.files.names import MARK
+
 # A data set with random augmentation, and missing labels. The environment says what happens when a sample is read:
 # COUNTDOWN, which one, of those that this process reads; SIGNALS, by their names, with a plus between; RANKS, on which
 # processes; WHOM they reach: the process that reads ("self"), and the one that started it ("parent"), or the whole
@@ -93,10 +95,15 @@ def write_config(folder, name, **changes):
     return path
 
 
+def temporary_files(folder):
+    """What should not be left of files that are written. A run's mark is meant to stay."""
+    return [path.name for path in folder.glob(".*") if path.name != MARK]
+
+
 def left_by(config):
     """What a run leaves, in bytes: best weights, log, and all of its last state but where it is."""
     output = Path(yaml.safe_load(config.read_text())["output"])
-    assert not list(output.glob(".*")), "a temporary file was left"
+    assert not temporary_files(output)
     with safe_open(output / "state.safetensors", "np") as state:
         names = state.keys()
         tensors = [(name, state.get_tensor(name).tobytes()) for name in names]

@@ -317,7 +317,7 @@ def test_by_name():
 
 
 def test_an_unknown_name_and_option():
-    with pytest.raises(ValueError, match="no loss weighting 'gradnorm'.* Known: dynamic, fixed, random, uncertainty"):
+    with pytest.raises(ValueError, match=r"no loss weighting 'gradnorm'.* Known: dynamic, fixed, random, uncertainty"):
         loss_weighting("gradnorm", TASKS)
     with pytest.raises(ValueError, match=r"'dynamic' has no options \['T'\]. It has \['temperature'\]"):
         loss_weighting("dynamic", TASKS, T=2.0)

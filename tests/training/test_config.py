@@ -17,7 +17,7 @@ NEEDED = {"model": "test_resnet_tsbn", "data": "MultiDigits", "output": "runs/x"
 FROM_CHECKPOINT = {"checkpoint": "runs/trained", "data": "MultiDigits", "output": "runs/x"}
 FIELDS = [field.name for field in dataclasses.fields(TrainingConfig)]
 
-TEXTS, TEXT_LISTS = ["model", "checkpoint", "output", "optimizer", "balancing"], ["tasks", "trackers"]
+TEXTS, TEXT_LISTS = ["model", "checkpoint", "output", "optimizer", "balancing"], ["tasks", "trackers", "imports"]
 MAPPINGS, SWITCHES = (
     [
         "model_args",

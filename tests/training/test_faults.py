@@ -14,7 +14,7 @@ from safetensors import SafetensorError
 from safetensors.torch import save_file
 
 from tests.training import processes
-from tests.training.small_runs import FIRST, TRAINING, left_by, signals, write_config
+from tests.training.small_runs import FIRST, TRAINING, left_by, signals, temporary_files, write_config
 from tsbn_hub.cli.main import app
 from tsbn_hub.models import saving
 from tsbn_hub.tasks import Classification
@@ -134,7 +134,7 @@ def test_a_full_disk(where, attribute, stub, name, stopped, whole, monkeypatch):
         full.setattr(loop, "mean_score", lambda kinds, scores: 1.0)  # better than before: the model is written
         with pytest.raises(OSError, match=rf"{name} could not be written.*No space left on device"):
             train(TrainingConfig.read(stopped))
-    assert not list(folder.glob(".*"))
+    assert not temporary_files(folder)
     after = files(folder)
     assert after[name] == before[name]
     run_state.read_state(folder / "state.safetensors")
@@ -159,7 +159,7 @@ def test_a_disk_that_is_full(disk, tmp_path, whole):
     config = write_config(tmp_path, "run", epochs=2, output=str(folder / "run"))
     with pytest.raises(OSError, match=r"run/state.safetensors could not be written.*[Nn]o space left"):
         train(TrainingConfig.read(config))  # the first state fits, and not two
-    assert not list((folder / "run").glob(".*"))
+    assert not temporary_files(folder / "run")
     assert run_state.read_state(folder / "run" / "state.safetensors")["record"]["steps"] == 2
     enlarge()
     train(TrainingConfig.read(config))
@@ -315,7 +315,7 @@ def test_an_image_that_is_not_finite_on_one_of_two_processes(tmp_path):
             told.append(line)
         run_state.read_state(tmp_path / "run" / "state.safetensors")
     assert len(set(told)) == 1 and "the loss of 'corner' is nan" in told[0], told
-    assert not list((tmp_path / "run").glob(".*"))
+    assert not temporary_files(tmp_path / "run")
 
 
 def test_gradients_that_overflow(config, monkeypatch):

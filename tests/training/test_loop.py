@@ -12,6 +12,7 @@ import yaml
 from sklearn.metrics import accuracy_score
 
 import tsbn_hub
+from tsbn_hub.files.names import MARK
 from tsbn_hub.norms import TaskNorm
 from tsbn_hub.training import NotFiniteError, TrainingConfig, train
 from tsbn_hub.training.recipe.building import build_data, build_model, build_tasks
@@ -70,7 +71,7 @@ def test_the_script_leaves_a_checkpoint_that_timm_loads(config, tmp_path):
     assert done.returncode == 0, done.stderr[-3000:]
     run = tmp_path / "run"
     files = {path.name for path in run.iterdir()}
-    of_the_run = {"state.safetensors", "log.jsonl", "training.yaml", "results.json"}
+    of_the_run = {"state.safetensors", "log.jsonl", "training.yaml", "results.json", MARK}
     assert files == {"config.json", "model.safetensors", "README.md", "gates.png"} | of_the_run
     lines = [json.loads(line) for line in (run / "log.jsonl").read_text().splitlines()]
     assert [line.get("epoch") for line in lines] == [1, 2, None]

@@ -6,6 +6,7 @@ from typing import Annotated
 import typer
 
 from .errors import plain_errors
+from .options import Imports, Trust
 
 
 @plain_errors()
@@ -19,6 +20,8 @@ def card(
         str | None, typer.Option(help="Of the weights, such as apache-2.0. Default: what the card states, if any.")
     ] = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace a card that was edited, too.")] = False,
+    imports: Imports = None,
+    trust: Trust = False,
 ) -> None:
     """Write a checkpoint's card, and the picture of its gates, from what is recorded beside its weights.
 
@@ -33,11 +36,13 @@ def card(
         raise ValueError(f"{folder / CARD} was edited, or is not from here, and is kept. --overwrite replaces it.")
     if single_task:
         with_single_task(Results.read(folder), folder, single_task).write(folder)
-    write_card_and_picture(folder, license, overwrite)
+    write_card_and_picture(folder, license, overwrite, trust)
     typer.echo(f"{folder}: {file_names(folder)}")
 
 
-def write_card_and_picture(folder: Path, license: str | None = None, overwrite: bool = False) -> None:
+def write_card_and_picture(
+    folder: Path, license: str | None = None, overwrite: bool = False, trust: bool = False
+) -> None:
     """Write the card of a checkpoint's folder and, with matplotlib, the picture of its gates."""
     from ..analysis import draw_importance, importance_matrix
     from ..files.names import GATES
@@ -45,7 +50,7 @@ def write_card_and_picture(folder: Path, license: str | None = None, overwrite: 
     from ..hub.cards.text import has_gates
     from ..models import from_pretrained
 
-    model = from_pretrained(folder)
+    model = from_pretrained(folder, trust=trust)
     if has_gates(model):
         try:
             draw_importance(importance_matrix(model), folder / GATES)
@@ -55,5 +60,5 @@ def write_card_and_picture(folder: Path, license: str | None = None, overwrite: 
 
 
 def file_names(folder: Path) -> str:
-    """What is in a folder, to be printed."""
-    return ", ".join(sorted(path.name for path in folder.iterdir()))
+    """What is in a folder, but for hidden files, to be printed."""
+    return ", ".join(sorted(path.name for path in folder.iterdir() if not path.name.startswith(".")))

@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 import typer
 
 from .errors import plain_errors
-from .options import AsJson
+from .options import AsJson, Imports, Trust
 
 
 @plain_errors()
@@ -16,6 +16,8 @@ def evaluate(
     folder: Annotated[Path, typer.Argument(help="The folder of a run of `tsbn train`.", file_okay=False)],
     split: Annotated[Literal["train", "test"], typer.Option(help="The part of the data.")] = "test",
     as_json: AsJson = False,
+    imports: Imports = None,
+    trust: Trust = False,
 ) -> None:
     """Score a run's best model.
 
@@ -26,7 +28,7 @@ def evaluate(
     from ..training import evaluate_run
     from ..training.report import console_of, score_table
 
-    kinds, scores = evaluate_run(folder, split)
+    kinds, scores = evaluate_run(folder, split, trust=trust)
     console = console_of(Accelerator())
     if as_json:
         plain = {

@@ -4,11 +4,11 @@ import json
 from dataclasses import asdict
 
 from .errors import plain_errors
-from .options import AsJson, Checkpoint
+from .options import AsJson, Checkpoint, Imports, Trust
 
 
 @plain_errors()
-def info(checkpoint: Checkpoint, as_json: AsJson = False) -> None:
+def info(checkpoint: Checkpoint, as_json: AsJson = False, imports: Imports = None, trust: Trust = False) -> None:
     """Show a model's tasks, and what each costs: parameters, buffers, FLOPs.
 
     Example: tsbn info runs/multi_digits
@@ -19,7 +19,7 @@ def info(checkpoint: Checkpoint, as_json: AsJson = False) -> None:
     from ..models import from_pretrained
     from ..training.report import console_of
 
-    cost = model_cost(from_pretrained(checkpoint))
+    cost = model_cost(from_pretrained(checkpoint, trust=trust))
     console = console_of(Accelerator())
     if as_json:
         console.print_json(json.dumps(asdict(cost)))

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from .errors import plain_errors
-from .options import Checkpoint
+from .options import Checkpoint, Imports, Trust
 
 if TYPE_CHECKING:
     import torch
@@ -23,6 +23,8 @@ def predict(
         list[str] | None, typer.Option(metavar="NAME", help="A task; may be repeated. Default: all.")
     ] = None,
     device: Annotated[str | None, typer.Option(help="cpu, cuda, cuda:1, mps, … Default: an accelerator.")] = None,
+    imports: Imports = None,
+    trust: Trust = False,
 ) -> None:
     """Write what a model says of images: a picture for each image and task, and predictions.json.
 
@@ -33,7 +35,7 @@ def predict(
     from ..deploy import predict_files
     from ..models import from_pretrained
 
-    model = from_pretrained(checkpoint).to(_device(device))
+    model = from_pretrained(checkpoint, trust=trust).to(_device(device))
     described = predict_files(model, images, out, task)
     typer.echo(f"{out}: predictions.json, and a picture for each of {len(described)} images and task")
 

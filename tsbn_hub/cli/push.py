@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from .errors import plain_errors
+from .options import Imports, Trust
 
 if TYPE_CHECKING:
     from ..hub import Publication
@@ -29,6 +30,8 @@ def push(
     create_pr: Annotated[bool, typer.Option("--create-pr", help="Open a pull request.")] = False,
     message: Annotated[str | None, typer.Option(help="Of the commit.")] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Show what would go, and send nothing.")] = False,
+    imports: Imports = None,
+    trust: Trust = False,
 ) -> None:
     """Publish a checkpoint on the Hub, in one commit. Log in with `hf auth login` first, or set HF_TOKEN.
 
@@ -43,7 +46,8 @@ def push(
     from ..training.report import console_of
 
     options: dict[str, Any] = {
-        "private": private, "revision": revision, "create_pr": create_pr, "commit_message": message, "dry_run": dry_run
+        "private": private, "revision": revision, "create_pr": create_pr, "commit_message": message, "dry_run": dry_run,
+        "trust": trust,
     }  # fmt: skip
     if all and task is not None:
         raise ValueError("--all pushes whole checkpoints: leave out --task.")

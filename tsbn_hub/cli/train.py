@@ -1,5 +1,6 @@
 """`tsbn train`."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -7,6 +8,7 @@ import typer
 
 from .card import file_names, write_card_and_picture
 from .errors import plain_errors
+from .options import Imports, Trust
 from .settings import with_settings
 
 
@@ -46,6 +48,8 @@ def train(
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Show data, parameters and the memory of one step; write nothing.")
     ] = False,
+    imports: Imports = None,
+    trust: Trust = False,
 ) -> None:
     """Train one model on several tasks, then write its card and the picture of its gates.
 
@@ -76,10 +80,11 @@ def train(
         "seed": seed,
     }  # fmt: skip
     run = TrainingConfig.read(path, **with_settings(options, set or []))
+    run = replace(run, imports=[*run.imports, *(imports or [])])
     if dry_run:
-        show_dry_run(run)
+        show_dry_run(run, trust=trust)
         return
-    scores = run_training(run, restart=restart)
+    scores = run_training(run, restart=restart, trust=trust)
     if not PartialState().is_main_process:
         return
     record_run(run, scores)

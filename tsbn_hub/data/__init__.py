@@ -8,6 +8,7 @@ from .sets.castles import Castles
 from .sets.multi_digits import MultiDigits
 from .sets.multi_fashion import MultiFashion
 from .sets.overlaid_pairs import OverlaidPairs
+from .sets.registry import register_data_set
 from .sets.scenes import Scenes
 from .splitting import split_off
 
@@ -24,6 +25,7 @@ __all__ = [
     "Scenes",
     "SeededSamples",
     "TrainingBatches",
+    "register_data_set",
     "split_off",
     "tasks_of",
 ]

@@ -15,3 +15,5 @@ RECIPE = "training.yaml"
 
 STATE = "state.safetensors"
 LOG = "log.jsonl"
+
+MARK = ".tsbn_run"  # of a run with code of the user's own: see permission.py. It is never published

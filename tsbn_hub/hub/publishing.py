@@ -80,6 +80,7 @@ def push_folder(
     commit_message: str | None = None,
     token: str | None = None,
     dry_run: bool = False,
+    trust: bool = False,
 ) -> Publication:
     """Publish a checkpoint, of a model or of a task, as it lies in a folder, in one commit.
 
@@ -97,6 +98,8 @@ def push_folder(
         commit_message: Of the commit.
         token: Another token than the stored one.
         dry_run: Send nothing, and ask the Hub for nothing.
+        trust: Import the files and modules that the folder names, whoever has written them. Those of your own runs are
+            imported anyway.
 
     Returns:
         What went, or would go.
@@ -112,7 +115,7 @@ def push_folder(
     folder = Path(folder)
     _check(folder)
     has_card = (folder / CARD).is_file()
-    with _with_card(folder, target) as complete:
+    with _with_card(folder, target, trust) as complete:
         return publish(
             complete, target, commit_message or f"Upload {folder.resolve().name}", keep_edited_card=not has_card
         )
@@ -133,7 +136,7 @@ def checkpoints_in(folder: str | Path) -> list[Path]:
 
 
 @contextmanager
-def _with_card(folder: Path, target: Target) -> Iterator[Path]:
+def _with_card(folder: Path, target: Target, trust: bool) -> Iterator[Path]:
     """A folder with the same files and a card, whose code loads the repo unless somebody has edited the card."""
     with tempfile.TemporaryDirectory() as name:
         complete = Path(name, folder.resolve().name)
@@ -150,7 +153,7 @@ def _with_card(folder: Path, target: Target) -> Iterator[Path]:
             if is_model:
                 results_of(folder)  # raises, as it does where a card is written
         elif is_model:
-            write_card(complete, name=target.repo, revision=target.branch)
+            write_card(complete, name=target.repo, revision=target.branch, trust=trust)
         else:
             write_adapter_card(complete, target.repo, revision=target.branch)
         yield complete

@@ -8,6 +8,7 @@ from torch import nn
 
 from ..files.checkpoints import CheckpointError, read_json, read_shapes, weight_files
 from ..files.names import CONFIG
+from ..files.permission import code_named_in, names_in
 from ..files.repositories import local_folder, repo_commit, split_revision
 from .libraries import surface_class_of_config, surface_of
 from .surface import NormStyle
@@ -19,18 +20,21 @@ def from_pretrained(
     revision: str | None = None,
     cache_dir: str | Path | None = None,
     token: str | None = None,
+    trust: bool = False,
     **kwargs: Any,
 ) -> nn.Module:
     """Load a model of timm or transformers from a folder, or from a repo of the Hub: "org/name" or "org/name@revision".
 
-    The folder may come from anybody: no pickle is read, no code of it is run, and what its config asks for is held
-    against what its weights have before memory is taken for it.
+    The folder may come from anybody: no pickle is read, no code of it is run unless it is trusted, and what its config
+    asks for is held against what its weights have before memory is taken for it.
 
     Args:
         folder_or_repo: Where from. A folder that exists wins over a repo of the same name.
         revision: Of a repo: a branch, tag or commit.
         cache_dir: Another cache than that of huggingface_hub.
         token: Another token than the stored one.
+        trust: Import the files and modules that the checkpoint names, such as those of a task's kind, whoever has
+            written them. Those of your own runs are imported anyway.
         **kwargs: Further keywords of `timm.create_model`, or of transformers' `from_pretrained`.
 
     Returns:
@@ -40,7 +44,7 @@ def from_pretrained(
         FileNotFoundError: if there is no such folder, or it has no config.json.
         HubError: if the Hub cannot be reached, or has no such repo.
         CheckpointError: if the weights are no safetensors, or do not fit the config, or the config names no known
-            architecture. It is a ValueError.
+            architecture. It is a ValueError. A NotImportedError, which is one, if it needs code that was not imported.
 
     Example:
         >>> import tempfile, timm, tsbn_hub
@@ -53,7 +57,8 @@ def from_pretrained(
     folder = local_folder(folder_or_repo, revision=revision, cache_dir=cache_dir, token=token)
     config = read_json(folder / CONFIG)
     shapes = {name: shape for path in weight_files(folder) for name, shape in read_shapes(path).items()}
-    model = surface_class_of_config(config).load(folder, config, shapes, **kwargs)
+    with code_named_in(folder, names_in(config, folder / CONFIG), trust):
+        model = surface_class_of_config(config).load(folder, config, shapes, **kwargs)
     _note_origin(model, folder_or_repo, folder)
     return model
 
@@ -66,6 +71,7 @@ def load_base(
     *,
     revision: str | None = None,
     token: str | None = None,
+    trust: bool = False,
 ) -> nn.Module:
     """A checkpoint to add tasks to: one of ours as it is, or a plain one with task norms.
 
@@ -76,6 +82,7 @@ def load_base(
         model_args: Further keywords of a plain timm model.
         revision: Of a repo: a branch, tag or commit.
         token: Another token than the stored one.
+        trust: As `from_pretrained` takes it.
 
     Raises:
         As `from_pretrained` does.
@@ -84,12 +91,13 @@ def load_base(
     config = read_json(folder / CONFIG)
     surface_class = surface_class_of_config(config)
     if surface_class.is_of_this_package(config):
-        model = from_pretrained(folder)
+        model = from_pretrained(folder, trust=trust)
         if not surface_of(model).can_part_with_tasks:
             raise CheckpointError(f"{folder} has a {type(model).__name__}, without heads: take a TsbnForMultiTask's.")
     else:
         shapes = {name: shape for path in weight_files(folder) for name, shape in read_shapes(path).items()}
-        model = surface_class.load_plain(folder, shapes, task, style, model_args)
+        with code_named_in(folder, names_in(config, folder / CONFIG), trust):
+            model = surface_class.load_plain(folder, shapes, task, style, model_args)
     _note_origin(model, folder_or_repo, folder)
     return model
 

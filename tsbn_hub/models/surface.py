@@ -205,6 +205,14 @@ class Surface(ABC):
         """The further keywords that a plain backbone must be built with by its name, for it to be this one's."""
 
     @abstractmethod
+    def own_code(self, task: str | None = None) -> list[str]:
+        """The files and modules outside this package that must be imported before it can be built again.
+
+        Args:
+            task: Those of a task's kind and head alone.
+        """
+
+    @abstractmethod
     def origin(self) -> tuple[str | None, str | None]:
         """The repo, or the folder, that it was loaded from, and the revision, as its library notes it."""
 

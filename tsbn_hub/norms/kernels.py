@@ -88,6 +88,16 @@ def after_batch_norm(norm_class: type) -> After | None:
     return _batch_norms[registered]
 
 
+def registration_of(norm_class: type) -> list[object]:
+    """The registered class by which a norm class gets gates, and its kernel, or what follows its normalisation."""
+    found: list[object] = []
+    for registry in (_batch_norms, _kernels):
+        registered = _registered(norm_class, registry)  # type: ignore[arg-type]
+        if registered is not None:
+            found += [registered, registry[registered]]
+    return found
+
+
 def _unknown(norm_class: type) -> TypeError:
     known = sorted(known.__name__ for known in (*_kernels, *_batch_norms))
     return TypeError(

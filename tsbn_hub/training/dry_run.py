@@ -12,16 +12,17 @@ from .report import size_line
 from .state.signals import StopSignals
 
 
-def dry_run(config: TrainingConfig) -> None:
+def dry_run(config: TrainingConfig, *, trust: bool = False) -> None:
     """Print a run's data, its parameters and the memory of a step, which it takes. Nothing is written.
 
     Args:
         config: The run.
+        trust: As `train` takes it.
 
     Raises:
         ValueError: if the config does not fit the data.
     """
-    training = Training(config, make_accelerator(config), StopSignals())
+    training = Training(config, make_accelerator(config), StopSignals(), trust=trust)
 
     data = Table("data", "split", "samples", "image", "tasks, and how many samples have a label")
     for split in ("train", "test"):

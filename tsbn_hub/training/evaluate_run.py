@@ -6,34 +6,38 @@ from typing import Literal
 from accelerate import Accelerator
 from rich.progress import track
 
-from ..files.names import RECIPE
 from ..models import from_pretrained, surface_of
 from ..tasks import Kind
 from .evaluation import Scores, evaluate
 from .loaders import Loaders
 from .recipe.building import build_data, build_kinds, build_tasks
-from .recipe.config import TrainingConfig
+from .recipe.own_code import recipe_of_run
 from .report import console_of
 
 
-def evaluate_run(folder: str | Path, split: Literal["train", "test"] = "test") -> tuple[dict[str, Kind], Scores]:
+def evaluate_run(
+    folder: str | Path, split: Literal["train", "test"] = "test", *, trust: bool = False
+) -> tuple[dict[str, Kind], Scores]:
     """Score the best model of a run on a split of its data, in the precision that it was trained in.
 
     Args:
         folder: The run's folder.
         split: The part of the data.
+        trust: Import the files and modules that the folder names, whoever has written them. Those of your own runs are
+            imported anyway.
 
     Returns:
         The kind of each task, and its metrics.
 
     Raises:
         FileNotFoundError: if the folder holds no run, or one without a model yet.
+        NotImportedError: if it needs code that was not imported; it says which, and what to do. It is a ValueError.
     """
-    config = TrainingConfig.read(Path(folder, RECIPE))
-    accelerator = Accelerator(mixed_precision=config.mixed_precision)
-    data = build_data(config, split)
-    kinds = build_kinds(build_tasks(config, data))
-    model = from_pretrained(folder).to(accelerator.device)
+    with recipe_of_run(Path(folder), trust) as config:
+        accelerator = Accelerator(mixed_precision=config.mixed_precision)
+        data = build_data(config, split)
+        kinds = build_kinds(build_tasks(config, data))
+        model = from_pretrained(folder, trust=trust).to(accelerator.device)
     batches = Loaders(config, kinds, surface_of(model).normalization(), accelerator).evaluation_batches(data)
     shown = track(batches, split, total=len(batches), console=console_of(accelerator), transient=True)
     return kinds, evaluate(model, shown, kinds, accelerator)

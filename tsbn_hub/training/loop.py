@@ -11,6 +11,7 @@ from torch import nn
 from torch.utils.data import DataLoader
 
 from ..data.sample import Batch, Sample
+from ..files.own_code import import_all
 from ..models import from_pretrained, save_pretrained, surface_of
 from . import report
 from .acceleration import make_accelerator
@@ -18,6 +19,7 @@ from .evaluation import Scores, evaluate, mean_score
 from .loaders import Loaders, first_sample
 from .recipe.building import build_data, build_kinds, build_model, build_tasks, build_weighting
 from .recipe.config import TrainingConfig
+from .recipe.own_code import with_own_code
 from .state.record import EpochLine, Record
 from .state.run import RunFolder
 from .state.signals import Stopped, StopSignals
@@ -27,7 +29,9 @@ from .step.step import Learner
 _STEPS_BETWEEN_TRACKED_LOSSES = 50
 
 
-def train(config: TrainingConfig, restart: bool = False, aggregator: Aggregator | None = None) -> Scores:
+def train(
+    config: TrainingConfig, restart: bool = False, aggregator: Aggregator | None = None, *, trust: bool = False
+) -> Scores:
     """Train one model on all tasks, keep the epoch that is best on held-out training data, and score it on the test.
 
     The folder `config.output` gets the best model (config.json, model.safetensors), the last state of the run
@@ -42,6 +46,7 @@ def train(config: TrainingConfig, restart: bool = False, aggregator: Aggregator 
         aggregator: Makes one gradient of those of the tasks, for the parameters that they share:
             (tasks, parameters) → (parameters,), as TorchJD's aggregators do. It is no part of the config: give the same
             again to go on.
+        trust: Import the files and modules that the config's `checkpoint` names, whoever has written them.
 
     Returns:
         By task, its metrics on the test set.
@@ -54,7 +59,7 @@ def train(config: TrainingConfig, restart: bool = False, aggregator: Aggregator 
         OSError: if a file cannot be written; the last state is kept.
     """
     with StopSignals() as signals:
-        training = Training(config, make_accelerator(config), signals, aggregator)
+        training = Training(config, make_accelerator(config), signals, aggregator, trust)
         training.go_on_or_start(restart)
         scores = training.run()
     training.accelerator.end_training()
@@ -70,6 +75,7 @@ class Training:
         accelerator: Accelerator,
         signals: StopSignals,
         aggregator: Aggregator | None = None,
+        trust: bool = False,
     ) -> None:
         config = replace(config, mixed_precision=accelerator.mixed_precision)  # what accelerate launch was given
         self.config, self.accelerator, self.signals = config, accelerator, signals
@@ -77,16 +83,18 @@ class Training:
         self.progress = report.progress_bar(self.console)
         set_seed(config.seed, deterministic=config.deterministic)
 
+        import_all(config.imports)
         data = build_data(config, "train")
         tasks = build_tasks(config, data)
         self.kinds = build_kinds(tasks)
         channels, height, width = first_sample(data)["image"].shape
-        self.model = build_model(config, tasks, (channels, height, width))
+        self.model = build_model(config, tasks, (channels, height, width), trust)
         self.loaders = Loaders(config, self.kinds, surface_of(self.model).normalization(), accelerator)
         training_data, validation_data = data.split_off(config.validation, config.seed)
         self.steps = self.loaders.training_steps(training_data)
         self.validation_batches = self.loaders.evaluation_batches(validation_data)
         weighting = build_weighting(config, tasks)
+        self.config = config = with_own_code(config, self.model, self.kinds, weighting)
         self.learner = Learner(
             self.model, self.kinds, weighting, config, len(self.steps), accelerator, signals, aggregator
         )

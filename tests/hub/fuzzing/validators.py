@@ -10,6 +10,7 @@ from pathlib import Path
 # By module, the functions and classes whose errors speak of files; None: all of the module.
 _OF_FILES: dict[str, tuple[str, ...] | None] = {
     "files.checkpoints": ("_object_in", "check_values", "weight_files", "read_shapes"),
+    "files.permission": ("names_in",),
     "files.registry": ("find",),
     "files.strict_json": None,
     "hub.adapters.adapters": ("_add",),

@@ -15,12 +15,14 @@ from torch.utils.data import Dataset
 from ...tasks import Task
 from ..cameras import Camera, CameraPair, seen_by_image
 from ..sample import Sample
+from .registry import register_data_set
 
 DEBIAN = Path("/usr/share/visp-images-data/ViSP-images")
 _SIZE = (480, 640)
 _GAP = 2  # frames on either side of a held-out run that are in neither part
 
 
+@register_data_set("Castles")
 class Castles(Dataset[Sample]):
     """A toy castle from a moving camera, 480x640: task `depth`.
 

@@ -6,8 +6,10 @@ import torch
 
 from ...tasks import Task
 from .overlaid_pairs import OverlaidPairs
+from .registry import register_data_set
 
 
+@register_data_set("MultiDigits")
 class MultiDigits(OverlaidPairs):
     """Two handwritten digits overlaid, as in MultiMNIST: task `left` and task `right`, 10 classes each.
 

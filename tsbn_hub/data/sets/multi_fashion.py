@@ -12,11 +12,13 @@ from torch import Tensor
 
 from ...tasks import Task
 from .overlaid_pairs import OverlaidPairs
+from .registry import register_data_set
 
 FOLDER_VARIABLE = "TSBN_FASHION_MNIST"
 _DEBIAN = Path("/usr/share/datasets/fashion-mnist")
 
 
+@register_data_set("MultiFashion")
 class MultiFashion(OverlaidPairs):
     """Two images of Fashion-MNIST overlaid: task `left` and task `right`, 10 classes each.
 

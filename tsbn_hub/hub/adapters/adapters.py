@@ -1,15 +1,18 @@
 """Task adapters: what belongs to one task, apart from the trunk, and many of them in one model."""
 
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
 
 from torch import Tensor, nn
 
 from ...files.checkpoints import CheckpointError
+from ...files.permission import code_named_in
 from ...files.repositories import local_folder, split_revision
 from ...models import surface_of
 from ...models.loading import load_base
+from ...models.own_code import imports_of_checkpoint
 from ...models.sketching import sketched
 from ...models.surface import NormStyle, Surface
 from ...models.task_parts import add_task_with, differences, task_state_dict, trunk_sha256
@@ -61,6 +64,7 @@ def load_task(
     *,
     revision: str | None = None,
     token: str | None = None,
+    trust: bool = False,
 ) -> nn.Module:
     """Add a task that was saved by `save_task`, at the end.
 
@@ -71,6 +75,7 @@ def load_task(
         name: The task's name in this model; None: the one it was saved with.
         revision: Of the adapter's repo: a branch, tag or commit.
         token: Another token than the stored one.
+        trust: Import the files and modules that adapter and base name: those that their kinds and heads are from.
 
     Returns:
         The model. The outputs of its other tasks are what they were, bit for bit.
@@ -78,14 +83,17 @@ def load_task(
     Raises:
         FileNotFoundError: if the folder has no adapter.
         CheckpointError: if the adapter's files are damaged, or it is for another base; it says what differs. The model
-            is as it was.
+            is as it was. A NotImportedError, which is one, if it needs code that was not imported.
         HubError: if the Hub cannot be reached, or has no such repo.
         ValueError: if the model has a task of this name.
     """
-    adapter = read_adapter(local_folder(folder_or_repo, ADAPTER_FILES, revision=revision, token=token))
-    if not isinstance(model, nn.Module):
-        return _on_base(*_repo_and_revision(model), [(str(folder_or_repo), name, *adapter)], token)
-    _add(surface_with_tasks(model), str(folder_or_repo), name, *adapter)
+    folder = local_folder(folder_or_repo, ADAPTER_FILES, revision=revision, token=token)
+    config, task, tensors = read_adapter(folder)
+    adapter = (str(folder_or_repo), name, config, task, tensors)
+    with code_named_in(folder, config.imports, trust):
+        if not isinstance(model, nn.Module):
+            return _on_base(*_repo_and_revision(model), [adapter], token, trust)
+        _add(surface_with_tasks(model), *adapter)
     return model
 
 
@@ -94,6 +102,7 @@ def merge(
     base: str | Path | None = None,
     *,
     token: str | None = None,
+    trust: bool = False,
 ) -> nn.Module:
     """One multi-task model of several adapters on one base: the base's tasks, if it has any, then the adapters'.
 
@@ -102,12 +111,14 @@ def merge(
             is to have, a mapping.
         base: A folder or "org/name@revision"; None: the one that the adapters name.
         token: Another token than the stored one.
+        trust: Import the files and modules that adapters and base name: those that their kinds and heads are from.
 
     Returns:
         The model, of timm or transformers as the base is.
 
     Raises:
         CheckpointError: if an adapter's files are damaged, or adapters are for other bases; it says what differs.
+            A NotImportedError, which is one, if they need code that was not imported.
         HubError: if the Hub cannot be reached, or has no such repo.
         ValueError: if there is no adapter, two have one name, or none says which base it is for.
 
@@ -124,10 +135,8 @@ def merge(
     if isinstance(adapters, str | Path) or not adapters:
         raise ValueError(f"merge takes a list of adapters, or a mapping from names to adapters, and got {adapters!r}.")
     named = list(adapters.items()) if isinstance(adapters, Mapping) else [(None, adapter) for adapter in adapters]
-    read = [
-        (str(adapter), name, *read_adapter(local_folder(adapter, ADAPTER_FILES, token=token)))
-        for name, adapter in named
-    ]
+    folders = [local_folder(adapter, ADAPTER_FILES, token=token) for _, adapter in named]
+    read = [(str(adapter), name, *read_adapter(folder)) for (name, adapter), folder in zip(named, folders, strict=True)]
     names = [_name(name, task) for _, name, _, task, _ in read]
     if repeated := sorted({name for name in names if names.count(name) > 1}):
         raise ValueError(f"Several adapters are named {repeated}: give merge a mapping from names to adapters.")
@@ -135,7 +144,10 @@ def merge(
         repo, revision = _common_base([(adapter, config) for adapter, _, config, _, _ in read])
     else:
         repo, revision = _repo_and_revision(base)
-    return _on_base(repo, revision, read, token)
+    with ExitStack() as stack:
+        for folder, (_, _, config, _, _) in zip(folders, read, strict=True):
+            stack.enter_context(code_named_in(folder, config.imports, trust))
+        return _on_base(repo, revision, read, token, trust)
 
 
 def surface_with_tasks(model: nn.Module) -> Surface:
@@ -170,6 +182,7 @@ def adapter_config(surface: Surface, task: str, base: str | None, revision: str 
         model_args=surface.build_args(),
         base_model_name_or_path=base,
         revision=revision,
+        imports=imports_of_checkpoint(surface.own_code(task)),
     )
 
 
@@ -228,17 +241,18 @@ def _name(given: str | None, task: Task) -> str:
 
 
 def load_base_of(
-    repo: str, revision: str | None, config: AdapterConfig, tasks: Sequence[str], token: str | None
+    repo: str, revision: str | None, config: AdapterConfig, tasks: Sequence[str], token: str | None, trust: bool
 ) -> tuple[nn.Module, str]:
     """The base that an adapter is for, and a name that none of the tasks has: of a plain base's one task."""
     style = NormStyle(config.norm, config.keep_affine, config.gate_init, config.gated)
     placeholder = "_".join(["base", *check_task_names(tasks)])
-    return load_base(repo, placeholder, style, config.model_args, revision=revision, token=token), placeholder
+    base = load_base(repo, placeholder, style, config.model_args, revision=revision, token=token, trust=trust)
+    return base, placeholder
 
 
-def _on_base(repo: str, revision: str | None, adapters: Sequence[_Read], token: str | None) -> nn.Module:
+def _on_base(repo: str, revision: str | None, adapters: Sequence[_Read], token: str | None, trust: bool) -> nn.Module:
     names = [_name(name, task) for _, name, _, task, _ in adapters]
-    model, placeholder = load_base_of(repo, revision, adapters[0][2], names, token)
+    model, placeholder = load_base_of(repo, revision, adapters[0][2], names, token, trust)
     for adapter in adapters:
         _add(surface_of(model), *adapter)
     if isinstance(model, TaskModule) and placeholder in model.tasks:

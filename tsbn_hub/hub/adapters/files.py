@@ -40,6 +40,7 @@ class AdapterConfig:
         revision: Its commit.
         peft_type: "TSBN".
         tsbn_version: Of the package that wrote it.
+        imports: The files and modules outside this package that the task's kind and head are from.
     """
 
     task: dict[str, Any]
@@ -55,6 +56,7 @@ class AdapterConfig:
     revision: str | None = None
     peft_type: str = _TYPE
     tsbn_version: str = __version__
+    imports: list[str] = field(default_factory=list)
 
     @property
     def base(self) -> str | None:
@@ -86,7 +88,8 @@ def write_adapter(folder: str | Path, config: AdapterConfig, tensors: Mapping[st
     """
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
-    text = json.dumps(asdict(config), indent=2) + "\n"
+    values = {key: value for key, value in asdict(config).items() if key != "imports" or value}
+    text = json.dumps(values, indent=2) + "\n"
     own = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in tensors.items()}
     write_atomically(
         {

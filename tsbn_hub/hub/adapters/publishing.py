@@ -34,6 +34,7 @@ def push_task_to_hub(
     commit_message: str | None = None,
     token: str | None = None,
     dry_run: bool = False,
+    trust: bool = False,
 ) -> Publication:
     """Publish what belongs to one task as a repo of its own, with a card, in one commit.
 
@@ -51,6 +52,7 @@ def push_task_to_hub(
         commit_message: See there.
         token: See there.
         dry_run: See there.
+        trust: Import the files and modules that the base names.
 
     Returns:
         What went, or would go.
@@ -68,7 +70,7 @@ def push_task_to_hub(
     check_base(known)
     beside = Beside(results, license, surface.image_shape)
     if not dry_run:
-        base_model, placeholder = load_base_of(str(known), commit, config, [task], token)
+        base_model, placeholder = load_base_of(str(known), commit, config, [task], token, trust)
         on_hub = surface_of(base_model)
         if found := mismatches(config, on_hub):
             raise CheckpointError(f"The task {task!r} does not fit the model in {known}: {'; '.join(found)}.")
@@ -81,7 +83,7 @@ def push_task_to_hub(
 
 
 def push_task_of_folder(
-    folder: str | Path, task: str, repo: str, *, base: str | None = None, **options: Any
+    folder: str | Path, task: str, repo: str, *, base: str | None = None, trust: bool = False, **options: Any
 ) -> Publication:
     """Publish a task of a run or checkpoint, with what is recorded there: its scores, licence, and base.
 
@@ -90,6 +92,7 @@ def push_task_of_folder(
         task: One of its tasks.
         repo: "org/name".
         base: As `push_task_to_hub` takes it; None: also the one that the recipe names.
+        trust: Import the files and modules that folder and base name, whoever has written them.
         **options: Further ones of `push_task_to_hub`.
 
     Raises:
@@ -99,11 +102,12 @@ def push_task_of_folder(
     if base is None and (recipe := recipe_of(folder)):
         base = recipe.checkpoint if recipe.checkpoint and is_repo(recipe.checkpoint) else base_model(recipe)
     return push_task_to_hub(
-        from_pretrained(folder),
+        from_pretrained(folder, trust=trust),
         task,
         repo,
         base=base,
         results=results_of(folder),
         license=stated_license(folder),
+        trust=trust,
         **options,
     )

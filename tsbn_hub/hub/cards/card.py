@@ -30,6 +30,7 @@ def write_card(
     *,
     revision: str | None = None,
     overwrite: bool = False,
+    trust: bool = False,
 ) -> None:
     """Write the README.md of a folder of `save_pretrained`, from what the folder holds.
 
@@ -45,6 +46,8 @@ def write_card(
             states, if it states one.
         revision: The branch of the repo that the code loads from; None: the main one.
         overwrite: Replace a card that somebody has edited, or that is not from here.
+        trust: Import the files and modules that the folder names, whoever has written them. Those of your own runs are
+            imported anyway.
 
     Raises:
         FileExistsError: if there is such a card.
@@ -77,7 +80,7 @@ def write_card(
     elif not re.fullmatch(r"[a-z0-9][a-z0-9.-]*", license):
         raise ValueError(f"license={license!r} is no licence's name on the Hub, such as apache-2.0, mit, cc-by-4.0.")
     if model is None:
-        model = from_pretrained(folder)
+        model = from_pretrained(folder, trust=trust)
     surface, results = surface_of(model), results_of(folder)
     if results is not None:
         _check_tasks(folder, surface, results)

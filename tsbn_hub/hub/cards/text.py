@@ -18,6 +18,7 @@ from ...results.recording import without_folders
 from ...results.results import Metric, Results
 from ...tasks import Kind
 from ...training import TrainingConfig
+from ...training.recipe.config import OF_THE_MACHINE
 
 PAPER = "[arXiv 2512.20420](https://arxiv.org/abs/2512.20420)"
 _STYLES = {
@@ -28,7 +29,6 @@ _STYLES = {
 _MOST_LABELS = 20
 # What one wants to know of any training, be it the default or not.
 _ESSENTIALS = ("epochs", "batch_size", "optimizer", "lr", "weight_decay", "schedule", "seed")
-_OF_THE_MACHINE = ("output", "workers", "checkpoint_steps", "trackers")
 
 CITATION = """\
 ```bibtex
@@ -242,7 +242,7 @@ def _training(subject: Subject) -> str:
     values = {
         each.name: without_folders(getattr(recipe, each.name))
         for each in dataclasses.fields(recipe)
-        if each.name not in _OF_THE_MACHINE
+        if each.name not in OF_THE_MACHINE
         and (each.name in _ESSENTIALS or getattr(recipe, each.name) != _default(each))
     }
     representer: Any = yaml.representer.SafeRepresenter

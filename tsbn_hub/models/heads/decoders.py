@@ -1,8 +1,4 @@
-"""The heads of tasks: linear ones, a small one, and the decoders of DeepLabV3, UPerNet and SegFormer.
-
-Their layers start as torch initialises them. (transformers would draw the weights of its two decoders from a normal
-distribution of standard deviation 0.02 in their own models; in front of a batch norm the scale makes no difference.)
-"""
+"""Heads that are the decoders of DeepLabV3, UPerNet and SegFormer."""
 
 from collections.abc import Sequence
 
@@ -10,9 +6,7 @@ from torch import Tensor
 
 from ...norms import register_batch_norm
 from .batch_norm import HeadBatchNorm, _with_head_batch_norms
-from .head import DenseHead, FeatureInfo, Features, Head, make_head, register_head
-
-__all__ = ["DenseHead", "FeatureInfo", "Features", "Head", "make_head", "register_head"]
+from .head import DenseHead, FeatureInfo, register_head
 
 
 @register_head("deeplabv3", dense=True)

@@ -3,10 +3,12 @@
 import inspect
 from abc import ABC, abstractmethod
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 import torch.nn.functional as F
 from torch import Tensor, nn
+
+from ...files.registry import Registry, UnknownNameError, did_you_mean
 
 
 class FeatureInfo(NamedTuple):
@@ -63,10 +65,12 @@ class DenseHead(Head):
         """The output, (B, outputs, H, W), in the resolution of one of the maps."""
 
 
-_heads: dict[tuple[str, bool], type[Head]] = {}
+HeadClass = TypeVar("HeadClass", bound=type[Head])
+
+heads: Registry[type[Head]] = Registry("head")  # in two groups, by whether they are dense
 
 
-def register_head(name: str, dense: bool) -> Callable[[type[Head]], type[Head]]:
+def register_head(name: str, dense: bool) -> Callable[[HeadClass], HeadClass]:
     """A decorator of subclasses of `Head`: tasks can name the head from now on.
 
     Args:
@@ -76,15 +80,7 @@ def register_head(name: str, dense: bool) -> Callable[[type[Head]], type[Head]]:
     Raises:
         ValueError: if another head has the name.
     """
-
-    def register(head_class: type[Head]) -> type[Head]:
-        other = _heads.setdefault((name, dense), head_class)
-        if (other.__module__, other.__qualname__) != (head_class.__module__, head_class.__qualname__):
-            raise ValueError(f"The head {name!r} is registered already, as {other.__module__}.{other.__qualname__}.")
-        _heads[name, dense] = head_class
-        return head_class
-
-    return register
+    return heads.register(name, of=dense)
 
 
 def make_head(name: str, outputs: int, dense: bool, features: FeatureInfo, **head_args: Any) -> Head:
@@ -99,8 +95,8 @@ def make_head(name: str, outputs: int, dense: bool, features: FeatureInfo, **hea
         head_args: Further keywords of the head: see its class.
 
     Raises:
-        ValueError: if there is no such head for such a task, it has no such keyword, or it needs feature maps and the
-            backbone has none.
+        UnknownNameError: if there is no such head for such a task. It is a ValueError.
+        ValueError: if it has no such keyword, or it needs feature maps and the backbone has none.
 
     Example:
         >>> import torch
@@ -110,11 +106,14 @@ def make_head(name: str, outputs: int, dense: bool, features: FeatureInfo, **hea
         >>> head(features, (96, 128)).shape
         torch.Size([2, 13, 96, 128])
     """
-    if (name, dense) not in _heads:
-        known = ", ".join(known for known, for_dense in _heads if for_dense == dense)
+    known = heads.names(of=dense)
+    if name not in known:
         tasks = "with a value for every pixel" if dense else "with a value for every image"
-        raise ValueError(f"There is no head {name!r} for tasks {tasks}. Known for them: {known}.")
-    head_class = _heads[name, dense]
+        raise UnknownNameError(
+            f"There is no head {name!r} for tasks {tasks}.{did_you_mean(name, known)} Known for them: "
+            f"{', '.join(known)}."
+        )
+    head_class = heads.find(name, of=dense)
     keywords = [
         keyword for keyword in inspect.signature(head_class).parameters if keyword not in ("outputs", "features")
     ]

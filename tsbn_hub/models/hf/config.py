@@ -34,6 +34,8 @@ class TsbnConfig(BackboneConfigMixin, PreTrainedConfig):
         out_indices: The same, as indices.
         trunk: How the tasks share the network: "tsbn", by task norms; or another trunk that is registered.
         trunk_args: Further keywords of the trunk.
+        imports: The files and modules that have registered the kinds, heads and others of the saved model, outside
+            this package; None: there are none.
 
     Raises:
         ValueError: if a value is not allowed.
@@ -64,6 +66,7 @@ class TsbnConfig(BackboneConfigMixin, PreTrainedConfig):
         out_indices: list[int] | None = None,
         trunk: str = TASK_NORMS,
         trunk_args: Mapping[str, Any] | None = None,
+        imports: Sequence[str] | None = None,
         **kwargs: Any,
     ) -> None:
         self.backbone_config = _native_config(backbone_config)
@@ -76,6 +79,7 @@ class TsbnConfig(BackboneConfigMixin, PreTrainedConfig):
         self.gated = gated if gated is None or isinstance(gated, str) else list(gated)
         self.feature_layout = None if feature_layout is None else dict(feature_layout)
         self.trunk, self.trunk_args = trunk, dict(trunk_args or {})
+        self.imports = list(imports or [])
         self.stage_names: list[str] | None = None  # the model finds out
         self._out_features, self._out_indices = out_features, out_indices
         # transformers sets the implementation of sub-configurations, too: None would undo the backbone's own.
@@ -115,6 +119,8 @@ class TsbnConfig(BackboneConfigMixin, PreTrainedConfig):
         values["tasks"] = [_plain(task) for task in self.tasks]
         if self.trunk == TASK_NORMS and not self.trunk_args:
             del values["trunk"], values["trunk_args"]
+        if not values["imports"]:
+            del values["imports"]
         return values
 
 

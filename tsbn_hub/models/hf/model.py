@@ -14,6 +14,7 @@ from transformers.core_model_loading import revert_weight_conversion
 from transformers.utils import IMAGE_PROCESSOR_NAME
 from transformers.utils.output_capturing import maybe_install_capturing_hooks
 
+from ...files.permission import code_named_in
 from ...norms import NormOptions, SharedBatchNorm, TaskModule, TaskNorm, TaskSelector
 from ...norms.blocking import block_what_loses_gates
 from ...norms.convert import convert_norms
@@ -23,10 +24,20 @@ from ...norms.recomputation import remembering_task
 from ...norms.task_module import Tasks
 from ...tasks import Task
 from ..heads import Features
+from ..own_code import imports_of_checkpoint, own_code_of
 from .config import TASK_NORMS, TsbnConfig
 from .features import FeatureReader
 from .loading import check_loaded
-from .sources import check_folder, image_processor_of, named, native_model, note_commit, safely, saved_image_processor
+from .sources import (
+    check_folder,
+    code_of,
+    image_processor_of,
+    named,
+    native_model,
+    note_commit,
+    safely,
+    saved_image_processor,
+)
 from .trunk import Trunk, feature_layout_of, register_trunk
 
 
@@ -118,9 +129,16 @@ class TsbnPreTrainedModel(TaskModule, PreTrainedModel):
 
     @classmethod
     def from_pretrained(
-        cls, pretrained_model_name_or_path: Any, *args: Any, output_loading_info: bool = False, **kwargs: Any
+        cls,
+        pretrained_model_name_or_path: Any,
+        *args: Any,
+        output_loading_info: bool = False,
+        trust: bool = False,
+        **kwargs: Any,
     ) -> Any:
         """As transformers has it, but a checkpoint that is not whole in what tasks have of their own is an error.
+
+        With `trust` the files and modules that the checkpoint names, such as those of a task's kind, are imported.
 
         Raises:
             ValueError: if it is not this model's checkpoint.
@@ -133,9 +151,11 @@ class TsbnPreTrainedModel(TaskModule, PreTrainedModel):
         if source is not None:
             check_folder(source)
             kwargs = safely(source, kwargs)
-        model, info = super().from_pretrained(
-            source, *args, output_loading_info=True, ignore_mismatched_sizes=True, **kwargs
-        )
+        folder, code = code_of(source, kwargs)
+        with code_named_in(folder, code, trust):
+            model, info = super().from_pretrained(
+                source, *args, output_loading_info=True, ignore_mismatched_sizes=True, **kwargs
+            )
         check_loaded(model, source, info, ignore_mismatched_sizes)
         if source is not None:  # None: the weights are in a state_dict
             model.image_processor = saved_image_processor(source, **kwargs)
@@ -146,6 +166,10 @@ class TsbnPreTrainedModel(TaskModule, PreTrainedModel):
         """As transformers has it, with the image processor."""
         if self.image_processor is not None and is_main_process:
             self.image_processor.save_pretrained(save_directory)
+        config = self.config.backbone_config
+        architecture = str(getattr(config, "architecture", config.model_type))
+        own_code = own_code_of(self, architecture, self.registered_parts())
+        self.config.imports = imports_of_checkpoint(own_code)
         super().save_pretrained(save_directory, is_main_process, *args, **kwargs)
 
     def _get_files_timestamps(self, working_dir: Any) -> Any:
@@ -193,6 +217,14 @@ class TsbnPreTrainedModel(TaskModule, PreTrainedModel):
             backbone._set_gradient_checkpointing(enable, gradient_checkpointing_func=remembering, **kwargs)
 
     # --- the tasks ---
+
+    def registered_parts_of(self, task: str) -> list[type]:
+        """The classes of a task's parts that were found by their names: none of a backbone alone."""
+        return []
+
+    def registered_parts(self) -> list[type]:
+        """The classes of all parts that were found by their names."""
+        return [type(self.base_model), *(part for task in self.tasks for part in self.registered_parts_of(task))]
 
     def fold(self, task: str | None = None) -> PreTrainedModel:
         """The plain model that computes what this one does for a task, loadable without this package.

@@ -24,8 +24,9 @@ from transformers import (
 )
 from transformers.utils import cached_file
 
-from ...files.checkpoints import CheckpointError, without_config
+from ...files.checkpoints import CheckpointError, read_json, without_config
 from ...files.names import ADAPTER_CONFIG, CONFIG, IMAGE_PROCESSOR
+from ...files.permission import names_in
 from ...files.repositories import is_repo, local_folder, no_folder, one_revision, repo_commit
 from ...norms import TaskModule
 
@@ -122,6 +123,21 @@ def check_folder(source: str | Path) -> None:
         raise FileNotFoundError(no_folder(source))
     if (folder / ADAPTER_CONFIG).is_file() and not (folder / CONFIG).is_file():
         raise FileNotFoundError(without_config(str(source), CONFIG, [path.name for path in folder.iterdir()]))
+
+
+def code_of(source: str | Path | None, kwargs: Mapping[str, Any]) -> tuple[Path, list[str]]:
+    """The folder of a checkpoint, and the files and modules that it names.
+
+    Args:
+        source: A folder, or a repo; None: it has no files.
+        kwargs: As `safely` gives them.
+
+    Raises:
+        CheckpointError: if its config cannot be read.
+    """
+    options = {key: value for key, value in kwargs.items() if key in _OF_THE_HUB}
+    config = None if source is None else cached_file(source, CONFIG, **options, **_OR_NONE)
+    return (Path(config).parent, names_in(read_json(Path(config)), Path(config))) if config else (Path(), [])
 
 
 def image_processor_of(source: Any, native: PreTrainedModel, **kwargs: Any) -> Any:

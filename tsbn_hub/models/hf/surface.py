@@ -19,7 +19,9 @@ from transformers.utils import logging
 from ...files.atomic import move_all, new_file_mode
 from ...files.checkpoints import CheckpointError, Shapes, remove_older_weights
 from ...files.names import CONFIG
+from ...files.own_code import origins_of
 from ...tasks import Kind, Task, make_kind
+from ..own_code import own_code_of
 from ..preprocessing import Preprocessing, check_channels, check_mean, normalization
 from ..sketching import built, check_size
 from ..surface import ImageShape, NewModel, NormStyle, Surface
@@ -155,6 +157,11 @@ class TransformersSurface(Surface):
 
     def build_args(self) -> dict[str, Any]:
         return {}  # the configuration has all
+
+    def own_code(self, task: str | None = None) -> list[str]:
+        if task is not None:
+            return origins_of(self.model.registered_parts_of(task))
+        return own_code_of(self.model, self.architecture, self.model.registered_parts() if self.tasks else [])
 
     def origin(self) -> tuple[str | None, str | None]:
         config = self.model.config if self.model.config.name_or_path else self._backbone_config

@@ -87,6 +87,10 @@ class ModelWithHeads(TsbnPreTrainedModel):
         assert isinstance(head, Head)
         return head
 
+    def registered_parts_of(self, task: str) -> list[type]:
+        """The classes of a task's kind and head."""
+        return [type(self.kinds[task]), type(self.head(task))]
+
     def forward(
         self,
         pixel_values: Tensor,

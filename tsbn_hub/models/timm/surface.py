@@ -21,6 +21,7 @@ from ...files.checkpoints import CheckpointError, Shapes, remove_older_weights
 from ...files.names import CONFIG, WEIGHTS
 from ...files.repositories import split_revision, with_revision
 from ...tasks import Classification, Kind, Task
+from ..own_code import imports_of_checkpoint, own_code_of
 from ..preprocessing import Preprocessing, check_channels, check_mean, normalization
 from ..sketching import built, check_size
 from ..surface import ImageShape, NewModel, NormStyle, Surface
@@ -137,6 +138,9 @@ class TimmSurface(Surface):
         of_tasks = {*self.model.recipe.model_args(), "num_classes", "task_classes", "gated"}
         return {name: value for name, value in self._model_args.items() if name not in of_tasks}
 
+    def own_code(self, task: str | None = None) -> list[str]:
+        return own_code_of(self.model, self.plain_architecture) if task is None else []
+
     def origin(self) -> tuple[str | None, str | None]:
         source = self.model.pretrained_cfg.get("source")
         if source == "hf-hub":
@@ -173,6 +177,8 @@ class TimmSurface(Surface):
         # timm takes the number of classes from the config itself; transformers' TimmWrapper passes it, and would pass
         # it twice.
         config.get("model_args", {}).pop("num_classes", None)
+        if imports := imports_of_checkpoint(self.own_code()):
+            config["imports"] = imports
         path.write_text(json.dumps(config, indent=2) + "\n")
 
     def usage(self, name: str, revision: str | None) -> str:

@@ -72,7 +72,7 @@ def build_weighting(config: TrainingConfig, tasks: Sequence[Task]) -> LossWeight
     return loss_weighting(config.balancing, names, seed=config.seed, **options)
 
 
-def build_model(config: TrainingConfig, tasks: list[Task], image_shape: ImageShape) -> nn.Module:
+def build_model(config: TrainingConfig, tasks: list[Task], image_shape: ImageShape, trust: bool = False) -> nn.Module:
     """The model: a new one, or the checkpoint's with the tasks that it lacks.
 
     A new one is of timm, where all tasks are classification by timm's own classifiers, else of transformers.
@@ -83,7 +83,7 @@ def build_model(config: TrainingConfig, tasks: list[Task], image_shape: ImageSha
         OSError: if there is no such repo or folder.
     """
     if config.model is None:
-        model = model_of_checkpoint(config, tasks, image_shape)
+        model = model_of_checkpoint(config, tasks, image_shape, trust)
     else:
         model = _new_model(config, tasks, image_shape)
     if config.freeze_trunk:

@@ -15,7 +15,10 @@ from .values import _check
 
 Backward = Literal["all", "task"]
 
-_FREE_TO_CHANGE = ("output", "workers", "checkpoint_steps", "trackers")
+OF_THE_MACHINE = ("output", "workers", "checkpoint_steps", "trackers")
+"""The keys that say where and how a run is computed, not what it is."""
+
+_FREE_TO_CHANGE = (*OF_THE_MACHINE, "imports")
 _OF_A_NEW_MODEL = ("model", "norm", "method", "method_args", "model_args", "pretrained")
 
 
@@ -26,7 +29,8 @@ class TrainingConfig:
     Args:
         model: A timm name, with `_tsbn`; or what `TsbnForMultiTask.from_backbone` takes: `timm/…`, a Hub repo or
             folder, or a model type of transformers ("vit", "swin"), whose configuration is `model_args`.
-        data: A data set of `tsbn_hub.data` by its name, or your own as `path/to/file.py:Class`. It is called with
+        data: A data set of `tsbn_hub.data` by its name, or your own: by the name that it is registered under in one
+            of the `imports`, or as `path/to/file.py:Class`. It is called with
             `split="train"` and `split="test"`. Or a list of several, each a name or a mapping with `name`, `args` and
             `rate`: how many batches are drawn from it, relative to the others; without rates, in proportion to size.
         output: The folder of the run: checkpoints, log, card, picture.
@@ -71,6 +75,8 @@ class TrainingConfig:
         workers: Processes that load data.
         checkpoint_steps: Optimizer steps between two checkpoints; every epoch makes one, too.
         trackers: Where to follow the run: "tensorboard", "trackio", "wandb" or another of Accelerate's trackers.
+        imports: Your own files ("path/to/kinds.py") and modules ("my_package.kinds"), which register kinds, heads, data
+            sets, loss weightings and others. They are imported first.
         seed: Of the weights, the order of the data, its augmentation and the validation split.
         deterministic: Only algorithms that give the same bits every time; on CUDA they are slower.
 
@@ -116,6 +122,7 @@ class TrainingConfig:
     workers: int = 0
     checkpoint_steps: int = 1000
     trackers: list[str] = field(default_factory=list)
+    imports: list[str] = field(default_factory=list)
     seed: int = 0
     deterministic: bool = False
 
@@ -220,6 +227,11 @@ class TrainingConfig:
                 f"data={self.data}: name one or more data sets, and give a rate to all of them or to none."
             )
         return sources
+
+    def own_code(self) -> list[str]:
+        """The files and modules that the run needs: its `imports`, and the files that its data sets are in."""
+        files = [file for source in self.sources() if (file := source.name.rpartition(":")[0])]
+        return list(dict.fromkeys([*self.imports, *files]))
 
     def differences(self, other: dict[str, Any]) -> list[str]:
         """What makes another run of it, as "name: theirs, here ours"; where it is stored does not."""

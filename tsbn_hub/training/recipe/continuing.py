@@ -9,7 +9,9 @@ from ...tasks import Kind, Task, make_kind
 from .config import TrainingConfig
 
 
-def model_of_checkpoint(config: TrainingConfig, tasks: list[Task], image_shape: ImageShape) -> nn.Module:
+def model_of_checkpoint(
+    config: TrainingConfig, tasks: list[Task], image_shape: ImageShape, trust: bool = False
+) -> nn.Module:
     """The checkpoint of a config: its own tasks, in their order, and after them those of the data that it lacks.
 
     A new task starts with fresh gates, statistics and head. (They learn faster than copies of the first task's: on
@@ -20,6 +22,7 @@ def model_of_checkpoint(config: TrainingConfig, tasks: list[Task], image_shape: 
         config: With a `checkpoint`.
         tasks: Those of the data, with the heads that the config gives them.
         image_shape: Channels, height and width of the data's images.
+        trust: As `from_pretrained` takes it.
 
     Raises:
         ValueError: if the checkpoint has no tasks, does not fit the images, has a task of the same name that is
@@ -27,7 +30,7 @@ def model_of_checkpoint(config: TrainingConfig, tasks: list[Task], image_shape: 
         OSError: if there is no such folder or repo.
     """
     checkpoint = str(config.checkpoint)
-    model = from_pretrained(checkpoint)
+    model = from_pretrained(checkpoint, trust=trust)
     if not isinstance(model, TaskModule):
         raise ValueError(f"checkpoint={checkpoint!r} is a plain {type(model).__name__}, without tasks.")
     surface = surface_of(model)

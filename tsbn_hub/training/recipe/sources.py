@@ -1,16 +1,14 @@
-"""Data sets by their names."""
+"""The data sets that a run draws from."""
 
-import importlib.util
 import inspect
 import math
-import sys
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any, Literal
 
 from torch.utils.data import Dataset
 
 from ...data import tasks_of
+from ...data.sets.registry import find_data_set
 from ...files.registry import did_you_mean
 
 
@@ -19,7 +17,8 @@ class DataSource:
     """A data set that a run draws from.
 
     Args:
-        name: One of `tsbn_hub.data`, or your own as `path/to/file.py:Class`.
+        name: Of a data set of `tsbn_hub.data`, or of another that is registered; or your own as
+            `path/to/file.py:Class`.
         args: Keywords of it.
         rate: How many batches come from it, relative to other sources; None: in proportion to its size.
     """
@@ -57,12 +56,12 @@ class DataSource:
         Raises:
             ValueError: if there is no such data set, it does not take these keywords, or does not say its tasks.
         """
-        dataset_class = _dataset_class(self.name)
+        make = find_data_set(self.name)
         try:
-            inspect.signature(dataset_class).bind(split=split, **self.args)
+            inspect.signature(make).bind(split=split, **self.args)
         except TypeError as error:
             raise ValueError(f"{self.name} cannot take split={split!r} and args={self.args}: {error}.") from error
-        data: Dataset[Any] = dataset_class(split=split, **self.args)
+        data = make(split=split, **self.args)
         tasks_of(data)  # raises
         return data
 
@@ -73,29 +72,3 @@ def _are_keywords(value: Any) -> bool:
 
 def _is_positive_number(value: Any) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool) and 0 < value < math.inf
-
-
-def _dataset_class(name: str) -> Any:
-    from ... import data
-
-    file, colon, class_name = name.rpartition(":")
-    if not colon:
-        known = [each for each in data.__all__ if hasattr(getattr(data, each), "tasks")]
-        if name not in known:
-            raise ValueError(f"data={name!r} is unknown. Known: {known}; your own: path/to/file.py:Class.")
-        return getattr(data, name)
-    path = Path(file)
-    if not path.is_file():
-        raise ValueError(f"data={name!r}: there is no file {path}.")
-    spec = importlib.util.spec_from_file_location(path.stem, path)
-    if spec is None or spec.loader is None:
-        raise ValueError(f"data={name!r}: {path} is no Python file.")
-    module = importlib.util.module_from_spec(spec)
-    # Worker processes find it by its name: forked ones among the modules, others (macOS, Python 3.14) in its folder.
-    sys.modules[path.stem] = module
-    if sys.path[0] != str(path.parent.resolve()):
-        sys.path.insert(0, str(path.parent.resolve()))
-    spec.loader.exec_module(module)
-    if not hasattr(module, class_name):
-        raise ValueError(f"data={name!r}: {path} has no {class_name}.")
-    return getattr(module, class_name)

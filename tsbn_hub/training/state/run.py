@@ -11,6 +11,7 @@ from accelerate.utils import gather_object
 
 from ...files.atomic import remove_leftovers, write_atomically
 from ...files.names import LOG, RECIPE, STATE
+from ...files.permission import leave_mark
 from ...models.saving import MODEL_FILES
 from ..recipe.config import TrainingConfig
 from .record import Record
@@ -61,6 +62,7 @@ class RunFolder:
         if self._accelerator.is_main_process:
             text = yaml.safe_dump(asdict(self._config), sort_keys=False)
             write_atomically({self.path / RECIPE: lambda path: path.write_text(text)})
+            leave_mark(self.path, self._config.own_code())
         self.write_log(Record())
 
     def load(self) -> tuple[State, Record]:
@@ -79,6 +81,8 @@ class RunFolder:
             raise ValueError(
                 f"{self.path} holds another run ({'; '.join(differences)}). Choose another output, or restart."
             )
+        if self._accelerator.is_main_process:
+            leave_mark(self.path, self._config.own_code())
         set_random_state(state["random"][self._accelerator.process_index], self._accelerator.device)
         return state, Record(**state["record"])
 

@@ -10,6 +10,7 @@ from torch.utils.data import Dataset
 
 from ....tasks import Task
 from ...sample import Sample
+from ..registry import register_data_set
 from .furnishing import draw_interior
 from .interiors import LABELS
 from .ray_casting import Floats, Integers
@@ -18,6 +19,7 @@ from .rendering import render
 _SMALLEST = 8  # pixels
 
 
+@register_data_set("Scenes")
 class Scenes(Dataset[Sample]):
     """Furnished rooms, rendered by ray casting, with the targets of four dense tasks. Nothing is read or downloaded.
 

@@ -1,0 +1,154 @@
+"""Files and modules of the user's own: imported once, and named again."""
+
+import subprocess
+import sys
+import textwrap
+from pathlib import Path
+
+import pytest
+
+from tsbn_hub.data import MultiDigits
+from tsbn_hub.files.own_code import can_be_found, import_all, import_own, imported, origin_of, origins_of, place_of
+
+
+@pytest.fixture(autouse=True)
+def _as_it_was(monkeypatch):
+    monkeypatch.setattr(sys, "path", list(sys.path))
+    monkeypatch.setattr(sys, "modules", sys.modules)
+    before = dict(sys.modules)
+    yield
+    for name in [name for name in sys.modules if name not in before]:
+        del sys.modules[name]
+
+
+@pytest.fixture
+def here(tmp_path, monkeypatch):
+    (tmp_path / "here").mkdir()
+    monkeypatch.chdir(tmp_path / "here")
+    return tmp_path / "here"
+
+
+def write(path, text="class Thing: pass\ndef made(): pass\n"):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(text)
+    return path
+
+
+def test_a_file_is_imported_once(here):
+    write(here / "own" / "things_a.py")
+    module = import_own("own/things_a.py")
+    assert import_own("./own/things_a.py") is import_own(str(here / "own/things_a.py")) is module
+    assert sys.modules["things_a"] is module, "worker processes look for it there"
+    assert sys.path[0] == str(here / "own")
+    assert [origin_of(entry) for entry in (module.Thing, module.made)] == ["own/things_a.py"] * 2
+    assert place_of("own/things_a.py") == here / "own" / "things_a.py"
+
+
+def test_a_module_is_imported_once_from_the_working_directory(here):
+    write(here / "things_b" / "inner" / "kinds.py")
+    module = import_own("things_b.inner.kinds")
+    assert import_own("things_b.inner.kinds") is module
+    assert origin_of(module.Thing) == "things_b.inner.kinds" and place_of("things_b.inner.kinds") == here
+    write(here / "things_c" / "__init__.py")
+    assert origin_of(import_own("things_c").Thing) == "things_c" and place_of("things_c") == here
+
+
+def test_a_module_of_another_folder(here, tmp_path):
+    write(tmp_path / "there" / "things_d.py")
+    assert not can_be_found("things_d", [Path()])
+    with pytest.raises(ModuleNotFoundError, match="things_d"):
+        import_own("things_d")
+    assert str(here) not in sys.path, "it has nothing to give"
+    assert can_be_found("things_d", [Path(), tmp_path / "there"])
+    import_own("things_d", [Path(), tmp_path / "there"])
+    assert place_of("things_d") == tmp_path / "there"
+
+
+def test_the_first_folder_that_has_a_file_wins(here, tmp_path):
+    write(tmp_path / "there" / "things_e.py", "WHERE = 'there'")
+    assert import_own("things_e.py", [Path(), tmp_path / "there"]).WHERE == "there"
+    del sys.modules["things_e"]
+    write(here / "things_e.py", "WHERE = 'here'")
+    assert import_own("things_e.py", [Path(), tmp_path / "there"]).WHERE == "here"
+
+
+def test_what_another_has_imported_is_the_same(here):
+    write(here / "things_f.py")
+    sys.path.insert(0, str(here))
+    __import__("things_f")
+    module = sys.modules["things_f"]
+    assert origin_of(module.Thing) == "things_f" and imported("things_f.py") is None
+    assert import_own("things_f.py") is module and origin_of(module.Thing) == "things_f.py"
+    assert imported("elsewhere/things_f.py") is module
+
+
+def test_a_file_that_fails_leaves_nothing(here):
+    sys.modules["things_g"] = earlier = type(sys)("things_g")
+    write(here / "things_g.py", "raise KeyError('mine')")
+    with pytest.raises(KeyError, match="mine"):
+        import_own("things_g.py")
+    assert sys.modules["things_g"] is earlier and not hasattr(earlier, "__tsbn_hub_name__")
+    write(here / "things_g.py", "FINE = True")
+    assert import_own("things_g.py").FINE
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("none.py", r"'none\.py' cannot be imported: there is no file none\.py"),
+        ("none/at/all.py", "there is no file none/at/all.py"),
+        ("https://example.org/kinds.py", "there is no file https://example.org/kinds.py"),
+        ("-m", "neither a file, path/to/file.py, nor a module"),
+        ("", "neither a file"),
+        ("a..b", "neither a file"),
+        (".kinds", "neither a file"),
+        ("os;x", "neither a file"),
+        ("./text.txt", r"text\.txt is no Python file"),
+    ],
+)
+def test_what_cannot_be_imported(name, message, here):
+    write(here / "text.txt")
+    with pytest.raises(ValueError, match=message):
+        import_all([name])
+    assert not can_be_found(name, [Path()]) or name.endswith(".txt")
+
+
+def test_what_is_the_packages_own_has_no_origin():
+    import timm
+    import torch
+
+    assert origins_of([MultiDigits, torch.nn.LayerNorm, timm.layers.LayerNorm2d, timm.create_model, None, 3]) == []
+    assert origins_of([Path, Path, MultiDigits, subprocess.run]) == ["pathlib", "subprocess"]
+
+
+def test_only_what_the_user_has_named_counts_as_imported():
+    assert imported("os.py") is None and imported("/usr/lib/os.py") is None
+    assert imported("os") is not None and imported("things_never_seen") is None
+
+
+SCRIPT = """
+import os
+from tsbn_hub.files.own_code import import_own, imported, origin_of, place_of
+
+class Thing: pass
+
+print(origin_of(Thing), place_of(origin_of(Thing)))
+print(import_own("src/main_script.py").Thing is Thing, imported("elsewhere/main_script.py") is not None)
+os.chdir("/")
+print(origin_of(Thing))
+"""
+
+
+def test_the_script_that_runs(tmp_path):
+    script = write(tmp_path / "src" / "main_script.py", SCRIPT)
+    done = subprocess.run([sys.executable, "src/main_script.py"], cwd=tmp_path, capture_output=True, text=True)
+    assert done.stdout.splitlines() == ["src/main_script.py " + str(script), "True True", "src/main_script.py"], done
+
+
+def test_an_interactive_session_has_no_origin():
+    code = textwrap.dedent("""
+        from tsbn_hub.files.own_code import origin_of
+        class Thing: pass
+        print(origin_of(Thing))
+    """)
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stdout == "None\n"
