@@ -1,8 +1,7 @@
 """A network of timm's registry with a norm of its own."""
 
-import timm
 import torch.nn.functional as F
-from timm.models import build_model_with_cfg, register_model
+from timm.models import build_model_with_cfg, generate_default_cfgs, register_model
 from torch import Tensor, nn
 
 import tsbn_hub
@@ -66,14 +65,20 @@ class StrangerNet(nn.Module):
         return self.forward_head(self.forward_features(x))
 
 
+default_cfgs = generate_default_cfgs(
+    {
+        "stranger_net.untrained": {
+            "input_size": (3, 32, 32), "num_classes": 10, "pool_size": None, "crop_pct": 1.0,
+            "interpolation": "bilinear", "mean": (0.5, 0.5, 0.5), "std": (0.5, 0.5, 0.5),
+            "first_conv": "blocks.0.convolution", "classifier": "head",
+        }
+    }
+)  # fmt: skip
+
+
 @register_model
 def stranger_net(pretrained: bool = False, **kwargs: object) -> StrangerNet:
-    return build_model_with_cfg(StrangerNet, "stranger_net", pretrained, pretrained_cfg=CONFIG, **kwargs)
+    return build_model_with_cfg(StrangerNet, "stranger_net", pretrained, **kwargs)
 
 
-CONFIG = {
-    "input_size": (3, 32, 32), "num_classes": 10, "pool_size": None, "crop_pct": 1.0, "interpolation": "bilinear",
-    "mean": (0.5, 0.5, 0.5), "std": (0.5, 0.5, 0.5), "first_conv": "blocks.0.convolution", "classifier": "head",
-}  # fmt: skip
-assert timm.is_model("stranger_net")
 tsbn_hub.register("stranger_net")
