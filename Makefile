@@ -20,7 +20,8 @@ lint: $(VENV)/ready
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
-# timm's own tests on our names: 40 architectures here, 12 in `make test`; `make conformance WHICH=all` for all 1327.
+# timm's own tests on our names: 40 architectures here, 12 in `make test` (three of them with one task, too);
+# `make conformance WHICH=all` for all 1327.
 WHICH ?= many
 conformance: $(VENV)/ready
 	$(BIN)/python -m tests.conformance.names
