@@ -12,7 +12,7 @@ demo: $(VENV)/ready
 	$(BIN)/python examples/predict.py runs/multi_digits
 
 test: lint
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist worksteal
 
 lint: $(VENV)/ready
 	$(BIN)/ruff check .
