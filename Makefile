@@ -12,7 +12,7 @@ demo: $(VENV)/ready
 	$(BIN)/python examples/predict.py runs/multi_digits
 
 test: lint
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist worksteal
 
 lint: $(VENV)/ready
 	$(BIN)/ruff check .
@@ -20,7 +20,8 @@ lint: $(VENV)/ready
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
-# timm's own tests on our names: 40 architectures here, 12 in `make test`; `make conformance WHICH=all` for all 1327.
+# timm's own tests on our names: 40 architectures here, 12 in `make test` (three of them with one task, too);
+# `make conformance WHICH=all` for all 1327.
 WHICH ?= many
 conformance: $(VENV)/ready
 	$(BIN)/python -m tests.conformance.names

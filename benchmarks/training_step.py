@@ -4,9 +4,11 @@ python benchmarks/training_step.py --model resnet10t_tsbn --batch 32
 """
 
 import argparse
+import copy
 import statistics
 import time
 from collections.abc import Callable
+from functools import partial
 
 import torch
 import torch.nn.functional as F
@@ -17,7 +19,6 @@ from tsbn_hub.training import TrainingConfig
 from tsbn_hub.training.acceleration import make_accelerator
 from tsbn_hub.training.loop import Training
 from tsbn_hub.training.optimization import param_groups
-from tsbn_hub.training.recipe.building import build_data, build_model
 from tsbn_hub.training.state.signals import StopSignals
 
 
@@ -43,22 +44,22 @@ def main() -> None:
     config = TrainingConfig(model=arguments.model, data="MultiDigits", output="unused", batch_size=arguments.batch)
     training = Training(config, make_accelerator(config), StopSignals())
     device = training.accelerator.device
-    plain = build_model(config, training.kinds, build_data(config, "train"), training.image_shape).to(device).train()
-    optimizer = torch.optim.AdamW(param_groups(plain, config.lr))
     training.model.train()
+    plain = copy.deepcopy(training.model)
+    optimizer = torch.optim.AdamW(param_groups(plain, config.lr))
 
     def plain_step(images: torch.Tensor, targets: dict[str, torch.Tensor]) -> None:
         outputs = plain(images.to(device))
-        loss = sum(F.cross_entropy(outputs[task], target.to(device)) for task, target in targets.items())
+        losses = [F.cross_entropy(outputs[task], target.to(device)) for task, target in targets.items()]
         optimizer.zero_grad()
-        loss.backward()
+        torch.stack(losses).sum().backward()
         optimizer.step()
 
     steps, ratios = training.steps.of_epoch(1), []
     for _ in track(range(arguments.repeats), description="measuring"):
         (batch,) = batches = next(steps)
-        ours = seconds_of(lambda batches=batches: training.take_step(batches), device)
-        ratios.append(ours / seconds_of(lambda batch=batch: plain_step(batch["image"], batch["targets"]), device))
+        ours = seconds_of(partial(training.take_step, batches), device)
+        ratios.append(ours / seconds_of(partial(plain_step, batch["image"], batch["targets"]), device))
     low, middle, high = statistics.quantiles(ratios[arguments.repeats // 5 :], n=4)
     Console().print(
         f"{arguments.model}, batch {arguments.batch}, {device.type}: {middle:.2f} ({low:.2f} to {high:.2f})"

@@ -10,7 +10,7 @@ from pathlib import Path
 import torch
 from PIL import Image
 
-import tsbn_hub
+from tsbn_hub import TsbnForMultiTask
 from tsbn_hub.data import Scenes
 
 ROOMS = (0, 5, 8)
@@ -23,7 +23,7 @@ def main() -> None:
     if not (folder / "config.json").is_file():
         sys.exit(f"predict_scenes.py: {folder} has no config.json. Train first: examples/configs/scenes_resnet.yaml.")
 
-    model = tsbn_hub.from_pretrained(folder).eval()
+    model = TsbnForMultiTask.from_pretrained(folder).eval()
     data = Scenes("test")
     samples = [data[at] for at in ROOMS]
     images = torch.stack([sample["image"] for sample in samples])

@@ -6,10 +6,17 @@ from pathlib import Path
 import pytest
 import torch
 from accelerate.state import AcceleratorState
+from hypothesis import settings
 
 # Two test processes share two cores.
 torch.set_num_threads(1)
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
+
+# Property tests: 50 examples, the same in every run, so that a change is what breaks them. HYPOTHESIS_PROFILE=nightly
+# looks at 1,000 others each time. A test names a number of its own only where an example is slow.
+settings.register_profile("ci", max_examples=50, derandomize=True, deadline=None)
+settings.register_profile("nightly", max_examples=1000, deadline=None, print_blob=True)
+settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "ci"))
 
 
 @pytest.fixture(autouse=True)

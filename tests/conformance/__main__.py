@@ -8,6 +8,7 @@ from pathlib import Path
 
 from .sources import file_of_source
 
+FOLDER = Path(__file__).parent
 FEW = [
     "test_resnet", "test_efficientnet", "test_vit", "test_convnext", "test_byobnet", "test_mambaout", "resnetv2_18",
     "starnet_s050", "levit_128s", "edgenext_xx_small", "swin_tiny_patch4_window7_224", "xcit_nano_12_p8_224",
@@ -28,7 +29,7 @@ def run(architectures: list[str] | None, tasks: int = 1, workers: int = 2) -> in
         **os.environ,
         "TSBN_ARCHITECTURES": "all" if architectures is None else ",".join(architectures),
         "TSBN_TASKS": str(tasks),
-        "PYTHONPATH": str(Path(__file__).parent),
+        "PYTHONPATH": os.pathsep.join(map(str, (FOLDER, FOLDER.parents[1]))),  # the plugin; this checkout's package
         "OMP_NUM_THREADS": "1",
         "HF_HUB_OFFLINE": "1",
     }

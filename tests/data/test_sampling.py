@@ -8,14 +8,12 @@ from itertools import accumulate, chain, pairwise
 import numpy as np
 import pytest
 import torch
-from hypothesis import assume, given, settings
+from hypothesis import assume, given
 from hypothesis import strategies as st
 from torch.utils.data import DataLoader, Dataset
 
 from tsbn_hub.data import Collate, Draw, EvaluationBatches, SeededSamples, TrainingBatches
 
-quickly = settings(deadline=None, max_examples=100)
-some_sizes = st.lists(st.integers(1, 60), min_size=1, max_size=4)
 batch_sizes = st.integers(1, 7)
 some_processes = st.integers(1, 4)
 seeds = st.integers(-(2**40), 2**40)
@@ -69,7 +67,6 @@ class Noisy(Dataset):
 # --- training
 
 
-@quickly
 @given(training(), seeds)
 def test_rounds_of_all_processes_are_those_of_one(setting, seed):
     sizes, batch_size, processes, rates = setting
@@ -80,7 +77,6 @@ def test_rounds_of_all_processes_are_those_of_one(setting, seed):
     assert all(len(batch) == batch_size for part in parts for batch in part)
 
 
-@quickly
 @given(training(), seeds, st.integers(0, 5), st.data())
 def test_resuming_gives_the_tail_of_the_epoch(setting, seed, epoch, data):
     sizes, batch_size, processes, rates = setting
@@ -94,7 +90,6 @@ def test_resuming_gives_the_tail_of_the_epoch(setting, seed, epoch, data):
     assert len(resumed) == len(whole)
 
 
-@quickly
 @given(training(), seeds)
 def test_a_round_has_samples_of_one_set_which_is_used_up_before_it_comes_again(setting, seed):
     sizes, batch_size, processes, rates = setting
@@ -110,7 +105,6 @@ def test_a_round_has_samples_of_one_set_which_is_used_up_before_it_comes_again(s
             assert len(passes) == 1 and sizes[at] - len(own) < batch_size * processes
 
 
-@quickly
 @given(training(), seeds)
 def test_rates_divide_the_rounds(setting, seed):
     sizes, batch_size, processes, rates = setting
@@ -129,7 +123,6 @@ def test_rates_divide_by_largest_remainder():
     assert [counts[at] for at in range(5)] == [5, 2, 1, 1, 1]
 
 
-@quickly
 @given(seeds, st.integers(0, 2**31))
 def test_order_and_seeds_are_of_seed_and_epoch(seed, epoch):
     def drawn(seed, epoch):
@@ -228,7 +221,6 @@ def test_position_that_an_epoch_has_not(first):
 # --- evaluation
 
 
-@quickly
 @given(st.lists(st.integers(0, 60), min_size=1, max_size=4), batch_sizes, some_processes)
 def test_evaluation_has_every_sample_once(sizes, batch_size, processes):
     parts = [EvaluationBatches(sizes, batch_size, process, processes) for process in range(processes)]

@@ -1,12 +1,10 @@
 """Mutated checkpoints give a model or a clear refusal, in bounded time and memory, and touch nothing beside them."""
 
 import contextlib
-import os
 import re
 import socket
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
 import torch
@@ -15,6 +13,7 @@ from transformers import AutoConfig, AutoModel
 
 import tsbn_hub
 from tests.hub.fuzzing import tensors, trials
+from tests.hub.fuzzing.__main__ import fuzz, table
 from tests.hub.fuzzing.edits import Case, Put, Tensor, Tensors
 from tests.hub.fuzzing.known import CONFIG, ELSEWHERE, LOADED, REFUSED, WEIGHTS
 from tests.hub.fuzzing.seeds import PICKLE, Seed, make_seeds
@@ -23,22 +22,6 @@ from tests.hub.fuzzing.validators import hit_by, validators
 from tsbn_hub import CheckpointError, TsbnConfig, TsbnForMultiTask, TsbnModel
 
 pytestmark = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="Limits and watches are those of Linux.")
-
-
-def test_a_sample():
-    """`python -m tests.hub.fuzzing` runs 10,000."""
-    done = subprocess.run(
-        [sys.executable, "-m", "tests.hub.fuzzing", "--examples", "250"],
-        cwd=Path(__file__).parents[2],
-        env={**os.environ, "OMP_NUM_THREADS": "1"},
-        capture_output=True,
-        text=True,
-        timeout=500,
-    )
-    assert done.returncode == 0, done.stdout + done.stderr
-    assert int(re.match(r"(\d+) mutated checkpoints: ", done.stdout)[1]) >= 250
-    assert float(re.search(r"([\d.]+)% past the parsing", done.stdout)[1]) >= 80
-    assert int(re.search(r"(\d+) of \d+ validators hit", done.stdout)[1]) >= 40
 
 
 @pytest.fixture(scope="module")
@@ -50,6 +33,16 @@ def seeds() -> dict[str, Seed]:
 def workshop(seeds):
     with Trials(seeds) as workshop:
         yield workshop
+
+
+def test_a_sample(seeds):
+    """`python -m tests.hub.fuzzing` runs 10,000."""
+    with Trials(seeds) as sampled:
+        fuzz(sampled, 250)
+        printed = table(sampled)
+    assert int(re.match(r"(\d+) mutated checkpoints: ", printed)[1]) >= 250
+    assert float(re.search(r"([\d.]+)% past the parsing", printed)[1]) >= 80
+    assert int(re.search(r"(\d+) of \d+ validators hit", printed)[1]) >= 40
 
 
 def test_what_is_not_mutated_loads(workshop):

@@ -1,8 +1,10 @@
 """Compiling, exporting, tracing, scripting, copying, and running in threads."""
 
 import copy
+import gc
 import pickle
 import threading
+import weakref
 
 import pytest
 import timm
@@ -169,6 +171,46 @@ def test_feature_graph_needs_a_task():
     model.set_task("c")
     features = create_feature_extractor(model, ["fc"], tracer_kwargs=leaves).eval()
     assert torch.equal(features(x)["fc"], model(x))
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_feature_graph_scripts_with_parts_that_it_does_not_trace():
+    """MobileViT's blocks are nodes of their graph, and the model's own, which must stay as they are."""
+    from torchvision.models.feature_extraction import create_feature_extractor
+
+    with timm.layers.set_scriptable(True):
+        model, x = small("mobilevit_xxs"), images()
+    state = list(model.state_dict())
+    for task in ("c", "a"):
+        with model.using_task(task):
+            graph = create_feature_extractor(
+                model, ["head.fc"], tracer_kwargs={"leaf_modules": timm.models.get_notrace_modules()}
+            ).eval()
+            scripted = torch.jit.script(graph)
+        torch.testing.assert_close(scripted(x)["head.fc"], model(x, task=task), rtol=1e-5, atol=1e-5)
+    assert list(model.state_dict()) == state
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_a_part_scripts_as_the_task_that_is_selected():
+    model = small()
+    for part in (model, copy.deepcopy(model), pickle.loads(pickle.dumps(model))):
+        part.set_task("c")
+        x = torch.randn(2, 32, 8, 8)
+        torch.testing.assert_close(torch.jit.script(part.layer2)(x), part.layer2(x), rtol=1e-5, atol=1e-5)
+        assert len(part.layer2.state_dict()) == len(model.layer2.state_dict())
+
+
+def test_a_model_that_nobody_needs_is_freed_at_once():
+    """Without waiting for the search for circles, which knows nothing of a device's memory."""
+    model = small()
+    parts = [weakref.ref(part) for part in model.modules()]
+    gc.disable()
+    try:
+        del model
+        assert not [part() for part in parts if part() is not None]
+    finally:
+        gc.enable()
 
 
 def test_copies_are_models_of_their_own():

@@ -18,7 +18,7 @@ NAMES = ["walk", "age", "type", "mask", "depth"]  # not in alphabetical order
 STATISTICS = ("running_mean", "running_var", "num_batches_tracked")
 BATCH_NORMS = {1: nn.BatchNorm1d, 2: nn.BatchNorm2d, 3: nn.BatchNorm3d}
 
-few = settings(deadline=None, max_examples=150, suppress_health_check=[HealthCheck.too_slow])
+few = settings(suppress_health_check=[HealthCheck.too_slow])
 
 
 @dataclass
@@ -135,9 +135,11 @@ def rounding_bound(plain: nn.Module, x: Tensor) -> float:
     quotient and the product come to eps (|w| |n| + |b|); scale = w / std, the product with it and the sum with b, of
     two kernels, to at most three times as much.
 
-    BatchNorm and GroupNorm compute scale * x + (b - scale * mean). Here scale * mean, the bracket and scale * x are
-    rounded while they hold |w| |mean| / std, which cancels only in the sum: for two kernels, 3 eps |w| |mean| / std,
-    with the eps that they compute in. Other norms subtract the mean first, and round that alike with any weight.
+    Both kernels get the same x: mean and std, whatever their error, are the same in both. But BatchNorm and GroupNorm
+    compute scale * x + (b - scale * mean). Here scale * mean, the bracket and scale * x are rounded while they hold
+    |w| |mean| / std, which cancels only in the sum: for two kernels, 3 eps |w| |mean| / std, with the eps that they
+    compute in. LayerNorm and RMSNorm finish what is normalised, and its error by |mean| / std with it, before they
+    multiply it by a weight.
     """
     unit = copy.deepcopy(plain)
     with torch.no_grad():
@@ -291,12 +293,12 @@ def test_one_task_a_sample(case, data, training):
     for task in case.tasks:
         at = [index for index, name in enumerate(tasks) if name == task]
         if at:
-            expected = alone(x[at], task=task)
-            assert output.dtype == expected.dtype
-            # The order of the sums may depend on the memory format, which a slice of one sample does not fix.
-            torch.testing.assert_close(output[at], expected, rtol=4 * torch.finfo(case.dtype).eps, atol=1e-6)
+            # Exactly: a tolerance would have to grow with |mean| / std, up to its square where a kernel takes the
+            # variance from E[x^2] - mean^2. But x[at] has the values and the strides of this task's slice of the sorted
+            # batch (both are indexed by a list): the kernel, and with it the order of its sums, is the same.
+            assert same(output[at], alone(x[at], task=task))
     for name, value in net.state_dict().items():
-        torch.testing.assert_close(value, alone.state_dict()[name], rtol=4 * torch.finfo(case.dtype).eps, atol=1e-6)
+        assert torch.equal(value, alone.state_dict()[name]), name
 
 
 # (e)

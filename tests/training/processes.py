@@ -8,11 +8,15 @@ import sys
 from contextlib import closing
 from pathlib import Path
 
-# Imports once what every process needs; each then starts as a fork of a process that has trained nothing.
+# Imports once what every process needs, also what the package imports late: torchmetrics takes longer than such a run.
+# Each then starts as a fork of a process that has trained nothing.
 _CONTEXT = multiprocessing.get_context("forkserver")
 _CONTEXT.set_forkserver_preload(
-    ["tsbn_hub.cli.main", "tsbn_hub.training", "tsbn_hub.hub", "tsbn_hub.analysis", "timm.models"]
-)
+    [
+        "tsbn_hub.cli.main", "tsbn_hub.training", "tsbn_hub.hub", "tsbn_hub.analysis", "timm.models",
+        "torchmetrics", "matplotlib.figure",
+    ]
+)  # fmt: skip
 
 
 def start(config, processes=1, environment=(), target=None, arguments=()):

@@ -8,7 +8,7 @@ import typing
 
 import pytest
 import yaml
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from tsbn_hub.training import TrainingConfig
@@ -71,7 +71,6 @@ mapping, several = st.dictionaries(st.text(max_size=3), st.integers(), max_size=
 switch, odd = st.booleans(), st.sampled_from([datetime.date(2020, 1, 1), b"bytes", {1}, (1, 2), 1j, object()])
 
 
-@settings(max_examples=300, deadline=None)
 @given(data=st.data())
 def test_a_wrong_type(data):
     name = data.draw(st.sampled_from([name for name in FIELDS if name != "data"]))
@@ -94,7 +93,6 @@ def test_a_wrong_type(data):
     assert re.search(r" is no | is unknown\. Known: ", message), message
 
 
-@settings(max_examples=200, deadline=None)
 @given(data=st.data())
 def test_a_wrong_number(data):
     name = data.draw(st.sampled_from([*WHOLE, *REAL]))
@@ -111,7 +109,6 @@ def test_a_wrong_number(data):
     assert re.search("must be positive|is negative|must lie in|is not finite", refused(name, data.draw(wrong)))
 
 
-@settings(max_examples=200, deadline=None)
 @given(data=st.data())
 def test_a_right_number(data):
     name = data.draw(st.sampled_from([*WHOLE, *REAL]))

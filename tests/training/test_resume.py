@@ -26,10 +26,24 @@ def kill_until_it_ends(config, number, deaths, draw, **how):
         died += 1
 
 
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory):
+    """What an uninterrupted run of the plain configuration leaves, in one process."""
+    config = write_config(tmp_path_factory.mktemp("whole"), "whole")
+    assert processes.train(config) == [0], processes.printed(config)
+    return left_by(config)
+
+
+def test_killed_again_and_again_in_one_process(tmp_path, whole):
+    killed = write_config(tmp_path, "killed")
+    assert kill_until_it_ends(killed, 1, 4, random.Random("1 {}"))
+    assert left_by(killed) == whole
+
+
 @pytest.mark.parametrize(
     ("number", "changes"),
-    [(1, {}), (1, {"mixed_precision": "bf16"}), (2, {}), (2, {"mixed_precision": "bf16"})],
-    ids=["one process", "one in bf16", "two", "two in bf16"],
+    [(1, {"mixed_precision": "bf16"}), (2, {}), (2, {"mixed_precision": "bf16"})],
+    ids=["one in bf16", "two", "two in bf16"],
 )
 def test_killed_again_and_again(tmp_path, number, changes):
     whole, killed = (write_config(tmp_path, name, **changes) for name in ("whole", "killed"))
@@ -80,16 +94,15 @@ def test_ways_to_train(tmp_path, way, number):
     assert left_by(killed) == left_by(whole)
 
 
-def test_the_processes_that_load_data_may_change(tmp_path):
-    whole, killed = (write_config(tmp_path, name) for name in ("whole", "killed"))
-    assert processes.train(whole) == [0], processes.printed(whole)
+def test_the_processes_that_load_data_may_change(tmp_path, whole):
+    killed = write_config(tmp_path, "killed")
     for workers, at in ((2, 7), (0, 20), (1, 11)):
         write_config(tmp_path, "killed", workers=workers)
         environment = signals("SIGKILL", at, whom="parent" if workers else "self")
         assert processes.train(killed, 1, environment, target=train_with_forks) == [-signal.SIGKILL]
     write_config(tmp_path, "killed", workers=0)
     assert processes.train(killed) == [0], processes.printed(killed)
-    assert left_by(killed) == left_by(whole)
+    assert left_by(killed) == whole
 
 
 def train_with_forks(config):

@@ -49,7 +49,7 @@ def same(one, other):
     return one == other or (isinstance(one, float) and math.isnan(one) and math.isnan(other))
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(state=st.dictionaries(keys, values, max_size=4))
 def test_what_is_written_is_read(state, tmp_path):
     write_state(tmp_path / "state", state)
@@ -140,7 +140,7 @@ def test_a_foreign_tree(tree, tmp_path):
         read_state(tmp_path / "state")
 
 
-@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(content=st.binary(max_size=64) | st.binary(max_size=64).map(lambda each: len(each).to_bytes(8, "little") + each))
 def test_any_bytes(content, tmp_path):
     (tmp_path / "state").write_bytes(content)

@@ -162,6 +162,7 @@ class SharedBatchNorm(_BatchNorm):
 
     weight: Tensor | None
     bias: Tensor | None
+    selector: TaskSelector
 
     def __init__(self, norm: nn.Module, selector: TaskSelector) -> None:
         super().__init__()

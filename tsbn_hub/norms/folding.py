@@ -1,13 +1,13 @@
-"""From a network with task norms back to the plain network of one task."""
+"""From a network with task norms back to the plain network of one task, and blocks on ways there that lose gates."""
 
 import copy
-from typing import Any
+import weakref
+from typing import Any, NoReturn
 
 from torch import Tensor, nn
 from torch.utils import _pytree as pytree
 
 from .batch_norm import SharedBatchNorm
-from .blocking import unblock
 from .task_parameters import TaskParameters
 
 
@@ -22,8 +22,64 @@ def folded(module: nn.Module, row: int) -> nn.Module:
             parent, _, child = name.rpartition(".")
             plain.get_submodule(parent)._modules[child] = new[id(part)]
     for part in plain.modules():
-        unblock(part)
+        _unblock(part)
     return plain
+
+
+def block_what_loses_gates(module: nn.Module) -> None:
+    """Let the parts of a network that would fuse norms without regard to gates raise, and script as one task's."""
+    for parent in module.modules():
+        ours = _first_of_ours(parent)
+        if ours is None or ours is parent:
+            continue
+        for method in ("fuse", "reparameterize", "switch_to_deploy"):
+            if hasattr(parent, method):
+                vars(parent)[method] = _fold_first
+        if not hasattr(parent, "task_selector"):  # a whole model scripts as the task that is set
+            vars(parent)["__prepare_scriptable__"] = _FoldedPart(parent)
+
+
+def _first_of_ours(module: nn.Module) -> TaskParameters | SharedBatchNorm | None:
+    return next((part for part in module.modules() if isinstance(part, TaskParameters | SharedBatchNorm)), None)
+
+
+def _unblock(module: nn.Module) -> None:
+    for name, value in list(vars(module).items()):
+        if value is _fold_first or isinstance(value, _FoldedPart):
+            del vars(module)[name]
+
+
+def _fold_first(*args: Any, **kwargs: Any) -> NoReturn:
+    raise RuntimeError(
+        "This module has task norms, whose gates and statistics a fusion would lose. Fold a task first, and fuse the "
+        "plain model: timm.utils.reparameterize_model(model.fold(task))."
+    )
+
+
+class _FoldedPart:
+    """What TorchScript takes in the place of a part of a model: its copy for the task that is selected.
+
+    TorchScript would replace the task norms in the part itself, which is still the model's: a feature graph shares with
+    its model the parts that it does not trace.
+    """
+
+    def __init__(self, part: nn.Module) -> None:
+        self.part = weakref.ref(part)  # which holds this: a circle would keep the memory of a model that nobody needs
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _FoldedPart, (self.part(),)
+
+    def __call__(self) -> nn.Module:
+        part = self.part()
+        assert part is not None
+        ours = _first_of_ours(part)
+        assert ours is not None
+        if not ours.selector.is_selected():
+            raise RuntimeError(
+                "TorchScript would replace the task norms of this part, in place, by those of one task. Script the "
+                "whole model after model.set_task(…), or a part of model.fold(task)."
+            )
+        return folded(part, int(ours.selector.current().index))  # type: ignore[arg-type]
 
 
 def _detached_caches(module: nn.Module) -> dict[int, Any]:

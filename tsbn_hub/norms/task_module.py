@@ -11,9 +11,8 @@ import torch
 from torch import Tensor, fx, nn
 from torch.utils import _pytree as pytree
 
-from .blocking import block_what_loses_gates
 from .checkpoints import check_task_entries
-from .folding import folded
+from .folding import block_what_loses_gates, folded
 from .selection import Selection, TaskSelector
 from .task_norm import TaskNorm
 from .task_parameters import StateDict, TaskModules, TaskParameters

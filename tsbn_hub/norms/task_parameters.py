@@ -6,13 +6,20 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from .selection import TaskSelector
+
 
 class TaskParameters(nn.Module):
     """A module that keeps the parameters (and buffers) of all tasks stacked along their first dimension.
 
     Stacked, every parameter is part of every forward: distributed training finds a gradient for each, and a compiled
     graph picks a task's rows by a tensor.
+
+    Attributes:
+        selector: Says which task a forward is for; shared by the whole model.
     """
+
+    selector: TaskSelector
 
     def stacked_names(self) -> list[str]:
         """The names of the parameters and buffers that are stacked."""

@@ -16,9 +16,8 @@ from transformers.utils.output_capturing import maybe_install_capturing_hooks
 
 from ...files.permission import code_named_in
 from ...norms import NormOptions, SharedBatchNorm, TaskModule, TaskNorm, TaskSelector
-from ...norms.blocking import block_what_loses_gates
 from ...norms.convert import convert_norms
-from ...norms.folding import folded
+from ...norms.folding import block_what_loses_gates, folded
 from ...norms.gating import gated_norms
 from ...norms.recomputation import remembering_task
 from ...norms.task_module import Tasks

@@ -12,8 +12,8 @@ from torch import Tensor, nn
 from torch.utils import _pytree as pytree
 
 from ...norms import NormOptions, TaskModule, TaskSelector
-from ...norms.blocking import block_what_loses_gates
 from ...norms.convert import convert_norms
+from ...norms.folding import block_what_loses_gates
 from ...norms.gating import Patterns, gated_norms
 from ...norms.kernels import is_batch_norm, is_norm
 from ...norms.task_module import Forward, Outputs, as_task_module

@@ -1,0 +1,49 @@
+"""The scripts of examples/ run: one trains, two draw what a model predicts. (own_data.py is no script.)"""
+
+import re
+
+import pytest
+import timm
+from safetensors.torch import load_file
+
+import tsbn_hub
+from tests.scripts import ROOT, run_script
+from tests.training.small_runs import signals, write_config
+from tsbn_hub import TsbnForMultiTask
+from tsbn_hub.data import Scenes
+
+
+def test_none_is_left_out():
+    scripts = {"finetune", "predict", "predict_scenes"}
+    assert {path.stem for path in (ROOT / "examples").glob("*.py")} == scripts | {"own_data"}
+
+
+def test_finetune(tmp_path, monkeypatch):
+    for name, value in signals("", at=0).items():
+        monkeypatch.setenv(name, value)
+    config = write_config(tmp_path, "run", epochs=1, norm="shared")
+    run_script("examples/finetune.py", "--config", str(config), "--norm", "sigmoid")
+    assert any("gate_logits" in name for name in load_file(tmp_path / "run" / "model.safetensors"))
+
+
+def test_predict(tmp_path, capsys):
+    model = timm.create_model("test_resnet_tsbn", tasks=["left", "right"], num_classes=10, in_chans=1)
+    tsbn_hub.save_pretrained(model, tmp_path)
+    run_script("examples/predict.py", str(tmp_path))
+    printed = capsys.readouterr().out
+    assert re.search(r"  left  predicted( \d){12}.*\n *right  predicted( \d){12} ", printed)
+    assert (tmp_path / "predictions.png").is_file()
+
+
+def test_predict_scenes(tmp_path, capsys):
+    model = TsbnForMultiTask.from_backbone("timm/test_resnet", tasks=Scenes.tasks, pretrained=False)
+    model.save_pretrained(tmp_path)
+    run_script("examples/predict_scenes.py", str(tmp_path))
+    assert f"image, then {', '.join(model.tasks)}" in capsys.readouterr().out
+    assert (tmp_path / "predictions.png").is_file()
+
+
+@pytest.mark.parametrize("name", ["predict", "predict_scenes"])
+def test_a_folder_without_a_model(name, tmp_path):
+    with pytest.raises(SystemExit, match=f"{name}.py: .* has no config.json. Train first"):
+        run_script(f"examples/{name}.py", str(tmp_path))
