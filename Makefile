@@ -5,7 +5,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 LAUNCH := $(BIN)/accelerate launch --num_processes 1 --num_machines 1 --mixed_precision no --dynamo_backend no
 
-.PHONY: demo test lint conformance clean
+.PHONY: demo test lint lowest conformance clean
 
 demo: $(VENV)/ready
 	$(LAUNCH) examples/finetune.py examples/configs/multi_digits.yaml
@@ -19,6 +19,18 @@ lint: $(VENV)/ready
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+
+# The lowest versions that pyproject.toml allows, in an environment of their own: a part of the tests from every room.
+LOWEST := build/lowest
+lowest: $(LOWEST)/ready
+	OMP_NUM_THREADS=1 $(LOWEST)/.venv/bin/python -m pytest @tests/lowest.txt
+
+$(LOWEST)/ready: pyproject.toml tests/lowest.py
+	$(PYTHON) -m venv --clear $(LOWEST)/.venv
+	$(LOWEST)/.venv/bin/python -m pip install --quiet --upgrade pip
+	$(PYTHON) tests/lowest.py > $(LOWEST)/constraints.txt
+	$(LOWEST)/.venv/bin/python -m pip install --quiet --editable ".[all]" --group dev --constraint $(LOWEST)/constraints.txt
+	touch $@
 
 # timm's own tests on our names: 40 architectures here, 12 in `make test` (three of them with one task, too);
 # `make conformance WHICH=all` for all 1327.

@@ -1,6 +1,9 @@
 """What the docs show runs as it stands."""
 
 import re
+import subprocess
+import sys
+import tomllib
 from pathlib import Path
 
 import timm
@@ -13,6 +16,7 @@ ROOT = Path(__file__).parents[1]
 
 
 def code_of(page):
+    """The blocks of Python of a page, but drafts: those that begin with ```python draft."""
     return re.findall(r"```python\n(.*?)```", (ROOT / page).read_text(), re.DOTALL)
 
 
@@ -49,7 +53,7 @@ def test_the_hub(tmp_path, monkeypatch):
 
 
 def test_links_of_the_docs():
-    for page in [ROOT / "README.md", *(ROOT / "docs").glob("*.md")]:
+    for page in [*ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md")]:
         for target in re.findall(r"\]\(([^)#]+)\)", page.read_text()):
             assert "://" in target or (page.parent / target).exists(), f"{page.name}: {target}"
 
@@ -70,3 +74,44 @@ def test_every_kind_and_head_is_in_the_docs():
         assert f"| {kind} |" in page
     for head in ("linear", "small", "deeplabv3", "upernet", "segformer"):
         assert f"`{head}`" in page
+
+
+def test_the_architecture_names_what_there_is():
+    """The walks through the code name files, functions and classes: they are there."""
+    page = re.sub(r"\s+", " ", (ROOT / "docs/architecture.md").read_text())
+    steps = re.findall(r"`([\w/]+\.py): ([\w.]+)`", page)
+    assert len(steps) > 40
+    for file, name in steps:
+        code = (ROOT / "tsbn_hub" / file).read_text()
+        for part in name.split("."):
+            assert re.search(rf"^\s*(?:def|class) {part}\b", code, re.MULTILINE), f"{file} has no {part}"
+
+
+def test_the_architecture_has_the_floors():
+    """The picture and the table have the folders that there are, and the picture the floors that are checked."""
+    page = (ROOT / "docs/architecture.md").read_text()
+    folders = {path.parent.name for path in (ROOT / "tsbn_hub").glob("*/__init__.py")}
+    assert set(re.findall(r"<b>(\w+)</b>", page)) == folders == set(re.findall(r"^\| `(\w+)` \|", page, re.MULTILINE))
+    pyproject = tomllib.loads((ROOT / "pyproject.toml").read_text())
+    layers = pyproject["tool"]["importlinter"]["contracts"][0]["layers"]
+    floors = [sorted(name.removeprefix("tsbn_hub.") for name in layer.split(" | ")) for layer in layers]
+    (drawn,) = re.findall(r"cli --> .*", page)
+    assert [sorted(floor.split(" & ")) for floor in drawn.split(" --> ")] == floors[:-1]  # all but the version
+
+
+def test_extending(tmp_path):
+    """All code of the page is one file, in a process of its own: what it registers is not known to other tests."""
+    (tmp_path / "my_parts.py").write_text("\n".join([*code_of("docs/extending.md"), SEEN]))
+    process = subprocess.run([sys.executable, "my_parts.py"], cwd=tmp_path, capture_output=True, text=True)
+    assert process.returncode == 0, process.stderr
+
+
+SEEN = """
+assert abs(kind.loss(torch.zeros(2, 1, 8, 8), target).item() - 0.6931) < 1e-4
+assert kind.new_metrics()  # those of depth
+assert torch.equal(weighting.weights(["seg", "depth"]), torch.tensor([0.5, 2.0]))
+assert type(model.head("depth")).__name__ == "FinestHead" and type(model.kinds["depth"]).__name__ == "LogDepth"
+assert abs(metrics.compute()["bias"].item() - 0.5) < 1e-6
+assert copies(torch.rand(1, 3, 64, 96)).logits["far"].shape == (1, 1, 64, 96)
+assert torch.equal(net.fold("left")(x), net(x, task="left")) and net[1].gate_logits.shape == (2, 16)
+"""

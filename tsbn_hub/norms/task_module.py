@@ -160,7 +160,7 @@ class TaskModule(nn.Module):
 
     def _forward_selected(self, plain_forward: Forward, task: Tasks, *args: Any, **kwargs: Any) -> Outputs:
         selector = self.task_selector
-        if not isinstance(task, str | Tensor | list | tuple):
+        if not isinstance(task, (str, Tensor, list, tuple)):  # torch 2.9 does not compile a union here
             raise TypeError(
                 f"task={task!r} is no task: give a name, a list with one name a sample, or a tensor of rows. The tasks "
                 f"of this model are {self.tasks}."
