@@ -196,7 +196,7 @@ def test_a_registered_class_of_a_third_party():
 
     net = nn.Sequential(Centered(), nn.LayerNorm(4))
     assert gated_norms(net) == ["1"]
-    register_norm(Centered)(lambda norm, x, weight, bias: (x - x.mean(-1, keepdim=True)) * weight)
+    register_norm(Centered, lambda norm, x, weight, bias: (x - x.mean(-1, keepdim=True)) * weight)
     try:
         assert gated_norms(net) == ["0", "1"]
         x = torch.randn(2, 4)

@@ -155,6 +155,7 @@ def test_by_the_hub_to_another_process(trained, tmp_path):
         assert MARK not in hub.repositories["ada/discs"].files()
 
 
-def test_what_is_gone_is_named(trained):
-    refused = trained.run("-c", LOAD, "trust", knows_package=False)
+def test_what_is_gone_is_named(trained, tmp_path):
+    """The record of the mark would find the package where it was; another user's machine has neither."""
+    refused = trained.run("-c", LOAD, "trust", knows_package=False, XDG_CACHE_HOME=str(tmp_path))
     assert refused.returncode == 1 and "stranger" in refused.stderr

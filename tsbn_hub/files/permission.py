@@ -15,7 +15,6 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from types import ModuleType
-from typing import Any
 
 from .atomic import remove_leftovers, write_atomically
 from .checkpoints import CheckpointError
@@ -60,7 +59,7 @@ def code_named_in(folder: Path, names: Sequence[str], trust: bool = False) -> It
         raise NotImportedError(f"{error} {_ways_out(folder, missing, trust)}") from error
 
 
-def names_in(config: Mapping[str, Any], where: Path) -> list[str]:
+def names_in(config: Mapping[str, object], where: Path) -> list[str]:
     """The files and modules that a checkpoint's config names, under `imports`.
 
     Raises:

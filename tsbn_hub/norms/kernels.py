@@ -16,14 +16,13 @@ _kernels: dict[type[nn.Module], Kernel] = {}
 _batch_norms: dict[type[nn.Module], After | None] = {}
 
 
-def register_norm(norm_class: type[nn.Module]) -> Callable[[Kernel], Kernel]:
-    """A decorator of kernels: let a norm class get gates.
-
-    The kernel, `kernel(norm, x, weight, bias)`, computes what `norm(x)` does, with this weight, (C,), and this bias,
-    (C,) or None.
+def register_norm(norm_class: type[nn.Module], kernel: Kernel | None = None) -> Callable[[Kernel], Kernel]:
+    """Let a norm class get gates. Without a kernel, this is a decorator of the kernel.
 
     Args:
         norm_class: A norm without running statistics. Its `weight` and `bias`, where it has them, have shape (C,).
+        kernel: `kernel(norm, x, weight, bias)` computes what `norm(x)` does, with this weight (C,) and this bias, (C,)
+            or None.
 
     Example:
         >>> import torch, torch.nn.functional as F
@@ -42,6 +41,8 @@ def register_norm(norm_class: type[nn.Module]) -> Callable[[Kernel], Kernel]:
         _kernels[norm_class] = kernel
         return kernel
 
+    if kernel is not None:
+        register(kernel)
     return register
 
 
@@ -118,8 +119,8 @@ def _group_norm(norm: nn.Module, x: Tensor, weight: Tensor | None, bias: Tensor 
     return F.group_norm(x, norm.num_groups, weight, bias, norm.eps)  # type: ignore[arg-type]
 
 
-register_norm(nn.LayerNorm)(_layer_norm)
-register_norm(nn.RMSNorm)(_rms_norm)
-register_norm(nn.GroupNorm)(_group_norm)
+register_norm(nn.LayerNorm, _layer_norm)
+register_norm(nn.RMSNorm, _rms_norm)
+register_norm(nn.GroupNorm, _group_norm)
 for _batch_norm_class in (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d, nn.SyncBatchNorm):
     register_batch_norm(_batch_norm_class)

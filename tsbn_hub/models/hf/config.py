@@ -55,8 +55,8 @@ class TsbnConfig(BackboneConfigMixin, PreTrainedConfig):
 
     def __init__(
         self,
-        backbone_config: PreTrainedConfig | Mapping[str, Any] | None = None,
-        tasks: Sequence[Task | Mapping[str, Any] | str] | None = None,
+        backbone_config: PreTrainedConfig | Mapping[str, object] | None = None,
+        tasks: Sequence[Task | Mapping[str, object] | str] | None = None,
         norm: Style = "sigmoid",
         gated: Patterns = None,
         keep_affine: bool = True,
@@ -65,7 +65,7 @@ class TsbnConfig(BackboneConfigMixin, PreTrainedConfig):
         out_features: list[str] | None = None,
         out_indices: list[int] | None = None,
         trunk: str = TASK_NORMS,
-        trunk_args: Mapping[str, Any] | None = None,
+        trunk_args: Mapping[str, object] | None = None,
         imports: Sequence[str] | None = None,
         **kwargs: Any,
     ) -> None:
@@ -91,7 +91,7 @@ class TsbnConfig(BackboneConfigMixin, PreTrainedConfig):
         """The names of the tasks, in order."""
         return [task.name for task in self.tasks]
 
-    def set_output_features_output_indices(self, out_features: Any, out_indices: Any) -> None:
+    def set_output_features_output_indices(self, out_features: list[str] | None, out_indices: list[int] | None) -> None:
         """As transformers has it; what is set before there is a model, the model checks."""
         if self.stage_names is None:
             self._out_features, self._out_indices = out_features, out_indices
@@ -113,7 +113,7 @@ class TsbnConfig(BackboneConfigMixin, PreTrainedConfig):
             config_dict = {**config_dict, "tasks": _own_tasks(tasks, config_dict.get("tasks"))}
         return super().from_dict(config_dict, **kwargs)
 
-    def to_dict(self) -> dict[str, Any]:
+    def to_dict(self) -> dict[str, object]:
         """The configuration as plain values; class names as `id2label`. The tasks are a list: JSON sorts mappings."""
         values = super().to_dict()
         values["tasks"] = [_plain(task) for task in self.tasks]
@@ -124,7 +124,7 @@ class TsbnConfig(BackboneConfigMixin, PreTrainedConfig):
         return values
 
 
-def _native_config(config: PreTrainedConfig | Mapping[str, Any] | None) -> PreTrainedConfig:
+def _native_config(config: PreTrainedConfig | Mapping[str, object] | None) -> PreTrainedConfig:
     if config is None:
         return ViTConfig()
     model_type, architecture = (
@@ -144,7 +144,7 @@ def _native_config(config: PreTrainedConfig | Mapping[str, Any] | None) -> PreTr
     return CONFIG_MAPPING[model_type].from_dict(dict(config))
 
 
-def _whose(config: Mapping[str, Any]) -> str:
+def _whose(config: Mapping[str, object]) -> str:
     """What to say of a configuration that is not ours."""
     model_type, architecture = config.get("model_type"), config.get("architecture")
     if _is_timm_with_tasks(model_type, architecture):
@@ -184,7 +184,7 @@ def _own_tasks(given: Any, own: Any) -> list[Task]:
     return [task if isinstance(each, str) else _task(each) for each, task in zip(given, known, strict=True)]
 
 
-def _plain(task: Task) -> dict[str, Any]:
+def _plain(task: Task) -> dict[str, object]:
     values = task.to_dict()
     labels = values.pop("labels", None)
     if labels is not None:

@@ -19,9 +19,9 @@ def register_norms_of(backbone: nn.Module) -> None:
         if not norm_class.__module__.startswith("transformers.models."):
             continue
         if issubclass(norm_class, nn.LayerNorm):
-            register_norm(norm_class)(_layer_norm)
+            register_norm(norm_class, _layer_norm)
         elif norm_class.__name__.endswith("RMSNorm"):
-            register_norm(norm_class)(_rms_norm)
+            register_norm(norm_class, _rms_norm)
 
 
 def _layer_norm(norm: Any, x: Tensor, weight: Tensor | None, bias: Tensor | None) -> Tensor:

@@ -1,7 +1,6 @@
 """From what a user has to a native model: a model, a repo, a folder, a name."""
 
 import math
-from collections.abc import Mapping
 from copy import deepcopy
 from pathlib import Path
 from typing import Any
@@ -30,16 +29,20 @@ from ...files.permission import names_in
 from ...files.repositories import is_repo, local_folder, no_folder, one_revision, repo_commit
 from ...norms import TaskModule
 
+Source = Any
+"""What a user has a backbone by: text, a path, a model, or a configuration."""
+
+Keywords = dict[str, Any]
+"""Those of transformers' `from_pretrained`."""
+
 _TIMM = "timm/"
 _OF_THE_HUB = ("revision", "token", "cache_dir", "local_files_only", "force_download", "subfolder")
 _OF_FILES = {*_OF_THE_HUB, "trust_remote_code"}
 _OF_TASK_NORMS = ("norm", "gated", "gate_init", "keep_affine", "trunk", "trunk_args", "pretrained")
-_OR_NONE: Any = {
-    f"_raise_exceptions_for_{what}": False for what in ("missing_entries", "gated_repo", "connection_errors")
-}
+_OR_NONE = {f"_raise_exceptions_for_{what}": False for what in ("missing_entries", "gated_repo", "connection_errors")}
 
 
-def native_model(source: Any, pretrained: bool = True, **kwargs: Any) -> PreTrainedModel | PreTrainedConfig:
+def native_model(source: Source, pretrained: bool = True, **kwargs: Any) -> PreTrainedModel | PreTrainedConfig:
     """A native base model with weights, or, where there are none, its configuration.
 
     Args:
@@ -72,12 +75,12 @@ def native_model(source: Any, pretrained: bool = True, **kwargs: Any) -> PreTrai
     if not pretrained:
         return AutoConfig.from_pretrained(name, **kwargs)
     kwargs = safely(name, kwargs)
-    native: Any = AutoModel.from_pretrained(name, **kwargs)
+    native = AutoModel.from_pretrained(name, **kwargs)
     note_commit(native, name, kwargs)
     return native
 
 
-def named(source: Any, kwargs: dict[str, Any]) -> tuple[Any, dict[str, Any]]:
+def named(source: Source, kwargs: Keywords) -> tuple[Source, Keywords]:
     """A source and the keywords of `from_pretrained`, which has the revision of "org/name@revision" among these.
 
     Raises:
@@ -89,7 +92,7 @@ def named(source: Any, kwargs: dict[str, Any]) -> tuple[Any, dict[str, Any]]:
     return name, {**kwargs, "revision": revision}
 
 
-def safely(source: str | Path, kwargs: dict[str, Any]) -> dict[str, Any]:
+def safely(source: str | Path, kwargs: Keywords) -> Keywords:
     """The keywords of `from_pretrained` with which transformers reads no pickle, and of a repo what was checked.
 
     Asked for safetensors that a repo lacks, transformers would send its name and the user's token to a service that
@@ -103,11 +106,11 @@ def safely(source: str | Path, kwargs: dict[str, Any]) -> dict[str, Any]:
     elsewhere = any(kwargs.get(name) for name in ("subfolder", "variant", "local_files_only"))
     if elsewhere or not is_repo(source):
         return kwargs
-    options: dict[str, Any] = {name: kwargs.get(name) for name in ("revision", "cache_dir", "token")}
+    options: Keywords = {name: kwargs.get(name) for name in ("revision", "cache_dir", "token")}
     return {**kwargs, "revision": repo_commit(local_folder(source, **options))}
 
 
-def note_commit(model: Any, source: str | Path, kwargs: Mapping[str, Any]) -> None:
+def note_commit(model: PreTrainedModel, source: str | Path, kwargs: Keywords) -> None:
     """Write down the commit that a model was loaded from, by the keywords of `safely`. transformers does not."""
     model.config._commit_hash = kwargs.get("revision") if is_repo(source) else None
 
@@ -125,7 +128,7 @@ def check_folder(source: str | Path) -> None:
         raise FileNotFoundError(without_config(str(source), CONFIG, [path.name for path in folder.iterdir()]))
 
 
-def code_of(source: str | Path | None, kwargs: Mapping[str, Any]) -> tuple[Path, list[str]]:
+def code_of(source: str | Path | None, kwargs: Keywords) -> tuple[Path, list[str]]:
     """The folder of a checkpoint, and the files and modules that it names.
 
     Args:
@@ -140,7 +143,7 @@ def code_of(source: str | Path | None, kwargs: Mapping[str, Any]) -> tuple[Path,
     return (Path(config).parent, names_in(read_json(Path(config)), Path(config))) if config else (Path(), [])
 
 
-def image_processor_of(source: Any, native: PreTrainedModel, **kwargs: Any) -> Any:
+def image_processor_of(source: Source, native: PreTrainedModel, **kwargs: Any) -> Any:
     """The image processor that came with a backbone, or None.
 
     Args:
@@ -190,7 +193,7 @@ def _is_architecture(name: str | Path) -> bool:
     return (str(name).startswith(_TIMM) or str(name) in CONFIG_MAPPING) and not Path(name).is_dir()
 
 
-def _check_keywords(source: Any, kwargs: Mapping[str, Any]) -> None:
+def _check_keywords(source: Source, kwargs: Keywords) -> None:
     """Refuse what would do nothing: a model and a configuration are taken as they are."""
     unknown = sorted(kwargs.keys() - _OF_FILES)
     if unknown:
@@ -211,7 +214,7 @@ def _base_model(model: PreTrainedModel) -> PreTrainedModel:
     raise ValueError(f"There is no base model in {type(model).__name__}: give the one that AutoModel loads.")
 
 
-def _timm_model(name: str, pretrained: bool, kwargs: dict[str, Any]) -> nn.Module:
+def _timm_model(name: str, pretrained: bool, kwargs: Keywords) -> nn.Module:
     if not timm.is_model(name.partition(".")[0]):
         raise ValueError(f"timm knows no architecture {name!r}: timm.list_models() has them all.")
     with torch.device("cpu" if pretrained else "meta"):

@@ -174,7 +174,7 @@ _KERNELS: dict[type[nn.Module], Kernel] = {
 }
 
 for _norm_class, _kernel in _KERNELS.items():
-    register_norm(_norm_class)(_kernel)
+    register_norm(_norm_class, _kernel)
 register_batch_norm(BatchNormAct2d, after=_activate)
 register_batch_norm(SyncBatchNormAct, after=_activate)
 

@@ -11,7 +11,7 @@ from ...files.registry import did_you_mean
 from ...norms.task_norm import Style
 from ..optimization import ScheduleName
 from .sources import DataSource
-from .values import _check
+from .values import check_value
 
 Backward = Literal["all", "task"]
 
@@ -128,7 +128,7 @@ class TrainingConfig:
 
     def __post_init__(self) -> None:
         for name, hint in get_type_hints(type(self)).items():
-            _check(name, getattr(self, name), hint)
+            check_value(name, getattr(self, name), hint)
         for name in (
             "epochs", "batch_size", "gradient_accumulation_steps", "lr", "decay_epochs", "max_grad_norm",
             "tasks_per_step", "checkpoint_steps",
@@ -233,7 +233,7 @@ class TrainingConfig:
         files = [file for source in self.sources() if (file := source.name.rpartition(":")[0])]
         return list(dict.fromkeys([*self.imports, *files]))
 
-    def differences(self, other: dict[str, Any]) -> list[str]:
+    def differences(self, other: dict[str, object]) -> list[str]:
         """What makes another run of it, as "name: theirs, here ours"; where it is stored does not."""
         ours = dataclasses.asdict(self)
         # A run from before there was a key had what is now its default.
@@ -252,7 +252,7 @@ def _check_keys(source: str, keys: list[Any], known: list[str]) -> None:
         raise ValueError(f"{source} has unknown keys {unknown}.{near} Known: {known}.")
 
 
-def _override(values: dict[str, Any], name: str, value: Any) -> None:
+def _override(values: dict[str, Any], name: str, value: object) -> None:
     """Set a key, in a copy of the mappings that the dots of its name lead through."""
     *outer, last = name.split(".")
     for depth, key in enumerate(outer, 1):

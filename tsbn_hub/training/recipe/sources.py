@@ -66,9 +66,9 @@ class DataSource:
         return data
 
 
-def _are_keywords(value: Any) -> bool:
+def _are_keywords(value: object) -> bool:
     return isinstance(value, dict) and all(isinstance(key, str) for key in value)
 
 
-def _is_positive_number(value: Any) -> bool:
+def _is_positive_number(value: object) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool) and 0 < value < math.inf

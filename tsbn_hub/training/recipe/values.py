@@ -6,7 +6,12 @@ from types import UnionType
 from typing import Any, Literal, Union, get_args, get_origin
 
 
-def _check(name: str, value: Any, hint: Any) -> None:
+def check_value(name: str, value: object, hint: Any) -> None:
+    """Refuse what does not fit the type of its key, is not finite, or cannot be kept in the state of a run.
+
+    Raises:
+        ValueError: if it is so; it names the key.
+    """
     if not _fits(value, hint):
         raise ValueError(_misfit(name, value, hint))
     if isinstance(value, float) and not math.isfinite(value):
@@ -17,7 +22,7 @@ def _check(name: str, value: Any, hint: Any) -> None:
         raise ValueError(f"{name}={value}: a run cannot keep it in its state. {error}. Write it as text.") from error
 
 
-def _misfit(name: str, value: Any, hint: Any) -> str:
+def _misfit(name: str, value: object, hint: Any) -> str:
     known = [each for part in (hint, *get_args(hint)) if get_origin(part) is Literal for each in get_args(part)]
     if known:
         way_out = " YAML reads no as False: write 'no'." if value is False and "no" in known else ""
@@ -27,14 +32,14 @@ def _misfit(name: str, value: Any, hint: Any) -> str:
     return f"{name}={value!r} is no {kind}.{way_out}"
 
 
-def _is_number_with_exponent(value: Any) -> bool:
+def _is_number_with_exponent(value: object) -> bool:
     try:
         return isinstance(value, str) and "e" in value.lower() and math.isfinite(float(value))
     except ValueError:
         return False
 
 
-def _fits(value: Any, hint: Any) -> bool:
+def _fits(value: object, hint: Any) -> bool:
     origin, parts = get_origin(hint), get_args(hint)
     if hint is Any:
         return True
