@@ -83,7 +83,13 @@ LEFT_OUT = {
 _NO_LOSS = {"it has no loss": ["test_training*"]}
 LEFT_OUT_FOR: dict[Any, dict[str, list[str]]] = {
     "convnext": {
-        "it has no attention": ["test_attention_outputs", "*attn_implementation*", "*attention_dynamically", "*sdpa*"],
+        "it has no attention": [
+            "test_attention_outputs",
+            "test_multimodal_outputs_are_returned",
+            "*attn_implementation*",
+            "*attention_dynamically",
+            "*sdpa*",
+        ],
         "it has no gradient checkpointing, and their tests ask the class, which does not know": [
             "*gradient_checkpointing*"
         ],
