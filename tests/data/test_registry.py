@@ -37,7 +37,7 @@ def config_of(data, **changes):
 
 
 def test_what_the_package_has():
-    assert list(data_sets) == ["Castles", "MultiDigits", "MultiFashion", "Scenes"]
+    assert {"Castles", "MultiDigits", "MultiFashion", "Scenes"} <= set(data_sets)  # other tests register more
     assert find_data_set("MultiDigits") is MultiDigits
 
 

@@ -244,6 +244,22 @@ REFUSED: dict[str, tuple[Case, str]] = {
         Case("multi-task vit", (Put(CONFIG, ("tasks", 1, "kind_args"), {"labels": ["a"]}),)),
         "num_classes=3, but there are 1 labels",
     ),
+    "trunk-of-nobody": (
+        Case("multi-task vit", (Put(CONFIG, ("trunk",), "copies"), Put(CONFIG, ("trunk_args",), {}))),
+        "There is no trunk 'copies'",
+    ),
+    "other-trunk-args": (
+        Case("multi-task vit", (Put(CONFIG, ("trunk_args",), {"width": 3}),)),
+        "The trunk 'tsbn' cannot take trunk_args",
+    ),
+    "code-in-an-object": (
+        Case("multi-task vit", (Put(CONFIG, ("imports",), {"kinds.py": 1}),)),
+        "must be a list of files and modules",
+    ),
+    "code-of-nobody": (
+        Case("timm resnet", (Put(CONFIG, ("imports",), ["kinds.py"]), Put(CONFIG, ("architecture",), "x_tsbn"))),
+        "not imported without being asked: kinds.py",
+    ),
     "tolerance-of-edges": (
         Case(
             "task of transformers",
