@@ -6,7 +6,7 @@ from contextlib import contextmanager
 from tsbn_hub.data.sets.registry import data_sets
 from tsbn_hub.models.heads.head import heads
 from tsbn_hub.norms import kernels
-from tsbn_hub.tasks import kind
+from tsbn_hub.tasks.kind import kind_classes
 from tsbn_hub.training.balancing.weighting import loss_weightings
 
 KIND = """
@@ -40,9 +40,8 @@ class MeanHead(Head):
 
 
 def _tables():
-    kinds = kind.kind_classes._entries if hasattr(kind, "kind_classes") else kind._kinds
-    registries = [registry._entries for registry in (heads, data_sets, loss_weightings)]
-    return [sys.modules, kinds, *registries, kernels._kernels, kernels._batch_norms]
+    registries = [registry._entries for registry in (kind_classes, heads, data_sets, loss_weightings)]
+    return [sys.modules, *registries, kernels._kernels, kernels._batch_norms]
 
 
 @contextmanager

@@ -71,7 +71,9 @@ def test_transformers_own_loading_is_as_careful(path, seeds, tmp_path):
     for name, content in files.items():
         (tmp_path / name).write_bytes(content)
     for door in (TsbnForMultiTask, TsbnModel, TsbnConfig, AutoModel, AutoConfig):
-        with pytest.raises(CheckpointError, match=rf"(The configuration|config\.json) has {re.escape('.'.join(path))}=.*{ELSEWHERE}"):
+        with pytest.raises(
+            CheckpointError, match=rf"(The configuration|config\.json) has {re.escape('.'.join(path))}=.*{ELSEWHERE}"
+        ):
             door.from_pretrained(tmp_path)
 
 

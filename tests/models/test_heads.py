@@ -325,7 +325,7 @@ def test_what_cannot_be():
     with pytest.raises(
         UnknownNameError,
         match=r"no head 'unet' for tasks with a value for every pixel\. Did you mean 'upernet'\? Known for them: "
-        r"deeplabv3, upernet, segformer, linear, small\.$",
+        r"deeplabv3, linear, segformer, small, upernet\.$",
     ):
         make_head("unet", 5, True, info)
     with pytest.raises(ValueError, match=r"'segformer' has no keywords \['rates'\]. It has \['channels', 'dropout'\]"):

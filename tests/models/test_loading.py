@@ -374,8 +374,8 @@ def test_other_classes_than_the_checkpoints_start_anew(tmp_path):
 def test_two_classifiers_go_to_every_task(tmp_path):
     """A distilled model has two heads, both named by its config."""
     small = FAMILIES["deit"]
-    plain = build_plain(small.architecture, depth=2)
-    model = load(small.architecture, plain, tmp_path, depth=2)
+    plain = build_plain(small.architecture, **small.kwargs)
+    model = load(small.architecture, plain, tmp_path, **small.kwargs)
     assert isinstance(model.head, TaskClassifier) and isinstance(model.head_dist, TaskClassifier)
     x = small.images()
     with torch.no_grad():

@@ -11,7 +11,7 @@ import torch
 from torch import nn
 
 import tsbn_hub
-from tsbn_hub.models import saving
+from tsbn_hub.models.timm import surface
 
 from .test_families import assert_same, randomize
 
@@ -252,11 +252,11 @@ def test_a_write_that_fails_half_way(what, monkeypatch, tmp_path):
     tsbn_hub.save_pretrained(first, tmp_path)
     with monkeypatch.context() as patched:
         if what == "weights":
-            patched.setattr(saving, "save_file", lambda tensors, path, **kwargs: _half(path))
+            patched.setattr(surface, "save_file", lambda tensors, path, **kwargs: _half(path))
         elif what == "config":
-            patched.setattr(saving, "save_config_for_hf", lambda model, path, **kwargs: _half(path))
+            patched.setattr(surface, "save_config_for_hf", lambda model, path, **kwargs: _half(path))
         else:
-            patched.setattr(saving.json, "dumps", lambda *args, **kwargs: _half(tmp_path / "no-file-of-ours"))
+            patched.setattr(surface.json, "dumps", lambda *args, **kwargs: _half(tmp_path / "no-file-of-ours"))
         with pytest.raises(OSError, match="No space left"):
             tsbn_hub.save_pretrained(second, tmp_path)
     (tmp_path / "no-file-of-ours").unlink(missing_ok=True)
@@ -319,7 +319,7 @@ def test_a_keyword_that_json_has_not(tmp_path):
 
 
 def test_a_first_write_that_fails_leaves_nothing(monkeypatch, tmp_path):
-    monkeypatch.setattr(saving, "save_file", lambda tensors, path, **kwargs: _half(path))
+    monkeypatch.setattr(surface, "save_file", lambda tensors, path, **kwargs: _half(path))
     with pytest.raises(OSError, match="No space left"):
         tsbn_hub.save_pretrained(build(), tmp_path)
     assert list(tmp_path.iterdir()) == []

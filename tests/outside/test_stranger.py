@@ -1,10 +1,13 @@
 """A package of somebody else's adds one of everything that is registered; a run with all of them is used by everything.
 
-Each step is a process of its own, which knows of the package only by what files say.
+Each step is a process of its own, which knows of the package only by what files say. They are forks of one that has
+imported tsbn_hub and nothing of the package; those that speak with a Hub are not, for huggingface_hub reads which one
+when it is imported.
 """
 
 import json
 import os
+import runpy
 import subprocess
 import sys
 from pathlib import Path
@@ -14,6 +17,7 @@ import yaml
 from PIL import Image
 
 from tests.hub.loopback import LoopbackHub
+from tests.training import processes
 from tsbn_hub.files.names import MARK
 
 HERE = Path(__file__).parent
@@ -47,20 +51,37 @@ class Folder:
         }
 
     def run(self, *arguments: str, knows_package: bool = True, **environment: str) -> subprocess.CompletedProcess[str]:
-        folders = [str(HERE)] * knows_package + [path for path in [os.environ.get("PYTHONPATH")] if path]
-        return subprocess.run(
-            [sys.executable, *arguments],
-            cwd=self.path,
-            env={**self.environment, "PYTHONPATH": os.pathsep.join(folders), **environment},
-            capture_output=True,
-            text=True,
-            timeout=500,
+        """`python *arguments`, which are those of -c or -m."""
+        path = [str(HERE)] if knows_package else []
+        target = {"target": run_python, "arguments": (path, arguments)}
+        exit_codes = processes.finish(
+            processes.start(self.path / "process", environment=self.environment | environment, **target), timeout=500
         )
+        printed, errors = ((self.path / name).read_text() for name in ("stdout", "stderr"))
+        return subprocess.CompletedProcess(arguments, exit_codes[0], printed, errors)
 
-    def tsbn(self, *arguments: str, **environment: str) -> str:
-        done = self.run("-m", "tsbn_hub.cli", *arguments, **environment)
+    def run_with_hub(self, *arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
+        environment = self.environment | {"PYTHONPATH": str(HERE)} | environment
+        command = [sys.executable, *arguments]
+        return subprocess.run(command, cwd=self.path, env=environment, capture_output=True, text=True, timeout=500)
+
+    def tsbn(self, *arguments: str) -> str:
+        done = self.run("-m", "tsbn_hub.cli", *arguments)
         assert done.returncode == 0, done.stdout + done.stderr
         return done.stdout
+
+
+def run_python(process: Path, path: list[str], arguments: tuple[str, ...]) -> None:
+    """What `python` does with its arguments, in the folder of `process`, with `path` before where it looks for code."""
+    os.chdir(process.parent)
+    for descriptor, name in ((1, "stdout"), (2, "stderr")):
+        os.dup2(os.open(name, os.O_WRONLY | os.O_CREAT | os.O_TRUNC), descriptor)
+    sys.path[:0] = ["", *path]
+    option, code, *sys.argv[1:] = arguments
+    if option == "-m":
+        runpy.run_module(code, run_name="__main__", alter_sys=True)
+    else:
+        exec(compile(code, "<string>", "exec"), {"__name__": "__main__"})
 
 
 @pytest.fixture(scope="module", params=METHODS)
@@ -147,11 +168,12 @@ def test_by_the_hub_to_another_process(trained, tmp_path):
         hub.add_user("ada", token="hf_ada")
         settings = hub.environment(tmp_path / "huggingface", "hf_ada").items()
         environment = {name: value for name, value in settings if name.startswith("HF_")} | {"HF_HUB_OFFLINE": "0"}
-        assert "is at" in trained.tsbn("push", "run", "ada/discs", **environment)
+        pushed = trained.run_with_hub("-m", "tsbn_hub.cli", "push", "run", "ada/discs", **environment)
+        assert "is at" in pushed.stdout, pushed.stderr
         load = LOAD.replace('"run"', '"ada/discs"')
-        refused = trained.run("-c", load, "ask", **environment)
+        refused = trained.run_with_hub("-c", load, "ask", **environment)
         assert refused.returncode == 1 and "stranger" in refused.stderr
-        assert "Quantile" in trained.run("-c", load, "trust", **environment).stdout
+        assert "Quantile" in trained.run_with_hub("-c", load, "trust", **environment).stdout
         assert MARK not in hub.repositories["ada/discs"].files()
 
 

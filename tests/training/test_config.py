@@ -17,9 +17,11 @@ NEEDED = {"model": "test_resnet_tsbn", "data": "MultiDigits", "output": "runs/x"
 FROM_CHECKPOINT = {"checkpoint": "runs/trained", "data": "MultiDigits", "output": "runs/x"}
 FIELDS = [field.name for field in dataclasses.fields(TrainingConfig)]
 
-TEXTS, TEXT_LISTS = ["model", "checkpoint", "output", "optimizer", "balancing"], ["tasks", "trackers", "imports"]
+TEXTS = ["model", "checkpoint", "output", "method", "optimizer", "balancing"]
+TEXT_LISTS = ["tasks", "trackers", "imports"]
 MAPPINGS, SWITCHES = (
     [
+        "method_args",
         "model_args",
         "data_args",
         "optimizer_args",
@@ -46,7 +48,7 @@ REAL = {
 }  # fmt: skip
 BELOW_ONE, UP_TO_ONE = ["ema_decay", "validation"], ["layer_decay", "decay_rate"]
 OR_NONE = [
-    "model", "checkpoint", "norm", "tasks", "gate_lr_scale", "layer_decay", "max_grad_norm", "tasks_per_step",
+    "model", "checkpoint", "norm", "method", "tasks", "gate_lr_scale", "layer_decay", "max_grad_norm", "tasks_per_step",
     "ema_decay", "mixed_precision",
 ]  # fmt: skip
 

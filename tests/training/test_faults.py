@@ -16,7 +16,7 @@ from safetensors.torch import save_file
 from tests.training import processes
 from tests.training.small_runs import FIRST, TRAINING, left_by, signals, temporary_files, write_config
 from tsbn_hub.cli.main import app
-from tsbn_hub.models import saving
+from tsbn_hub.models.timm import surface
 from tsbn_hub.tasks import Classification
 from tsbn_hub.training import NotFiniteError, Stopped, TrainingConfig, evaluate_run, loop, train
 from tsbn_hub.training.state import run_state
@@ -119,8 +119,8 @@ def no_space_in_safetensors(tensors, path, metadata=None):
     ("where", "attribute", "stub", "name"),
     [
         (run_state, "save_file", no_space_in_safetensors, "state.safetensors"),
-        (saving, "save_file", no_space_in_safetensors, "model.safetensors"),
-        (saving, "_save_config", no_space, "config.json"),
+        (surface, "save_file", no_space_in_safetensors, "model.safetensors"),
+        (surface.TimmSurface, "_save_config", no_space, "config.json"),
         (Path, "write_text", no_space, "log.jsonl"),
         (os, "fsync", no_space, "state.safetensors"),
     ],

@@ -35,7 +35,10 @@ def check_task_names(tasks: Sequence[str]) -> list[str]:
     for name in names:
         if not isinstance(name, str):
             raise TypeError(f"A task's name must be a string, not {name!r} ({type(name).__name__}).")
-        check_task_name(name)
+        try:
+            check_task_name(name)
+        except ValueError as error:
+            raise ValueError(f"{error} Given: {names}.") from None
     repeated = sorted(name for name, times in Counter(names).items() if times > 1)
     if repeated:
         raise ValueError(f"Task names must differ, but {repeated} are repeated in {names}.")
