@@ -1,14 +1,14 @@
 """A Hub of a test's own, and its clients."""
 
 import json
-import subprocess
-import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from textwrap import dedent
 
 import pytest
+
+from tests.forks import WITHOUT_HUB, Forks
 
 from .loopback import LoopbackHub
 
@@ -34,8 +34,14 @@ class Ran:
     returncode: int
 
 
+@pytest.fixture(scope="session")
+def forks() -> Iterator[Forks]:
+    with Forks(*WITHOUT_HUB) as forks:
+        yield forks
+
+
 @pytest.fixture
-def run_client(hub: LoopbackHub, tmp_path: Path) -> Callable[..., Ran]:
+def run_client(hub: LoopbackHub, forks: Forks, tmp_path: Path) -> Callable[..., Ran]:
     """Runs Python source in a process of its own, as a client of the Hub, in the folder `home`.
 
     Each `home` has files and a cache of its own, kept from one call to the next. Environment variables are given by
@@ -45,14 +51,8 @@ def run_client(hub: LoopbackHub, tmp_path: Path) -> Callable[..., Ran]:
     def run(code: str, token: str | None = None, home: str = "home", check: bool = True, **variables: str) -> Ran:
         folder = tmp_path / "homes" / home
         folder.mkdir(parents=True, exist_ok=True)
-        process = subprocess.run(
-            [sys.executable, "-c", dedent(code)],
-            cwd=folder,
-            env=hub.environment(folder / "huggingface", token, **variables),
-            capture_output=True,
-            text=True,
-            timeout=300,
-        )
+        environment = hub.environment(folder / "huggingface", token, **variables)
+        process = forks.run("-c", dedent(code), cwd=folder, env=environment)
         assert not (check and process.returncode), process.stderr
         lines = process.stdout.splitlines()
         return Ran(_read(lines[-1]) if lines else None, process.stdout, process.stderr, process.returncode)

@@ -7,17 +7,15 @@ when it is imported.
 
 import json
 import os
-import runpy
 import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 import yaml
 from PIL import Image
 
+from tests.forks import ALL, WITHOUT_HUB, Forks
 from tests.hub.loopback import LoopbackHub
-from tests.training import processes
 from tsbn_hub.files.names import MARK
 
 HERE = Path(__file__).parent
@@ -40,30 +38,23 @@ METHODS = {"task norms": {}, "a trunk": {"method": "copies", "method_args": {"sc
 class Folder:
     """A working directory, in which the package can be imported, or not."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, forks: Forks, forks_without_hub: Forks) -> None:
         self.path = path
+        self.forks, self.forks_without_hub = forks, forks_without_hub
         self.environment = {
             **os.environ,
             "HF_HUB_OFFLINE": "1",
             "OMP_NUM_THREADS": "1",
             "XDG_CACHE_HOME": str(path / "cache"),
             "COLUMNS": "100",
+            "PYTHONPATH": str(HERE),
         }
 
-    def run(self, *arguments: str, knows_package: bool = True, **environment: str) -> subprocess.CompletedProcess[str]:
-        """`python *arguments`, which are those of -c or -m."""
-        path = [str(HERE)] if knows_package else []
-        target = {"target": run_python, "arguments": (path, arguments)}
-        exit_codes = processes.finish(
-            processes.start(self.path / "process", environment=self.environment | environment, **target), timeout=500
-        )
-        printed, errors = ((self.path / name).read_text() for name in ("stdout", "stderr"))
-        return subprocess.CompletedProcess(arguments, exit_codes[0], printed, errors)
+    def run(self, *arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
+        return self.forks.run(*arguments, cwd=self.path, env=self.environment | environment)
 
     def run_with_hub(self, *arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
-        environment = self.environment | {"PYTHONPATH": str(HERE)} | environment
-        command = [sys.executable, *arguments]
-        return subprocess.run(command, cwd=self.path, env=environment, capture_output=True, text=True, timeout=500)
+        return self.forks_without_hub.run(*arguments, cwd=self.path, env=self.environment | environment)
 
     def tsbn(self, *arguments: str) -> str:
         done = self.run("-m", "tsbn_hub.cli", *arguments)
@@ -71,30 +62,18 @@ class Folder:
         return done.stdout
 
 
-def run_python(process: Path, path: list[str], arguments: tuple[str, ...]) -> None:
-    """What `python` does with its arguments, in the folder of `process`, with `path` before where it looks for code."""
-    os.chdir(process.parent)
-    for descriptor, name in ((1, "stdout"), (2, "stderr")):
-        os.dup2(os.open(name, os.O_WRONLY | os.O_CREAT | os.O_TRUNC), descriptor)
-    sys.path[:0] = ["", *path]
-    option, code, *sys.argv[1:] = arguments
-    if option == "-m":
-        runpy.run_module(code, run_name="__main__", alter_sys=True)
-    else:
-        exec(compile(code, "<string>", "exec"), {"__name__": "__main__"})
-
-
 @pytest.fixture(scope="module", params=METHODS)
 def trained(request, tmp_path_factory):
     """A folder with a run, which was stopped after its first epoch and then went on."""
-    folder = Folder(tmp_path_factory.mktemp("stranger"))
-    config = {**CONFIG, **METHODS[request.param], "output": "run"}
-    (folder.path / "run.yaml").write_text(yaml.safe_dump(config))
-    folder.tsbn("train", "run.yaml", "--output", "whole")
-    stopped = folder.run("-c", STOPPED)
-    assert stopped.returncode == 0, stopped.stderr
-    assert "Going on in epoch 2" in folder.tsbn("train", "run.yaml")
-    return folder
+    with Forks(*ALL) as forks, Forks(*WITHOUT_HUB) as without_hub:
+        folder = Folder(tmp_path_factory.mktemp("stranger"), forks, without_hub)
+        config = {**CONFIG, **METHODS[request.param], "output": "run"}
+        (folder.path / "run.yaml").write_text(yaml.safe_dump(config))
+        folder.tsbn("train", "run.yaml", "--output", "whole")
+        stopped = folder.run("-c", STOPPED)
+        assert stopped.returncode == 0, stopped.stderr
+        assert "Going on in epoch 2" in folder.tsbn("train", "run.yaml")
+        yield folder
 
 
 STOPPED = """
@@ -179,5 +158,5 @@ def test_by_the_hub_to_another_process(trained, tmp_path):
 
 def test_what_is_gone_is_named(trained, tmp_path):
     """The record of the mark would find the package where it was; another user's machine has neither."""
-    refused = trained.run("-c", LOAD, "trust", knows_package=False, XDG_CACHE_HOME=str(tmp_path))
+    refused = trained.run("-c", LOAD, "trust", PYTHONPATH="", XDG_CACHE_HOME=str(tmp_path))
     assert refused.returncode == 1 and "stranger" in refused.stderr

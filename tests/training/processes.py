@@ -8,15 +8,11 @@ import sys
 from contextlib import closing
 from pathlib import Path
 
-# Imports once what every process needs, also what the package imports late: torchmetrics takes longer than such a run.
-# Each then starts as a fork of a process that has trained nothing.
+from tests import forks
+
+# Each process starts as a fork of one that has trained nothing.
 _CONTEXT = multiprocessing.get_context("forkserver")
-_CONTEXT.set_forkserver_preload(
-    [
-        "tsbn_hub.cli.main", "tsbn_hub.training", "tsbn_hub.hub", "tsbn_hub.analysis", "timm.models",
-        "torchmetrics", "matplotlib.figure",
-    ]
-)  # fmt: skip
+_CONTEXT.set_forkserver_preload(list(forks.ALL))
 
 
 def start(config, processes=1, environment=(), target=None, arguments=()):

@@ -1,0 +1,102 @@
+"""Python processes that start as forks of one which has imported already what all of them need.
+
+A process imports for five seconds and then often works for one. This file is also the program that is forked.
+"""
+
+import importlib
+import json
+import os
+import runpy
+import subprocess
+import sys
+import tempfile
+import traceback
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+# What a process may need that trains, evaluates and publishes, also what the package imports late.
+ALL = (
+    "tsbn_hub.cli.main", "tsbn_hub.training", "tsbn_hub.hub", "tsbn_hub.analysis", "timm.models", "torchmetrics",
+    "matplotlib.figure",
+)  # fmt: skip
+# Nothing of these reads from the environment which Hub is spoken with, and where its cache is.
+WITHOUT_HUB = (
+    "torch._dynamo", "torch.fx", "torchvision.transforms.v2", "safetensors.torch", "httpx2", "yaml", "typer",
+    "rich.console", "PIL.Image",
+)  # fmt: skip
+
+
+class Forks:
+    """`run(*arguments)` is `python *arguments`, begun with modules imported. Use as a context manager."""
+
+    def __init__(self, *modules: str) -> None:
+        self._modules = modules
+
+    def __enter__(self) -> "Forks":
+        command = [sys.executable, __file__, *self._modules]
+        self._parent = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._parent.kill()  # it waits for a request, and frees nothing that matters
+        self._parent.communicate()
+
+    def run(self, *arguments: str, cwd: Path, env: Mapping[str, str]) -> subprocess.CompletedProcess[str]:
+        """Run `-c code` or `-m module`, with further arguments; `env` is the whole environment."""
+        with tempfile.TemporaryDirectory() as folder:
+            printed = [f"{folder}/{name}" for name in ("stdout", "stderr")]
+            request = {"arguments": arguments, "cwd": str(cwd), "env": dict(env), "printed": printed}
+            print(json.dumps(request), file=self._parent.stdin, flush=True)
+            returncode = int(self._parent.stdout.readline())
+            return subprocess.CompletedProcess(arguments, returncode, *(Path(name).read_text() for name in printed))
+
+
+def request_of_a_fork() -> dict:
+    """Fork at each request and write how the fork ended. It returns in forks alone: what one is asked for."""
+    for line in sys.stdin:
+        process = os.fork()
+        if not process:
+            return json.loads(line)
+        print(os.waitstatus_to_exitcode(os.waitpid(process, 0)[1]), flush=True)
+    sys.exit()
+
+
+def run_python(arguments: list[str], cwd: str, env: Mapping[str, str], printed: list[str]) -> None:
+    os.chdir(cwd)
+    os.environ.clear()
+    os.environ.update(env)
+    os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
+    for descriptor, file in zip((1, 2), printed, strict=True):
+        os.dup2(os.open(file, os.O_WRONLY | os.O_CREAT), descriptor)
+    sys.path[0] = ""  # where this file is
+    sys.path[1:1] = [folder for folder in env.get("PYTHONPATH", "").split(os.pathsep) if folder]
+    option, code, *sys.argv[1:] = arguments
+    if option == "-m":
+        runpy.run_module(code, run_name="__main__", alter_sys=True)
+    else:
+        sys.modules["__main__"] = type(sys)("__main__")
+        exec(compile(code, "<string>", "exec"), vars(sys.modules["__main__"]))
+
+
+def exit_code_of(run: Callable[[], None]) -> int:
+    """What Python would exit with, without the two seconds in which it frees what the fork shares with its parent."""
+    try:
+        run()
+        code: object = 0
+    except SystemExit as exited:
+        code = exited.code or 0
+        if not isinstance(code, int):
+            print(code, file=sys.stderr)
+    except BaseException:  # noqa: BLE001 - a process ends with any of them
+        traceback.print_exc()
+        code = 1
+    sys.stdout.flush()
+    sys.stderr.flush()
+    return code if isinstance(code, int) else 1
+
+
+if __name__ == "__main__":
+    for module in sys.argv[1:]:
+        importlib.import_module(module)
+    request = request_of_a_fork()
+    os._exit(exit_code_of(lambda: run_python(**request)))
