@@ -245,8 +245,8 @@ REFUSED: dict[str, tuple[Case, str]] = {
         "num_classes=3, but there are 1 labels",
     ),
     "trunk-of-nobody": (
-        Case("multi-task vit", (Put(CONFIG, ("trunk",), "copies"), Put(CONFIG, ("trunk_args",), {}))),
-        "There is no trunk 'copies'",
+        Case("multi-task vit", (Put(CONFIG, ("trunk",), "nobodys"), Put(CONFIG, ("trunk_args",), {}))),
+        "There is no trunk 'nobodys'",
     ),
     "other-trunk-args": (
         Case("multi-task vit", (Put(CONFIG, ("trunk_args",), {"width": 3}),)),
