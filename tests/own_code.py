@@ -2,6 +2,7 @@
 
 import sys
 from contextlib import contextmanager
+from pathlib import Path
 
 from tsbn_hub.data.sets.registry import data_sets
 from tsbn_hub.models.heads.head import heads
@@ -42,6 +43,16 @@ class MeanHead(Head):
 def _tables():
     registries = [registry._entries for registry in (kind_classes, heads, data_sets, loss_weightings)]
     return [sys.modules, *registries, kernels._kernels, kernels._batch_norms]
+
+
+def working_directory(tmp_path, monkeypatch, files):
+    """Go to a new folder with files, whose contents are given by their paths."""
+    folder = tmp_path / "here"
+    (folder / "src").mkdir(parents=True)
+    monkeypatch.chdir(folder)
+    for path, content in files.items():
+        Path(path).write_text(content)
+    return folder
 
 
 @contextmanager

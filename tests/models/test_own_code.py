@@ -11,7 +11,7 @@ import timm
 import torch
 
 import tsbn_hub
-from tests.own_code import HEAD, KIND, nothing_imported
+from tests.own_code import HEAD, KIND, nothing_imported, working_directory
 from tsbn_hub import Task, TsbnForMultiTask
 from tsbn_hub.files.own_code import import_own
 from tsbn_hub.files.permission import NotImportedError
@@ -30,11 +30,7 @@ def imports_of(folder, name="config.json"):
 
 @pytest.fixture
 def here(tmp_path, monkeypatch):
-    (tmp_path / "here" / "src").mkdir(parents=True)
-    monkeypatch.chdir(tmp_path / "here")
-    Path("src/my_weights.py").write_text(KIND)
-    Path("my_heads.py").write_text(HEAD)
-    return tmp_path / "here"
+    return working_directory(tmp_path, monkeypatch, {"src/my_weights.py": KIND, "my_heads.py": HEAD})
 
 
 @pytest.fixture

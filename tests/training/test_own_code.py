@@ -8,7 +8,7 @@ import pytest
 import yaml
 
 import tsbn_hub
-from tests.own_code import HEAD, KIND, nothing_imported
+from tests.own_code import HEAD, KIND, nothing_imported, working_directory
 from tsbn_hub.files.names import MARK
 from tsbn_hub.files.own_code import import_own
 from tsbn_hub.files.permission import NotImportedError
@@ -55,12 +55,9 @@ OWN = ["src/animals.py", "src/own_weights.py", "own_heads"]
 
 @pytest.fixture
 def here(tmp_path, monkeypatch):
-    (tmp_path / "here" / "src").mkdir(parents=True)
-    monkeypatch.chdir(tmp_path / "here")
-    Path("src/animals.py").write_text(DATA)
-    Path("src/own_weights.py").write_text(KIND)
-    Path("own_heads.py").write_text(HEAD)
-    return tmp_path / "here"
+    return working_directory(
+        tmp_path, monkeypatch, {"src/animals.py": DATA, "src/own_weights.py": KIND, "own_heads.py": HEAD}
+    )
 
 
 def config_of(**changes):

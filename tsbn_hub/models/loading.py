@@ -1,12 +1,12 @@
 """Models from folders and repos, of timm and of transformers, whatever these hold."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 from torch import nn
 
-from ..files.checkpoints import CheckpointError, read_json, read_shapes, weight_files
+from ..files.checkpoints import CheckpointError, Shapes, read_json, read_shapes, weight_files
 from ..files.names import CONFIG
 from ..files.permission import code_named_in, names_in
 from ..files.repositories import local_folder, repo_commit, split_revision
@@ -56,9 +56,8 @@ def from_pretrained(
     """
     folder = local_folder(folder_or_repo, revision=revision, cache_dir=cache_dir, token=token)
     config = read_json(folder / CONFIG)
-    shapes = {name: shape for path in weight_files(folder) for name, shape in read_shapes(path).items()}
-    with code_named_in(folder, names_in(config, folder / CONFIG), trust):
-        model = surface_class_of_config(config).load(folder, config, shapes, **kwargs)
+    surface_class = surface_class_of_config(config)
+    model = _loaded(folder, config, trust, lambda shapes: surface_class.load(folder, config, shapes, **kwargs))
     _note_origin(model, folder_or_repo, folder)
     return model
 
@@ -91,15 +90,22 @@ def load_base(
     config = read_json(folder / CONFIG)
     surface_class = surface_class_of_config(config)
     if surface_class.is_of_this_package(config):
-        model = from_pretrained(folder, trust=trust)
+        model = _loaded(folder, config, trust, lambda shapes: surface_class.load(folder, config, shapes))
         if not surface_of(model).can_part_with_tasks:
             raise CheckpointError(f"{folder} has a {type(model).__name__}, without heads: take a TsbnForMultiTask's.")
     else:
-        shapes = {name: shape for path in weight_files(folder) for name, shape in read_shapes(path).items()}
-        with code_named_in(folder, names_in(config, folder / CONFIG), trust):
-            model = surface_class.load_plain(folder, shapes, task, style, model_args)
+        model = _loaded(
+            folder, config, trust, lambda shapes: surface_class.load_plain(folder, shapes, task, style, model_args)
+        )
     _note_origin(model, folder_or_repo, folder)
     return model
+
+
+def _loaded(folder: Path, config: Mapping[str, object], trust: bool, load: Callable[[Shapes], nn.Module]) -> nn.Module:
+    """What `load` makes of the shapes of a folder's weights, once the code that its config names is imported."""
+    shapes = {name: shape for path in weight_files(folder) for name, shape in read_shapes(path).items()}
+    with code_named_in(folder, names_in(config, folder / CONFIG), trust):
+        return load(shapes)
 
 
 def _note_origin(model: nn.Module, source: str | Path, folder: Path) -> None:

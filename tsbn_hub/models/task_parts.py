@@ -27,9 +27,7 @@ def task_state_dict(surface: Surface, task: str) -> dict[str, Tensor]:
     """
     if task not in surface.tasks:
         raise ValueError(f"Unknown task {task!r}. The tasks of this model are {surface.tasks}.")
-    return _rows_of_norms(surface, surface.tasks.index(task)) | {
-        f"{HEAD}{name}": tensor for name, tensor in surface.head_state(task).items()
-    }
+    return _entries(surface, surface.tasks.index(task), surface.head_state(task))
 
 
 def differences(surface: Surface, task: Task, tensors: Mapping[str, Tensor]) -> list[str]:
@@ -42,9 +40,7 @@ def differences(surface: Surface, task: Task, tensors: Mapping[str, Tensor]) -> 
     """
     if objection := surface.objection_to(task):
         return [objection]
-    needed = _rows_of_norms(surface, 0) | {
-        f"{HEAD}{name}": tensor for name, tensor in surface.new_head_state(task).items()
-    }
+    needed = _entries(surface, 0, surface.new_head_state(task))
     return [
         *_some(f"it lacks {name}" for name in sorted(needed.keys() - tensors.keys())),
         *_some(f"it has {name} besides" for name in sorted(tensors.keys() - needed.keys())),
@@ -90,12 +86,14 @@ def trunk_sha256(surface: Surface) -> str:
     return digest.hexdigest()
 
 
-def _rows_of_norms(surface: Surface, row: int) -> dict[str, Tensor]:
-    return {
+def _entries(surface: Surface, row: int, head: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """A row of every norm, and the tensors of a head."""
+    rows = {
         f"{NORMS}{name}.{entry}": getattr(norm, entry).detach()[row]
         for name, norm in surface.task_norms().items()
         for entry in norm.stacked_names()
     }
+    return rows | {f"{HEAD}{name}": tensor for name, tensor in head.items()}
 
 
 def _described(tensor: Tensor) -> str:
