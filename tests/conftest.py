@@ -26,6 +26,15 @@ def _fresh_accelerate():
     AcceleratorState._reset_state(reset_partial_state=True)
 
 
+@pytest.fixture(autouse=True)
+def _gradients_are_on():
+    """A test that leaves gradients off fails itself, not the ones after it."""
+    yield
+    on = torch.is_grad_enabled()
+    torch.set_grad_enabled(True)
+    assert on, "This test left gradients off."
+
+
 @pytest.fixture(autouse=True, scope="session")
 def _own_cache(tmp_path_factory):
     """Where runs are noted: not in the user's cache. Commands in processes of their own use the same."""

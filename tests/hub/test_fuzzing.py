@@ -109,6 +109,10 @@ def ask(folder):
     input("May I?")
 
 
+def leave_gradients_off(folder):
+    torch.set_grad_enabled(False)
+
+
 def raise_other(folder):
     raise KeyError("tasks")
 
@@ -143,6 +147,7 @@ def take_time(folder):
         (connect, r"called \[.socket\."),
         (run_program, r"called \[.subprocess\.Popen"),
         (ask, r"called \[.builtins\.input"),
+        (leave_gradients_off, "left gradients"),
         (raise_other, "raised KeyError"),
         (raise_ours_elsewhere, "raised CheckpointError"),
         (take_memory, "bytes of memory"),
@@ -154,7 +159,7 @@ def test_findings(load, message, seeds, monkeypatch):
     monkeypatch.setattr(trials, "SECONDS", 0.2)
     with Trials({"timm resnet": Seed(seeds["timm resnet"].files, load)}) as workshop:
         for _ in range(2):
-            with pytest.raises(Finding, match=message):
+            with torch.enable_grad(), pytest.raises(Finding, match=message):
                 workshop.run(Case("timm resnet", ()))
 
 

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
 from ..files.checkpoints import CheckpointError, Shapes
@@ -15,8 +15,8 @@ T = TypeVar("T")
 
 # A config may ask for this many values and no more, or for this many times those that the weights have.
 _VALUES, _TIMES = 10**7, 10
-# How many calls of torch it takes to build a network: some for each of its tensors.
-_CALLS, _CALLS_FOR_EACH_TENSOR = 20_000, 200
+# How many tensors torch's functions return while a network is built: some for each of its own.
+_MADE, _MADE_FOR_EACH_TENSOR = 20_000, 200
 
 
 def check_size(folder: Path, shapes: Shapes, build: Callable[[], nn.Module]) -> nn.Module:
@@ -54,7 +54,7 @@ def sketched(source: str | Path, build: Callable[[], T], tensors: int) -> T:
     Raises:
         CheckpointError: if it cannot be built, or has many more layers than the checkpoint has tensors.
     """
-    with torch.device("meta"), _CallsOfTorch(_CALLS + _CALLS_FOR_EACH_TENSOR * tensors):
+    with torch.device("meta"), _TensorsMade(_MADE + _MADE_FOR_EACH_TENSOR * tensors):
         return built(source, build)
 
 
@@ -72,15 +72,20 @@ def built(source: str | Path, build: Callable[[], T]) -> T:
         raise CheckpointError(f"{source} cannot be loaded: {type(error).__name__}: {error}") from error
 
 
-class _CallsOfTorch(TorchFunctionMode):
-    """Within the block, a limit to the number of torch's functions that this thread calls."""
+class _TensorsMade(TorchFunctionMode):
+    """Within the block, a limit to the number of tensors that this thread has torch's functions make.
+
+    Functions that make none are not counted: some of them put a setting back at the end of a block, as
+    `torch.no_grad` does, and an error there would leave the setting changed for good.
+    """
 
     def __init__(self, limit: int) -> None:
         super().__init__()
         self._left = limit
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        self._left -= 1
+        made = func(*args, **(kwargs or {}))
+        self._left -= isinstance(made, Tensor)
         if self._left < 0:
             raise CheckpointError("The config describes a network of many more layers than the weights have.")
-        return func(*args, **(kwargs or {}))
+        return made

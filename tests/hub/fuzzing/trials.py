@@ -80,6 +80,7 @@ class Trials:
         for name, content in seeds["timm resnet"].files.items():
             (self._outside / name).write_bytes(content)
         self._pickle.write_bytes(seeds["timm resnet"].files[PICKLE])
+        self._settings = torch.is_grad_enabled(), torch.get_default_dtype(), torch.get_default_device()
         self._calls, self._opened = ForbiddenCalls(), OpenedFiles([self._outside, self._pickle])
 
     def __enter__(self) -> "Trials":
@@ -134,6 +135,8 @@ class Trials:
             return f"Loading called {calls}."
         if self._opened.any():
             return "Loading opened a pickle, or a file outside of the folder."
+        if (torch.is_grad_enabled(), torch.get_default_dtype(), torch.get_default_device()) != self._settings:
+            return "Loading left gradients, the default dtype or the default device changed."
         if error is None:
             return None
         if isinstance(error, TooLong):
