@@ -1,13 +1,7 @@
-"""BatchNorm over two processes is that of one process on the joined batch.
-
-Run as a script, this file is one of the processes.
-"""
+"""BatchNorm over two processes is that of one process on the joined batch."""
 
 import copy
-import subprocess
-import sys
 from functools import partial
-from pathlib import Path
 
 import pytest
 import torch
@@ -17,6 +11,7 @@ from timm.layers import convert_sync_batchnorm as timm_convert_sync_batchnorm
 from torch import Tensor, nn
 
 import tsbn_hub  # noqa: F401
+from tests.training import processes
 from tsbn_hub.norms import (
     SharedBatchNorm,
     TaskBatchNorm,
@@ -77,10 +72,8 @@ def part(x: Tensor, sizes: tuple[int, int], rank: int) -> Tensor:
     return x.split(list(sizes))[rank]
 
 
-def main(rank: int, folder: Path) -> None:
-    """One of two processes: run everything, and leave the results in the folder."""
-    torch.set_num_threads(1)
-    dist.init_process_group("gloo", init_method=(folder / "meeting").as_uri(), rank=rank, world_size=2)
+def run(rank: int) -> dict:
+    """Everything, in one of two processes."""
     results = {}
     for net_name in NETS:
         for batch_name, sizes in BATCHES.items():
@@ -99,24 +92,12 @@ def main(rank: int, folder: Path) -> None:
         convert_sync_batchnorm(nn.Sequential(nn.BatchNorm1d(2))).train()(torch.ones(1 - rank, 2))
     except ValueError as error:
         results["error"] = str(error)
-    torch.save(results, folder / f"{rank}.pt")
-    dist.destroy_process_group()
+    return results
 
 
 @pytest.fixture(scope="module")
 def two_processes(tmp_path_factory) -> list[dict]:
-    folder = tmp_path_factory.mktemp("processes")
-    command = [sys.executable, str(Path(__file__).resolve())]
-    processes = [
-        subprocess.Popen([*command, str(rank), str(folder)], stderr=subprocess.PIPE, text=True) for rank in range(2)
-    ]
-    try:
-        errors = [process.communicate(timeout=120)[1] for process in processes]
-    finally:
-        for process in processes:
-            process.kill()
-    assert [process.returncode for process in processes] == [0, 0], "\n".join(errors)
-    return [torch.load(folder / f"{rank}.pt", weights_only=True) for rank in range(2)]
+    return processes.results_of_two(run, tmp_path_factory.mktemp("processes"))
 
 
 @pytest.mark.parametrize("batch", BATCHES)
@@ -214,7 +195,3 @@ def test_converters_of_others_leave_task_norms_alone(others, name):
     assert converted is net and dict(net.named_modules()) == modules
     assert all(torch.equal(value, before[key]) for key, value in net.state_dict().items())
     assert torch.equal(net(images(2))["first"], output)
-
-
-if __name__ == "__main__":
-    main(int(sys.argv[1]), Path(sys.argv[2]))

@@ -8,6 +8,9 @@ import sys
 from contextlib import closing
 from pathlib import Path
 
+import torch
+import torch.distributed as dist
+
 from tests import forks
 
 # Each process starts as a fork of one that has trained nothing.
@@ -60,6 +63,15 @@ def train(config, processes=1, environment=(), **keywords):
     return finish(started)
 
 
+def results_of_two(run, folder):
+    """What `run(rank)` returns in each of two processes that gloo joins; they leave it in the folder."""
+    started = [_CONTEXT.Process(target=_run_joined, args=(run, rank, folder)) for rank in range(2)]
+    for process in started:
+        process.start()
+    assert finish(started) == [0, 0], [(folder / f"{rank}.out").read_text() for rank in range(2)]
+    return [torch.load(folder / f"{rank}.pt", weights_only=True) for rank in range(2)]
+
+
 def printed(config, rank=0):
     """What a process printed."""
     return Path(f"{_log(config)}.{rank}").read_text()
@@ -75,10 +87,18 @@ def _run(target, arguments, variables, log):
     os.dup2(file, 1)
     os.dup2(file, 2)
     signal.signal(signal.SIGINT, signal.default_int_handler)
-    import torch
-
     torch.set_num_threads(1)
     target(*arguments)
+
+
+def _run_joined(run, rank, folder):
+    _run(_save_results, (run, rank, folder), {}, folder / f"{rank}.out")
+
+
+def _save_results(run, rank, folder):
+    dist.init_process_group("gloo", init_method=(folder / "meeting").as_uri(), rank=rank, world_size=2)
+    torch.save(run(rank), folder / f"{rank}.pt")
+    dist.destroy_process_group()
 
 
 def _train(config):

@@ -1,19 +1,12 @@
-"""Training as a task of timm's over two processes is that of one process on the joined batches.
-
-Run as a script, this file is one of the processes.
-"""
-
-import subprocess
-import sys
-from pathlib import Path
+"""Training as a task of timm's over two processes is that of one process on the joined batches."""
 
 import pytest
 import timm
 import torch
-import torch.distributed as dist
 from timm.utils import distribute_bn
 
 import tsbn_hub
+from tests.training import processes
 from tsbn_hub.norms import convert_sync_batchnorm
 from tsbn_hub.training.balancing import UncertaintyWeighting
 from tsbn_hub.training.timm.task import MultiTaskTraining
@@ -104,28 +97,14 @@ RUNS = {
 }
 
 
-def main(rank: int, folder: Path) -> None:
-    """One of two processes: run everything, and leave the results in the folder."""
-    torch.set_num_threads(1)
-    dist.init_process_group("gloo", init_method=(folder / "meeting").as_uri(), rank=rank, world_size=2)
-    torch.save({name: run(**options, rank=rank) for name, options in RUNS.items()}, folder / f"{rank}.pt")
-    dist.destroy_process_group()
+def run_all(rank):
+    """Everything, in one of two processes."""
+    return {name: run(**options, rank=rank) for name, options in RUNS.items()}
 
 
 @pytest.fixture(scope="module")
 def two_processes(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("processes")
-    command = [sys.executable, str(Path(__file__).resolve())]
-    processes = [
-        subprocess.Popen([*command, str(rank), str(folder)], stderr=subprocess.PIPE, text=True) for rank in range(2)
-    ]
-    try:
-        errors = [process.communicate(timeout=240)[1] for process in processes]
-    finally:
-        for process in processes:
-            process.kill()
-    assert [process.returncode for process in processes] == [0, 0], "\n".join(errors)
-    return [torch.load(folder / f"{rank}.pt", weights_only=True) for rank in range(2)]
+    return processes.results_of_two(run_all, tmp_path_factory.mktemp("processes"))
 
 
 @pytest.mark.parametrize("name", RUNS)
@@ -138,7 +117,3 @@ def test_two_processes_are_one(two_processes, name):
         torch.testing.assert_close(first[key], expected[key], rtol=1e-4, atol=1e-6, equal_nan=True)
         torch.testing.assert_close(second[key], first[key], rtol=0, atol=0, equal_nan=True)
     assert first["all tasks"] == sorted(TASKS)
-
-
-if __name__ == "__main__":
-    main(int(sys.argv[1]), Path(sys.argv[2]))
