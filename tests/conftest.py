@@ -1,12 +1,15 @@
 """Settings of all tests."""
 
 import os
+import textwrap
 from pathlib import Path
 
 import pytest
 import torch
 from accelerate.state import AcceleratorState
 from hypothesis import settings
+
+from tests.forks import Forks
 
 # Two test processes share two cores.
 torch.set_num_threads(1)
@@ -33,6 +36,18 @@ def _gradients_are_on():
     on = torch.is_grad_enabled()
     torch.set_grad_enabled(True)
     assert on, "This test left gradients off."
+
+
+@pytest.fixture(scope="session")
+def python(_own_cache):
+    """Run code in a process of its own, which has imported timm and nothing further; it is ended, and not checked."""
+    with Forks("timm") as forks:
+
+        def run(code, *arguments, cwd=None):
+            arguments = ["-c", textwrap.dedent(code), *map(str, arguments)]
+            return forks.run(*arguments, cwd=cwd or Path.cwd(), env=os.environ)
+
+        yield run
 
 
 @pytest.fixture(autouse=True, scope="session")

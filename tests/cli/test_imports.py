@@ -1,7 +1,6 @@
 """What starting costs: the package imports what timm imports, and the command line little more."""
 
 import json
-import subprocess
 import sys
 
 import pytest
@@ -24,9 +23,9 @@ print(json.dumps(stages))
 
 
 @pytest.fixture(scope="module")
-def stages():
+def stages(python):
     """The modules that a process has after `import timm`, then after `import tsbn_hub`, then after a command's help."""
-    done = subprocess.run([sys.executable, "-c", SCRIPT], capture_output=True, text=True, check=True)
+    done = python(SCRIPT)
     return [set(modules) for modules in json.loads(done.stdout.splitlines()[-1])]
 
 

@@ -1,8 +1,6 @@
 """Scenes."""
 
 import hashlib
-import subprocess
-import sys
 
 import numpy as np
 import pytest
@@ -83,9 +81,9 @@ def test_a_sample_depends_on_seed_split_and_index_alone():
     assert not torch.equal(in_order[0]["image"], in_order[1]["image"])
 
 
-def test_another_process_makes_the_same_bits():
+def test_another_process_makes_the_same_bits(python):
     code = "from tsbn_hub.data import Scenes; from tests.data.test_scenes import digest; print(digest(Scenes()[7]))"
-    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    result = python(code)
     assert result.stdout.strip() == digest(Scenes()[7])
     drawn = DataLoader(Scenes(size=8), batch_size=None, num_workers=2)
     assert [digest(sample) for sample in drawn][7] == result.stdout.strip()

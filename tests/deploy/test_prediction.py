@@ -1,9 +1,6 @@
 """Predictions for image files: what the model sees, what is written, and what goes wrong."""
 
 import json
-import subprocess
-import sys
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -375,11 +372,8 @@ assert "transformers" not in sys.modules
 """
 
 
-def test_a_timm_checkpoint_needs_no_transformers(image, tmp_path):
+def test_a_timm_checkpoint_needs_no_transformers(image, tmp_path, python):
     tsbn_hub.save_pretrained(timm_model(), tmp_path / "model")
-    arguments = [str(tmp_path / "model"), str(image), str(tmp_path / "out")]
-    result = subprocess.run(
-        [sys.executable, "-c", WITHOUT_TRANSFORMERS, *arguments], capture_output=True, text=True, cwd=Path.cwd()
-    )
+    result = python(WITHOUT_TRANSFORMERS, tmp_path / "model", image, tmp_path / "out")
     assert result.returncode == 0, result.stderr
     assert (tmp_path / "out" / "image.a.png").is_file()

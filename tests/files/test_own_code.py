@@ -2,7 +2,6 @@
 
 import subprocess
 import sys
-import textwrap
 from pathlib import Path
 
 import pytest
@@ -145,10 +144,10 @@ def test_the_script_that_runs(tmp_path):
     assert done.stdout.splitlines() == ["src/main_script.py " + str(script), "True True", "src/main_script.py"], done
 
 
-def test_an_interactive_session_has_no_origin():
-    code = textwrap.dedent("""
+def test_an_interactive_session_has_no_origin(python):
+    code = """
         from tsbn_hub.files.own_code import origin_of
         class Thing: pass
         print(origin_of(Thing))
-    """)
-    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stdout == "None\n"
+    """
+    assert python(code).stdout == "None\n"

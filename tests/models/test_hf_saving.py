@@ -1,8 +1,6 @@
 """Saving by transformers: a folder holds the model bit for bit; a folded model needs nothing of ours."""
 
 import json
-import subprocess
-import sys
 
 import pytest
 import torch
@@ -150,12 +148,6 @@ def test_arguments_by_position(tmp_path):
 # --- in another process ---
 
 
-def run(code: str, *arguments: object) -> str:
-    done = subprocess.run([sys.executable, "-c", code, *map(str, arguments)], capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr
-    return done.stdout
-
-
 AUTO = """
 import sys, torch
 from tsbn_hub import TsbnConfig
@@ -173,12 +165,13 @@ with torch.no_grad():
 """
 
 
-def test_auto_classes_in_another_process(tmp_path):
+def test_auto_classes_in_another_process(tmp_path, python):
     tiny = BACKBONES["swin"]
     model = tiny.multi_task()
     model.save_pretrained(tmp_path)
     torch.save(tiny.images(), tmp_path / "images.pt")
-    run(AUTO, tmp_path, tmp_path / "images.pt", tmp_path / "out.pt")
+    done = python(AUTO, tmp_path, tmp_path / "images.pt", tmp_path / "out.pt")
+    assert done.returncode == 0, done.stderr
     state, feature_map = torch.load(tmp_path / "out.pt")
     with torch.no_grad():
         assert_equal(state, model.tsbn(tiny.images(), task="a").last_hidden_state, bound=ROUNDING)
@@ -201,7 +194,7 @@ for folder in sys.argv[1:]:
 """
 
 
-def test_folded_models_in_another_process(tmp_path):
+def test_folded_models_in_another_process(tmp_path, python):
     """Which does not have this package."""
     expected = {}
     for name, tiny in BACKBONES.items():
@@ -219,7 +212,8 @@ def test_folded_models_in_another_process(tmp_path):
                 else:
                     expected[folder] = model.tsbn(tiny.images(), task=task).last_hidden_state
                 assert "tsbn" not in (folder / "config.json").read_text()
-    run(PLAIN, *expected)
+    done = python(PLAIN, *expected)
+    assert done.returncode == 0, done.stderr
     for folder, output in expected.items():
         assert_equal(torch.load(folder / "out.pt"), output, folder.name, bound=1e-5)
 

@@ -1,7 +1,5 @@
 """The names in timm's registry, and what passes through them."""
 
-import subprocess
-import sys
 from collections import deque
 
 import pytest
@@ -15,12 +13,6 @@ from tsbn_hub.models.timm import names as timm_names
 from tsbn_hub.norms import TaskNorm
 
 
-def run(code: str) -> str:
-    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120)
-    assert result.returncode == 0, result.stderr
-    return result.stdout
-
-
 def unregister(name: str) -> None:
     timm.models._registry._clear_model_entries(name)
     timm.models._registry._model_entrypoints.pop(name, None)
@@ -30,7 +22,19 @@ def unregister(name: str) -> None:
 # --- the import ---
 
 
-def test_importing_registers_every_name():
+@pytest.fixture
+def run(python):
+    """Run code in a process of its own; what it printed."""
+
+    def run(code: str) -> str:
+        result = python(code)
+        assert result.returncode == 0, result.stderr
+        return result.stdout
+
+    return run
+
+
+def test_importing_registers_every_name(run):
     """Of timm 1.0.31: 1371 names less 36 of nfnet, 4 of vgg and 4 of resmlp. Without building one model."""
     output = run(
         "import timm\n"
@@ -56,7 +60,7 @@ def test_importing_registers_every_name():
     assert all(any(kind in name for kind in kinds) and not name.endswith("_bn") for name in without.split())
 
 
-def test_importing_imports_little():
+def test_importing_imports_little(run):
     heavy = ["transformers", "accelerate", "matplotlib", "sklearn", "torchmetrics", "rich"]
     loaded = run(
         "import sys, timm\n"

@@ -1,9 +1,6 @@
 """What checkpoints say of code from outside the package, and who may import it."""
 
 import json
-import subprocess
-import sys
-import textwrap
 from pathlib import Path
 
 import pytest
@@ -179,16 +176,10 @@ tsbn_hub.register("net_of_mine")
 """
 
 
-def python(code, folder):
-    done = subprocess.run([sys.executable, "-c", textwrap.dedent(code)], cwd=folder, capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr
-    return done.stdout
-
-
-def test_an_architecture_and_a_norm_class_in_timm(tmp_path):
+def test_an_architecture_and_a_norm_class_in_timm(tmp_path, python):
     (tmp_path / "my_net.py").write_text(ARCHITECTURE)
     (tmp_path / "my_norms.py").write_text(NORMS)
-    python(
+    saved = python(
         """
         import timm, torch, tsbn_hub
         from tsbn_hub.files.own_code import import_all
@@ -196,11 +187,12 @@ def test_an_architecture_and_a_norm_class_in_timm(tmp_path):
         model = timm.create_model("net_of_mine_tsbn", tasks=["a", "b"], gated="norm")
         tsbn_hub.save_pretrained(model, "model")
         """,
-        tmp_path,
+        cwd=tmp_path,
     )
+    assert saved.returncode == 0, saved.stderr
     (tmp_path / "architecture.imported").unlink()
     assert imports_of(tmp_path / "model") == ["my_net.py", "my_norms.py"]
-    said = python(
+    loaded = python(
         """
         import tsbn_hub
         from pathlib import Path
@@ -210,7 +202,7 @@ def test_an_architecture_and_a_norm_class_in_timm(tmp_path):
             print(error, Path("architecture.imported").exists())
         print(tsbn_hub.from_pretrained("model", trust=True).tasks)
         """,
-        tmp_path,
+        cwd=tmp_path,
     )
-    assert "'net_of_mine_tsbn', which timm does not know" in said and "--import my_net.py" in said
-    assert said.endswith("False\n['a', 'b']\n")
+    assert "'net_of_mine_tsbn', which timm does not know" in loaded.stdout and "--import my_net.py" in loaded.stdout
+    assert loaded.stdout.endswith("False\n['a', 'b']\n")

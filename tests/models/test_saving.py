@@ -1,8 +1,6 @@
 """Saving: a folder holds the model bit for bit, for timm and transformers; a folded model needs nothing of ours."""
 
 import json
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -404,7 +402,7 @@ assert not any(name.startswith("tsbn_hub.") for name in sys.modules)
 
 
 @torch.no_grad()
-def test_a_folded_model_needs_plain_timm_alone(tmp_path):
+def test_a_folded_model_needs_plain_timm_alone(tmp_path, python):
     expected, folders = {}, []
     cases = {
         "kept": ("test_resnet", dict(num_classes={"z": 3, "a": 7}, keep_affine=True)),
@@ -425,9 +423,7 @@ def test_a_folded_model_needs_plain_timm_alone(tmp_path):
         torch.save(x, folder.parent / "x.pt")
         expected[folder] = model(x, task="a")
         folders.append(str(folder))
-    result = subprocess.run(
-        [sys.executable, "-c", LOAD_WITHOUT_US, *folders], capture_output=True, text=True, cwd=tmp_path, timeout=120
-    )
+    result = python(LOAD_WITHOUT_US, *folders, cwd=tmp_path)
     assert result.returncode == 0, result.stderr
     for folder, output in expected.items():
         assert_same(torch.load(folder / "y.pt"), output, str(folder), ROUNDING)

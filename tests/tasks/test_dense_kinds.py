@@ -2,8 +2,6 @@
 
 import json
 import math
-import subprocess
-import sys
 import warnings
 from itertools import pairwise
 
@@ -264,10 +262,10 @@ def test_targets_of_another_shape_or_dtype(kind):
         kind.check(target.half(), (7, 9))
 
 
-def test_scores_wait_for_torchmetrics_until_there_is_something_to_score():
+def test_scores_wait_for_torchmetrics_until_there_is_something_to_score(python):
     code = (
         "import sys, tsbn_hub, tsbn_hub.tasks.kinds\n"
         "sys.exit(str([name for name in ('torchmetrics', 'matplotlib') if name in sys.modules]))"
     )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120)
+    done = python(code)
     assert done.stderr.strip() == "[]"

@@ -1,7 +1,5 @@
 """Kinds and metrics that are registered from outside the package."""
 
-import subprocess
-import sys
 from typing import ClassVar
 
 import pytest
@@ -213,7 +211,7 @@ def test_a_class_that_is_defined_anew_replaces_itself():
     assert made.new_metrics()["within"].ratio == 1.2
 
 
-def test_a_kind_may_be_registered_and_described_without_torchmetrics():
+def test_a_kind_may_be_registered_and_described_without_torchmetrics(python):
     code = (
         "import sys, torch\n"
         "from tsbn_hub.tasks import Depth, Task, make_kind, register_kind\n"
@@ -225,7 +223,7 @@ def test_a_kind_may_be_registered_and_described_without_torchmetrics():
         "names = list(kind.new_metrics())\n"
         "print(before, 'torchmetrics' in sys.modules, names == sorted(Depth.metrics))"
     )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120)
+    done = python(code)
     assert done.stdout.split() == ["False", "True", "True"], done.stderr
 
 

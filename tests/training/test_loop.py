@@ -149,7 +149,7 @@ def test_errors_of_a_config(config, change, message):
         train(TrainingConfig.read(config))
 
 
-def test_config_files(tmp_path):
+def test_config_files(tmp_path, python):
     with pytest.raises(FileNotFoundError, match="There is no file"):
         TrainingConfig.read(tmp_path / "none.yaml")
     (tmp_path / "list.yaml").write_text("- 1")
@@ -158,7 +158,7 @@ def test_config_files(tmp_path):
     (tmp_path / "less.yaml").write_text("model: test_resnet_tsbn")
     with pytest.raises(ValueError, match=r"lacks \['data', 'output'\]"):
         TrainingConfig.read(tmp_path / "less.yaml")
-    done = launch("--config", tmp_path / "none.yaml")
+    done = python("import runpy; runpy.run_path('examples/finetune.py', run_name='__main__')", tmp_path / "none.yaml")
     assert done.returncode == 1 and "There is no file" in done.stderr
 
 
