@@ -21,9 +21,10 @@ from pathlib import Path
 from typing import ClassVar
 
 import torch
-from PIL import Image
 from torch.utils.data import Dataset
 from torchvision.transforms import v2
+
+from tsbn_hub.data import read_image
 
 CLASSES = {"weather": ["sun", "rain", "snow"], "place": ["beach", "city", "forest", "home"]}
 
@@ -44,7 +45,7 @@ class Photos(Dataset):
 
     def __getitem__(self, at: int) -> dict:
         row = self.rows[at]
-        image = Image.open(self.root / row["file"]).convert("RGB")
+        image = read_image(self.root / row["file"])  # turned as its EXIF data says; RGB, whatever the file has
         return {
             "image": self.transform(image),
             "targets": {task: names.index(row[task]) for task, names in CLASSES.items()},

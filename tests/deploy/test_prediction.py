@@ -13,8 +13,8 @@ from torchvision.transforms.functional import pil_to_tensor
 import tsbn_hub
 from tests.models.test_families import randomize
 from tsbn_hub import Task, TsbnForMultiTask
+from tsbn_hub.data import read_image
 from tsbn_hub.deploy import predict, predict_files, prediction
-from tsbn_hub.deploy.images import read_image
 from tsbn_hub.models import surface_of
 
 TASKS = [
@@ -60,61 +60,6 @@ def image(tmp_path):
 
 def files(folder):
     return {path.name: path.read_bytes() for path in folder.iterdir()}
-
-
-# --- images of any kind ---
-
-
-def save_16_bits(path):
-    Image.fromarray((np.asarray(noise(mode="L")).astype(np.uint16) << 8) + 7).save(path)
-
-
-def save_transparent(path):
-    image = noise(mode="RGBA")
-    image.putalpha(Image.fromarray(np.tile(np.uint8([0, 255]), (40, 24))))
-    image.save(path)
-
-
-def on_white():
-    values = np.asarray(noise()).copy()
-    values[:, ::2] = 255
-    return values
-
-
-def save_turned(path):
-    exif = Image.Exif()
-    exif[0x0112] = 6  # to be turned by a quarter, clockwise
-    noise().save(path, exif=exif)
-
-
-GREY = np.asarray(noise(mode="L"))[:, :, None].repeat(3, axis=2)
-IMAGES = {
-    "colour": (lambda path: noise().save(path), np.asarray(noise())),
-    "grey": (lambda path: noise(mode="L").save(path), GREY),
-    "16 bits": (save_16_bits, GREY),
-    "transparent": (save_transparent, on_white()),
-    "turned": (save_turned, np.rot90(np.asarray(noise()), -1)),
-    "palette": (lambda path: noise().quantize(8).save(path), np.asarray(noise().quantize(8).convert("RGB"))),
-}
-
-
-@pytest.mark.parametrize("kind", IMAGES)
-def test_reading_an_image(kind, tmp_path):
-    save, expected = IMAGES[kind]
-    save(tmp_path / "image.png")
-    assert np.array_equal(np.asarray(read_image(tmp_path / "image.png")), expected)
-
-
-def test_floating_point_images_are_refused(tmp_path):
-    Image.fromarray(np.zeros((4, 4), np.float32)).save(tmp_path / "image.tiff")
-    with pytest.raises(ValueError, match=r"image\.tiff cannot be read as an image: .*floating-point"):
-        read_image(tmp_path / "image.tiff")
-
-
-def test_an_image_as_large_as_a_bomb_is_told(image, monkeypatch):
-    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 100)
-    with pytest.raises(ValueError, match=r"image\.png cannot be read as an image: .*decompression bomb"):
-        read_image(image)
 
 
 # --- what the model sees and says ---
@@ -245,6 +190,17 @@ def test_a_task_with_a_slash_in_its_name(image, tmp_path):
     predict_files(model, [image], tmp_path / "out")
     assert "/left/right" in json.loads((tmp_path / "out" / "predictions.json").read_text())[str(image)]
     assert len(files(tmp_path / "out")) == 2 and len(list(tmp_path.iterdir())) == 2
+
+
+def test_tasks_that_differ_in_case_alone(image, tmp_path):
+    model = timm.create_model("test_resnet_tsbn", num_classes={"Age": 2, "age": 3})
+    predict_files(model, [image], tmp_path / "out")
+    assert set(files(tmp_path / "out")) == {"image.Age.png", "image.age-2.png", "predictions.json"}
+
+
+def test_a_strip_as_an_image():
+    with pytest.raises(ValueError, match="one side is over 100 times the other"):
+        predict(timm_model(), Image.new("RGB", (1, 101)))
 
 
 def test_a_second_run(image, tmp_path):

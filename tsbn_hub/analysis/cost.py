@@ -1,6 +1,6 @@
 """What a model and each of its tasks cost: parameters, buffers, FLOPs."""
 
-from collections.abc import Iterable
+from collections.abc import Hashable, Iterable
 from dataclasses import dataclass
 
 import torch
@@ -94,7 +94,8 @@ def model_cost(model: nn.Module) -> Cost:
     """
     surface = surface_of(model)
     kinds, shape = surface.kinds(), surface.image_shape
-    tasks = [_task_cost(surface, row, name, kind) for row, (name, kind) in enumerate(kinds.items())]
+    counted: dict[Hashable, int] = {}
+    tasks = [_task_cost(surface, row, name, kind, counted) for row, (name, kind) in enumerate(kinds.items())]
     parameters, buffers = _size(model.parameters()), _size(_saved_buffers(model))
     return Cost(
         shape,
@@ -135,12 +136,17 @@ def cost_table(cost: Cost) -> Table:
     return table
 
 
-def _task_cost(surface: Surface, row: int, name: str, kind: Kind) -> TaskCost:
+def _task_cost(surface: Surface, row: int, name: str, kind: Kind, counted: dict[Hashable, int]) -> TaskCost:
+    """What a task costs; `counted` holds the FLOPs of tasks before it that have the same head."""
     described = surface.described(name) if surface.tasks else Task(name, num_classes=kind.num_classes)
     head = [described.head or kind.head, *(f"{key}={value}" for key, value in described.head_args.items())]
     head_parameters = _size(surface.head_parameters(name))
     head_buffers = _size(surface.head_state(name).values()) - head_parameters
     norm_parameters, statistics = _of_task_in_trunk(surface, row, name)
+    # Tasks with one trunk and one kind of head cost the same. A trunk may also have a part for each task.
+    like = (name if _own_modules(surface, name) else None, *head, kind.outputs, kind.dense)
+    if like not in counted:
+        counted[like] = _flops(surface.model, surface.image_shape, [name])
     return TaskCost(
         name,
         described.kind,
@@ -149,7 +155,7 @@ def _task_cost(surface: Surface, row: int, name: str, kind: Kind) -> TaskCost:
         head_parameters,
         _size(norm_parameters),
         _size(statistics) + head_buffers,
-        _flops(surface.model, surface.image_shape, [name]),
+        counted[like],
     )
 
 
@@ -160,10 +166,15 @@ def _of_task_in_trunk(surface: Surface, row: int, task: str) -> tuple[list[Tenso
     for norm in surface.task_norms().values():
         for name in norm.stacked_names():
             (parameters if name in norm._parameters else buffers).append(getattr(norm, name)[norm.rows(row)])
-    for module in surface.trunk.modules_of(task) if isinstance(surface.trunk, TaskModule) else ():
+    for module in _own_modules(surface, task):
         parameters += module.parameters()
         buffers += _saved_buffers(module)
     return parameters, buffers
+
+
+def _own_modules(surface: Surface, task: str) -> list[nn.Module]:
+    """The modules of the trunk that no other task has."""
+    return list(surface.trunk.modules_of(task)) if isinstance(surface.trunk, TaskModule) else []
 
 
 def _saved_buffers(module: nn.Module) -> list[Tensor]:

@@ -5,6 +5,7 @@ from typing import Any
 
 import torch
 
+from ..files.atomic import write_atomically
 from .importance import Importance
 
 _WIDEST = 16.0  # inches
@@ -31,7 +32,7 @@ def draw_importance(importance: Importance, path: str | Path) -> None:
 
     Args:
         importance: What `importance_matrix` returns.
-        path: The picture to write (.png, .pdf, .svg).
+        path: The picture to write (.png, .pdf, .svg). A link there is replaced, not followed.
 
     Raises:
         ImportError: if matplotlib is not installed.
@@ -41,7 +42,9 @@ def draw_importance(importance: Importance, path: str | Path) -> None:
     except ImportError as error:
         raise ImportError("Pictures need matplotlib: pip install 'tsbn_hub[pictures]'.") from error
     with rc_context({"text.parse_math": False}):  # a task may be named "$5 or $10"
-        _figure(importance).savefig(str(path), dpi=_DOTS_AN_INCH)
+        figure = _figure(importance)
+        path, drawn_as = Path(path), Path(path).suffix.removeprefix(".") or "png"
+        write_atomically({path: lambda file: figure.savefig(file, format=drawn_as, dpi=_DOTS_AN_INCH)})
 
 
 def _figure(importance: Importance) -> Any:

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-import yaml
+from ..files.parsing import parse_yaml
 
 
 def with_settings(options: dict[str, Any], settings: list[str]) -> dict[str, Any]:
@@ -29,7 +29,7 @@ def with_settings(options: dict[str, Any], settings: list[str]) -> dict[str, Any
             if f"{given}.".startswith(f"{key}.") or f"{key}.".startswith(f"{given}."):
                 raise ValueError(f"--set {setting}: {given} is given already, as {values[given]}.")
         try:
-            values[key] = yaml.safe_load(value)
-        except yaml.YAMLError as error:
+            values[key] = parse_yaml(value)
+        except ValueError as error:
             raise ValueError(f"--set {setting}: {value} is no YAML. {error}") from error
     return values

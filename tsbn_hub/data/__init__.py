@@ -3,6 +3,7 @@
 from .batches.collate import Collate
 from .batches.mixture import Mixture
 from .batches.sampling import Draw, EvaluationBatches, SeededSamples, TrainingBatches
+from .images import read_image
 from .sample import Sample, tasks_of
 from .sets.castles import Castles
 from .sets.multi_digits import MultiDigits
@@ -25,6 +26,7 @@ __all__ = [
     "Scenes",
     "SeededSamples",
     "TrainingBatches",
+    "read_image",
     "register_data_set",
     "split_off",
     "tasks_of",

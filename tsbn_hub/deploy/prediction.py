@@ -1,9 +1,10 @@
 """What a model says of images: as values, and as pictures."""
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeVar
 from urllib.parse import quote
 
 import torch
@@ -12,14 +13,16 @@ from rich.console import Console
 from rich.progress import track
 from torch import Tensor, nn
 
+from ..data.images import check_image, check_sides, read_image
 from ..files.atomic import write_atomically
 from ..models import surface_of
 from ..models.outputs import outputs_by_task
 from ..tasks import Kind
 from ..tasks.task import Json
-from .images import check_image, read_image
 
 PREDICTIONS = "predictions.json"
+
+Named = TypeVar("Named")
 
 
 @dataclass(frozen=True)
@@ -42,7 +45,7 @@ def predict(model: nn.Module, image: Image.Image, tasks: Sequence[str] | None = 
 
     Args:
         model: Of timm, or a `TsbnForMultiTask`, on any device. It is put into evaluation mode.
-        image: Of any size; see `tsbn_hub.deploy.images.read_image`.
+        image: Of any size; see `tsbn_hub.data.read_image`.
         tasks: Names of tasks; None: all.
 
     Returns:
@@ -65,6 +68,7 @@ def predict(model: nn.Module, image: Image.Image, tasks: Sequence[str] | None = 
     """
     surface = surface_of(model)
     kinds, preprocessing = _chosen(surface.kinds(), tasks), surface.preprocessing()
+    check_sides(image)
     image = image.convert("RGB" if preprocessing.channels == 3 else "L")
     parameter = next(model.parameters())
     prepared = preprocessing.prepare(image)[None].to(parameter.device, parameter.dtype)
@@ -87,8 +91,9 @@ def predict_files(
 
     The folder gets a picture `<the image's name>.<task>.png` for each image and task, and predictions.json with the
     descriptions, by the images' paths and the tasks. Of several images with one name the second is called `name-2`,
-    and so on, in the order given. Every file is written whole; what has the same name is replaced, other files stay.
-    When it is stopped or fails, what it has written stays, and predictions.json tells of it.
+    and so on, in the order given; so are tasks whose names differ in upper and lower case alone. Every file is written
+    whole; what has the same name is replaced, other files stay. When it is stopped or fails, what it has written stays,
+    and predictions.json tells of it.
 
     Args:
         model: As `predict` takes it.
@@ -109,8 +114,9 @@ def predict_files(
     surface.preprocessing()
     for path in paths:
         check_image(path)
-    folder, names = Path(folder), _names(paths)
-    files = {(path, task): folder / f"{name}.{_file_name(task)}.png" for path, name in names.items() for task in kinds}
+    folder, names = Path(folder), _names(dict.fromkeys(paths), lambda path: Path(path).stem)
+    of_tasks = _names(kinds, lambda task: quote(task, safe=" "))  # a task may have a slash in its name
+    files = {(path, task): folder / f"{name}.{of_tasks[task]}.png" for path, name in names.items() for task in kinds}
     _check_kept({Path(path).resolve() for path in names}, list(files.values()))
     folder.mkdir(parents=True, exist_ok=True)
     descriptions: dict[str, dict[str, Json]] = {}
@@ -135,23 +141,19 @@ def _chosen(kinds: dict[str, Kind], tasks: Sequence[str] | None) -> dict[str, Ki
     return kinds if tasks is None else {task: kinds[task] for task in tasks}
 
 
-def _names(paths: Sequence[str | Path]) -> dict[str | Path, str]:
-    """For each image a name of its own, whatever the file system makes of upper and lower case."""
-    names: dict[str | Path, str] = {}
+def _names(given: Iterable[Named], name_of: Callable[[Named], str]) -> dict[Named, str]:
+    """For each of what is given a file name of its own, whatever the file system makes of upper and lower case."""
+    names: dict[Named, str] = {}
     taken: set[str] = set()
-    for path in dict.fromkeys(paths):
-        stem = name = Path(path).stem
+    for each in given:
+        first = name = name_of(each)
         number = 1
         while name.casefold() in taken:
             number += 1
-            name = f"{stem}-{number}"
+            name = f"{first}-{number}"
         taken.add(name.casefold())
-        names[path] = name
+        names[each] = name
     return names
-
-
-def _file_name(task: str) -> str:
-    return quote(task, safe=" ")  # a task may have a slash in its name
 
 
 def _check_kept(images: set[Path], files: Sequence[Path]) -> None:

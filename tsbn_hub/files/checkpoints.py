@@ -14,6 +14,9 @@ PICKLES = (".bin", ".pth", ".pt", ".pkl", ".ckpt")
 
 Shapes = dict[str, tuple[int, ...]]
 
+_REAL = re.compile(r"(^|\.)(gate_logits|weight|bias|running_mean|running_var)$")
+_FLOATING = re.compile("B?F[0-9]")  # safetensors' names: F32, BF16, F8_E4M3, …
+
 # No size in the config of a network is larger, and none is nested deeper. (An integer can ask for any amount of memory
 # and time.)
 _LARGEST_INTEGER, _DEEPEST = 10**6, 30
@@ -163,14 +166,22 @@ def read_shapes(path: Path) -> Shapes:
 
     Raises:
         FileNotFoundError: if there is no such file.
-        CheckpointError: if it is truncated, or no safetensors file.
+        CheckpointError: if it is truncated, or no safetensors file; if gates, weights or statistics are integers or
+            complex numbers.
     """
     if not path.is_file():
         raise FileNotFoundError(f"There is no file {path}.")
     try:
         with safe_open(path, framework="pt") as file:
-            return {name: tuple(file.get_slice(name).get_shape()) for name in file.keys()}  # noqa: SIM118 — no mapping
+            headers = {name: file.get_slice(name) for name in file.keys()}  # noqa: SIM118 — no mapping
+            dtypes = {name: header.get_dtype() for name, header in headers.items()}
+            shapes = {name: tuple(header.get_shape()) for name, header in headers.items()}
     except (SafetensorError, OSError) as error:
         raise CheckpointError(
             f"{path} is truncated, or no safetensors file ({path.stat().st_size} bytes): {error}"
         ) from error
+    # Torch would cast them to a parameter's dtype without a word.
+    cast = {name: dtype for name, dtype in dtypes.items() if _REAL.search(name) and not _FLOATING.match(dtype)}
+    if cast:
+        raise CheckpointError(f"{path} has tensors that must be floating-point numbers and are not: {cast}.")
+    return shapes

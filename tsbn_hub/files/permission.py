@@ -20,6 +20,7 @@ from .atomic import remove_leftovers, write_atomically
 from .checkpoints import CheckpointError
 from .names import MARK
 from .own_code import can_be_found, from_here, import_own, imported, is_file_name, place_of, without_folder
+from .parsing import parse_json
 
 _MARK = re.compile("[0-9a-f]{32}")
 _logger = logging.getLogger(__name__)
@@ -126,7 +127,7 @@ def _record_of(folder: Path) -> dict[str, str]:
     if not _MARK.fullmatch(mark) or not path.is_file():
         return {}
     try:
-        record: dict[str, str] = json.loads(path.read_text(encoding="utf-8"))
+        record: dict[str, str] = parse_json(path.read_text(encoding="utf-8"))
     except ValueError:  # it is damaged: as if there were none
         return {}
     return record

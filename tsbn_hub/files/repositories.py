@@ -179,6 +179,20 @@ def repo_commit(folder: Path) -> str | None:
     return folder.name if is_snapshot else None
 
 
+def check_inside(folder: Path, path: Path) -> None:
+    """Refuse a link in a folder that leads elsewhere, as to a key that a stranger's folder would have published.
+
+    In a folder of the Hub's cache, links lead to the files of all commits of the repo.
+
+    Raises:
+        CheckpointError: if it leads out of the folder.
+    """
+    file, own = path.resolve(), folder.resolve()
+    blobs = own.parents[1] / "blobs" if repo_commit(own) else own
+    if not file.is_relative_to(own) and not file.is_relative_to(blobs):
+        raise CheckpointError(f"{path} is a link to {file}, outside of its folder. Copy the file there, or remove it.")
+
+
 @contextmanager
 def hub_errors(repo: str, revision: str | None = None) -> Iterator[None]:
     """Within the block, what huggingface_hub raises becomes a `HubError` that says what to do.

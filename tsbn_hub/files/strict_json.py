@@ -1,9 +1,10 @@
 """Dataclasses from JSON, strictly: what does not fit is named by its key."""
 
 import dataclasses
-import json
 from types import UnionType
 from typing import Any, TypeVar, cast, get_args, get_origin, get_type_hints
+
+from .parsing import parse_json
 
 T = TypeVar("T")
 _NAMES = {str: "text", int: "a whole number", float: "a number", bool: "true or false", type(None): "null"}
@@ -31,12 +32,8 @@ def read_strictly(kind: type[T], text: str) -> T:
         Traceback (most recent call last):
         ValueError: at[1] is '2', but must be a number.
     """
-    value = cast(T, _read(kind, json.loads(text, parse_constant=_refuse), ""))
+    value = cast(T, _read(kind, parse_json(text), ""))
     return value
-
-
-def _refuse(constant: str) -> None:
-    raise ValueError(f"{constant} is no number of JSON.")
 
 
 def _read(hint: Any, value: object, where: str) -> object:

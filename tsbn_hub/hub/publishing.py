@@ -10,6 +10,7 @@ from torch import nn
 
 from ..files.checkpoints import read_json, read_shapes, weight_files
 from ..files.names import ADAPTER_CONFIG, CARD, CONFIG, RECIPE
+from ..files.repositories import check_inside
 from ..models import CheckpointError, save_pretrained
 from ..results.recording import recipe_without_folders, results_of
 from .adapters.card import write_adapter_card
@@ -146,7 +147,7 @@ def _with_card(folder: Path, target: Target, trust: bool) -> Iterator[Path]:
                 shutil.copy(path, complete)
             elif path.name == RECIPE:
                 (complete / RECIPE).write_text(recipe_without_folders(path), encoding="utf-8")
-            else:
+            elif not path.is_dir():  # folders are not published
                 _link(complete / path.name, path.resolve())
         is_model = (folder / CONFIG).is_file()
         if is_edited(folder / CARD):
@@ -168,7 +169,10 @@ def _link(link: Path, path: Path) -> None:
 
 
 def _check(folder: Path) -> None:
-    """Find out before anything is sent whether the folder could be loaded."""
+    """Find out before anything is sent whether the folder could be loaded, and all of it is the folder's."""
+    for path in folder.iterdir() if folder.is_dir() else ():
+        if path.is_file():  # folders are not published
+            check_inside(folder, path)
     if (folder / ADAPTER_CONFIG).is_file():
         if (folder / CONFIG).is_file():
             raise CheckpointError(

@@ -8,7 +8,7 @@ def check_task_name(name: object) -> None:
     """Refuse what cannot be the name of a task.
 
     Raises:
-        ValueError: if it is not text, is empty or has a dot.
+        ValueError: if it is not text, is empty, has a dot, or half of a character that UTF-8 cannot write.
 
     Example:
         >>> from tsbn_hub.norms.task_names import check_task_name
@@ -18,6 +18,8 @@ def check_task_name(name: object) -> None:
     """
     if not isinstance(name, str) or not name or "." in name:
         raise ValueError(f"{name!r} cannot be a task's name: a name is text, is not empty and has no dot.")
+    if any("\ud800" <= character <= "\udfff" for character in name):
+        raise ValueError(f"{name!r} cannot be a task's name: it has half of a character, which no file can hold.")
 
 
 def check_task_names(tasks: Sequence[str]) -> list[str]:

@@ -14,6 +14,7 @@ import yaml
 from ..data import tasks_of
 from ..files.checkpoints import weight_files
 from ..files.names import RECIPE, RESULTS
+from ..files.parsing import parse_yaml
 from ..tasks import make_kind
 from ..training import TrainingConfig
 from ..training.evaluation import Scores
@@ -145,8 +146,8 @@ def recipe_without_folders(path: Path) -> str:
     """
     text = path.read_text(encoding="utf-8")
     try:
-        values = yaml.safe_load(text)
-    except yaml.YAMLError as error:
+        values = parse_yaml(text)
+    except ValueError as error:
         raise ValueError(f"{path} is no YAML: {error}") from error
     cleaned = without_folders(values)
     return text if cleaned == values else yaml.safe_dump(cleaned, sort_keys=False, allow_unicode=True)

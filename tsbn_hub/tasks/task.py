@@ -1,6 +1,7 @@
 """What is to be learned, as data: a task's name, kind, classes and head."""
 
 import dataclasses
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, TypeAlias
@@ -47,10 +48,12 @@ class Task:
         if self.labels is None:
             return
         labels = list(self.labels)
-        if len(set(labels)) < len(labels):
-            raise ValueError(f"Task {self.name!r} has labels that are repeated: {labels}.")
+        repeated = [label for label, times in Counter(labels).items() if times > 1]
+        if repeated:
+            raise ValueError(f"Task {self.name!r} has labels that are repeated: {repeated[:10]}.")
         if self.num_classes not in (None, len(labels)):
-            raise ValueError(f"Task {self.name!r} has num_classes={self.num_classes}, but the labels {labels}.")
+            given = f"{len(labels)} labels: {labels[:10]}"
+            raise ValueError(f"Task {self.name!r} has num_classes={self.num_classes}, but {given}.")
         object.__setattr__(self, "labels", labels)
         object.__setattr__(self, "num_classes", len(labels))
 

@@ -123,7 +123,7 @@ def stated_license(folder: Path) -> str | None:
         return None
     try:
         license = (metadata_load(card) or {}).get("license")
-    except (ValueError, yaml.YAMLError) as error:
+    except (ValueError, RecursionError, yaml.YAMLError) as error:
         raise ValueError(f"{card}, whose licence would be kept, has metadata that cannot be read: {error}") from error
     return license if isinstance(license, str) else None
 

@@ -5,8 +5,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, get_type_hints
 
-import yaml
-
+from ...files.parsing import parse_yaml
 from ...files.registry import did_you_mean
 from ...norms.task_norm import Style
 from ..optimization import ScheduleName
@@ -195,8 +194,8 @@ class TrainingConfig:
             near = sorted(map(str, folder.glob("*.yaml")))
             raise FileNotFoundError(f"There is no file {path}.{f' There are {near}.' if near else ''}")
         try:
-            values = yaml.safe_load(path.read_text(encoding="utf-8"))
-        except (yaml.YAMLError, UnicodeDecodeError) as error:
+            values = parse_yaml(path.read_text(encoding="utf-8"))
+        except ValueError as error:  # also of the encoding
             raise ValueError(f"{path} is no YAML: {error}") from error
         if not isinstance(values, dict):
             raise ValueError(f"{path} must map names to values, as in `model: resnet10t_tsbn`.")
