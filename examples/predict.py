@@ -1,6 +1,6 @@
 """Load a trained model with timm alone (and our names), and look at what it predicts for held-out images.
 
-python examples/predict.py runs/multi_digits
+python examples/predict.py runs/multi_digits [--out runs/multi_digits.png]
 """
 
 import argparse
@@ -17,7 +17,9 @@ from tsbn_hub.data import MultiDigits
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("folder", type=Path, help="the folder of a run on MultiDigits")
-    folder = parser.parse_args().folder
+    parser.add_argument("--out", type=Path, help="the picture to write; default: beside the folder, by its name")
+    arguments = parser.parse_args()
+    folder, out = arguments.folder, arguments.out or arguments.folder.with_name(f"{arguments.folder.name}.png")
     if not (folder / "config.json").is_file():
         sys.exit(f"predict.py: {folder} has no config.json. Train first: make demo, or examples/finetune.py.")
 
@@ -33,21 +35,26 @@ def main() -> None:
         truth = torch.stack([sample["targets"][task] for sample in samples])
         right = (predicted == truth).sum()
         print(f"  {task:>6}  predicted {' '.join(map(str, predicted.tolist()))}   {right} of {len(truth)} right")
-    draw(samples, predictions, folder / "predictions.png")
-    print(f"  drawn in {folder / 'predictions.png'}")
+    draw(samples, predictions, out)
+    print(f"  drawn in {out}")
 
 
 def draw(samples: list, predictions: dict[str, torch.Tensor], path: Path) -> None:
+    """Each image with what is predicted for each task and, where that is wrong, what it is."""
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(9, 3.6), layout="constrained")
+    figure = Figure(figsize=(9, 4.4), layout="constrained")
+    figure.suptitle("Predicted digits; where one is wrong, the true one in brackets", fontsize="medium")
     for at, (axes, sample) in enumerate(zip(figure.subplots(2, 6).flat, samples, strict=True)):
         axes.imshow(sample["image"][0], cmap="gray")
-        right = all(predicted[at] == sample["targets"][task] for task, predicted in predictions.items())
-        title = "  ".join(f"{task} {predicted[at]}" for task, predicted in predictions.items())
-        axes.set_title(title, fontsize="small", color="black" if right else "red")
         axes.axis("off")
-    figure.savefig(path, dpi=100)
+        lines, wrong = [], False
+        for task, predicted in predictions.items():
+            truth = sample["targets"][task]
+            wrong |= bool(predicted[at] != truth)
+            lines.append(f"{task} {predicted[at]}" + ("" if predicted[at] == truth else f" ✗ ({truth})"))
+        axes.set_title("\n".join(lines), fontsize="small", weight="bold" if wrong else "normal")
+    figure.savefig(path, dpi=120)
 
 
 if __name__ == "__main__":

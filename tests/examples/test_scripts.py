@@ -32,15 +32,15 @@ def test_predict(tmp_path, capsys):
     run_script("examples/predict.py", str(tmp_path))
     printed = capsys.readouterr().out
     assert re.search(r"  left  predicted( \d){12}.*\n *right  predicted( \d){12} ", printed)
-    assert (tmp_path / "predictions.png").is_file()
+    assert tmp_path.with_name(f"{tmp_path.name}.png").is_file()
 
 
 def test_predict_scenes(tmp_path, capsys):
     model = TsbnForMultiTask.from_backbone("timm/test_resnet", tasks=Scenes.tasks, pretrained=False)
     model.save_pretrained(tmp_path)
     run_script("examples/predict_scenes.py", str(tmp_path))
-    assert f"image, then {', '.join(model.tasks)}" in capsys.readouterr().out
-    assert (tmp_path / "predictions.png").is_file()
+    assert f"predicted of {', '.join(model.tasks)}" in capsys.readouterr().out
+    assert tmp_path.with_name(f"{tmp_path.name}.png").is_file()
 
 
 @pytest.mark.parametrize("name", ["predict", "predict_scenes"])
