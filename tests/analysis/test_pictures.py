@@ -38,6 +38,8 @@ def drawn(importance):
         (["bn1", "layer1.0.bn1"], ["bn1", "layer1.0.bn1"]),
         (["a.norm", "a.b.norm"], ["norm", "b.norm"]),
         (["a.norm"], ["norm"]),
+        (["stem.norm", *(f"net.stages.{at}.norm" for at in range(6))], ["stem", *(f"stages.{at}" for at in range(6))]),
+        (["norm", *(f"net.{at}.norm" for at in range(6))], ["norm", *(f"{at}.norm" for at in range(6))]),
     ],
 )
 def test_names_of_layers(names, short):
@@ -57,7 +59,7 @@ def test_long_names_leave_the_plots_their_height(tmp_path):
 
 
 @pytest.mark.parametrize("layers", [1, 53, 155])
-@pytest.mark.parametrize("tasks", [1, 4, 6, 12, 40])
+@pytest.mark.parametrize("tasks", [1, 2, 3, 40])
 @pytest.mark.parametrize("name", ["name", LONG], ids=["short", "long"])
 def test_all_is_in_the_picture(name, tasks, layers):
     figure = drawn(importance_of([f"{name} {at}" for at in range(tasks)], layers, name=name))
@@ -73,7 +75,7 @@ def test_all_is_in_the_picture(name, tasks, layers):
     assert all(right.x1 - left.x1 > 13 for left, right in pairwise(names)), "names overlap"
 
 
-@pytest.mark.parametrize(("tasks", "layers", "boxes"), [(1, 155, True), (6, 40, True), (7, 1, False), (6, 41, False)])
+@pytest.mark.parametrize(("tasks", "layers", "boxes"), [(1, 155, True), (2, 120, True), (3, 1, False), (2, 121, False)])
 def test_boxes_or_a_heat_map(tasks, layers, boxes):
     importance = importance_of([f"task {at}" for at in range(tasks)], layers)
     figure = drawn(importance)
@@ -90,13 +92,13 @@ def test_boxes_or_a_heat_map(tasks, layers, boxes):
         assert [label.get_text() for label in figure.axes[0].get_yticklabels()] == importance.tasks
 
 
-@pytest.mark.parametrize("tasks", [4, 12])
+@pytest.mark.parametrize("tasks", [2, 12])
 def test_any_name_of_a_task(tasks, tmp_path):
-    names = ["$5 or $10", r"$\frac$", "_hidden", "a\nb", *(f"task {at}" for at in range(tasks - 4))]
+    names = ["$5 or $10", r"_$\frac$" + "\nb", *(f"task {at}" for at in range(tasks - 2))]
     draw_importance(importance_of(names, 3), tmp_path / "gates.png")
 
 
-@pytest.mark.parametrize("tasks", [1, 4, 12])
+@pytest.mark.parametrize("tasks", [2, 12])
 def test_the_same_gates_give_the_same_bytes(tasks, tmp_path):
     for name in ("one.png", "other.png"):
         draw_importance(importance_of([f"task {at}" for at in range(tasks)], 14), tmp_path / name)

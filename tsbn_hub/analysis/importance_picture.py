@@ -1,5 +1,6 @@
 """Pictures of what the gates say."""
 
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,7 @@ from .importance import Importance
 _WIDEST = 16.0  # inches
 _DOTS_AN_INCH = 120
 _MOST_BOXES = 240
-_MOST_COLOURS = 6
+_COLORS = ("#0072B2", "#E69F00")  # which people with any colour vision tell apart (Okabe and Ito)
 _MOST_NAMES = 60  # along an axis
 _LONGEST_NAME = 44
 
@@ -19,16 +20,16 @@ _LONGEST_NAME = 44
 def has_boxes(importance: Importance) -> bool:
     """Whether `draw_importance` draws boxes; where they would be too many to tell apart it is a heat map."""
     tasks = len(importance.tasks)
-    return tasks <= _MOST_COLOURS and tasks * len(importance.layers) <= _MOST_BOXES
+    return tasks <= len(_COLORS) and tasks * len(importance.layers) <= _MOST_BOXES
 
 
 def draw_importance(importance: Importance, path: str | Path) -> None:
     """Draw the gates of each task in each layer and, of several tasks, how far apart theirs are.
 
-    Of few tasks and layers, a box holds the middle half of a task's gates in a layer, with a line at their median; its
-    whiskers reach to the last gates within 1.5 times its height, and gates beyond are dots. Of many, a heat map shows
-    the mean gate of each task in each layer. A bar below is the largest less the smallest gate that the tasks have for
-    a filter, in the mean over a layer's filters.
+    Of one task or two, and few layers, a box holds the middle half of a task's gates in a layer, with a line at their
+    median; its whiskers reach to the last gates within 1.5 times its height, and gates beyond are dots. Of more, a heat
+    map shows the mean gate of each task in each layer, in the order of the network. A bar below is the largest less the
+    smallest gate that the tasks have for a filter, in the mean over a layer's filters.
 
     Args:
         importance: What `importance_matrix` returns.
@@ -75,7 +76,7 @@ def _figure(importance: Importance) -> Any:
 def _draw_boxes(figure: Any, axes: Any, importance: Importance) -> None:
     tasks = len(importance.tasks)
     handles = []
-    for row, color in enumerate(f"C{row}" for row in range(tasks)):
+    for row, color in enumerate(_COLORS[:tasks]):
         boxes = axes.boxplot(
             [importance.matrix[row, columns].numpy() for columns in importance.layers.values()],
             positions=[at + 0.8 * ((row + 0.5) / tasks - 0.5) for at in range(len(importance.layers))],
@@ -114,6 +115,7 @@ def _draw_spread(axes: Any, importance: Importance) -> None:
     means = [spread[columns].mean().item() for columns in importance.layers.values()]
     axes.bar(range(len(means)), means, color="grey")
     axes.set_ylabel("largest − smallest gate,\nmean over filters")
+    axes.set_ylim(0, 1)  # as on every picture
     axes.set_title("How differently the tasks use a layer's filters", fontsize="medium")
 
 
@@ -129,10 +131,14 @@ def _cut(name: str) -> str:
 
 
 def _short(names: list[str]) -> list[str]:
-    """The names of layers without the modules, before and after, that all are in."""
+    """The names of layers without the modules, before and after, that all are in, or all but those of a stem."""
     parts = [name.split(".") for name in names]
     while all(len(each) > 1 and each[0] == parts[0][0] for each in parts):
         parts = [each[1:] for each in parts]
     while all(len(each) > 1 and each[-1] == parts[0][-1] for each in parts):
         parts = [each[:-1] for each in parts]
+    module, layers = Counter(each[0] for each in parts).most_common(1)[0]
+    inner = [each[1:] if each[0] == module else each for each in parts]
+    if layers > 0.8 * len(parts) and all(inner) and len(set(map(tuple, inner))) == len(parts):
+        parts = inner
     return [".".join(each) for each in parts]
