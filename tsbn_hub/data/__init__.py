@@ -1,9 +1,9 @@
 """Data sets. All yield the same sample: `{"image": (C, H, W), "targets": {task: …}}`."""
 
+from ..files.images import read_image
 from .batches.collate import Collate
 from .batches.mixture import Mixture
 from .batches.sampling import Draw, EvaluationBatches, SeededSamples, TrainingBatches
-from .images import read_image
 from .sample import Sample, tasks_of
 from .sets.castles import Castles
 from .sets.multi_digits import MultiDigits

@@ -13,8 +13,8 @@ from rich.console import Console
 from rich.progress import track
 from torch import Tensor, nn
 
-from ..data.images import check_image, check_sides, read_image
 from ..files.atomic import write_atomically
+from ..files.images import check_image, check_sides, read_image
 from ..models import surface_of
 from ..models.outputs import outputs_by_task
 from ..tasks import Kind

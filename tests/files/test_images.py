@@ -9,7 +9,7 @@ from PIL import Image
 
 from tests.deploy.test_prediction import noise
 from tsbn_hub.data import read_image
-from tsbn_hub.data.images import FORMATS, check_image
+from tsbn_hub.files.images import FORMATS, check_image
 
 
 @pytest.fixture

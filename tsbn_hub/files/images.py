@@ -62,7 +62,7 @@ def check_sides(image: Image.Image) -> None:
 
     Example:
         >>> from PIL import Image
-        >>> from tsbn_hub.data.images import check_sides
+        >>> from tsbn_hub.files.images import check_sides
         >>> check_sides(Image.new("L", (1, 60_000)))
         Traceback (most recent call last):
         ValueError: it is 1 x 60000 pixels: one side is over 100 times the other. Cut it into parts.
