@@ -2,7 +2,7 @@
 
 import json
 import re
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -156,6 +156,26 @@ def without_weights(
     if any(name.endswith(PICKLES) for name in files):
         text += " Pickled weights (.bin, .pth) can run code when they are loaded, and are not read."
     return f"{text} Save it with {way_out}."
+
+
+def tasks_metadata(tasks: Sequence[str]) -> dict[str, str]:
+    """The metadata of a safetensors file whose stacked tensors have rows of these tasks, in order."""
+    return {"format": "pt", "tasks": json.dumps(list(tasks))} if tasks else {"format": "pt"}
+
+
+def check_tasks_of_weights(path: Path, tasks: Sequence[str]) -> None:
+    """Refuse weights whose metadata name other tasks than a model has, or in another order. Without any: silent.
+
+    Raises:
+        CheckpointError: if they differ.
+    """
+    with safe_open(path, framework="pt") as file:
+        noted = (file.metadata() or {}).get("tasks")
+    if noted not in (None, json.dumps(list(tasks))):
+        raise CheckpointError(
+            f"{path} has the weights of the tasks {noted}, in this order, the model has {list(tasks)}: each would get "
+            "another one's. Build it with the tasks of the weights, in their order; beside them lies their config.json."
+        )
 
 
 def read_shapes(path: Path) -> Shapes:

@@ -17,7 +17,7 @@ from timm.models._input import update_model_args
 from torch import Tensor, nn
 
 from ...files.atomic import write_atomically
-from ...files.checkpoints import CheckpointError, Shapes, remove_older_weights
+from ...files.checkpoints import CheckpointError, Shapes, remove_older_weights, tasks_metadata
 from ...files.names import CONFIG, WEIGHTS
 from ...files.repositories import split_revision, with_revision
 from ...tasks import Classification, Kind, Task
@@ -163,7 +163,7 @@ class TimmSurface(Surface):
         write_atomically(
             {
                 folder / CONFIG: lambda path: self._save_config(path, data_config),
-                folder / WEIGHTS: lambda path: save_file(tensors, path, metadata={"format": "pt"}),
+                folder / WEIGHTS: lambda path: save_file(tensors, path, metadata=tasks_metadata(self.tasks)),
             }
         )
         remove_older_weights(folder, {WEIGHTS})

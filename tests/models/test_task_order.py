@@ -12,7 +12,8 @@ from torch import nn
 from torch.optim.swa_utils import AveragedModel
 
 import tsbn_hub
-from tsbn_hub import Task, TsbnForMultiTask
+from tsbn_hub import Task, TsbnForMultiTask, TsbnModel
+from tsbn_hub.files.checkpoints import CheckpointError
 from tsbn_hub.training.balancing import DynamicWeightAverage, UncertaintyWeighting
 
 ORDER, OTHER = ["a", "b"], ["b", "a"]
@@ -57,7 +58,7 @@ def with_new_tensors(state_dict):
 
 def refused(model, load):
     before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
-    with pytest.raises(RuntimeError, match=r"is of the tasks \['a', 'b'\], in this order, this model has \['b', 'a'\]"):
+    with pytest.raises(RuntimeError, match=r"has 2 tasks, \['a', 'b'\], in this order, this model has \['b', 'a'\]"):
         load(model)
     assert all(torch.equal(before[name], tensor) for name, tensor in model.state_dict().items())
 
@@ -100,7 +101,7 @@ def test_checkpoints_of_timm(tmp_path):
 
 
 def test_other_tasks_and_further_tasks():
-    with pytest.raises(RuntimeError, match=r"is of the tasks \['a', 'b'\].*this model has \['a', 'c'\].*add_task"):
+    with pytest.raises(RuntimeError, match=r"has 2 tasks, \['a', 'b'\].*this model has \['a', 'c'\].*add_task"):
         of_timm(["a", "c"]).load_state_dict(of_timm(ORDER).state_dict())
     grown = of_timm(["a"])
     grown.add_task("b")
@@ -126,3 +127,30 @@ def test_loss_weightings(weighting, tmp_path):
     with pytest.raises(RuntimeError, match="each would get another one's rows"):
         weighting(OTHER).load_state_dict(state_dict)
     weighting(ORDER).load_state_dict(state_dict)
+
+
+def test_weights_beside_the_config_of_another_model(tmp_path):
+    for name, tasks in (("one", ORDER), ("other", OTHER)):
+        tsbn_hub.save_pretrained(of_timm(tasks), tmp_path / name)
+    (tmp_path / "other" / "model.safetensors").replace(tmp_path / "one" / "model.safetensors")
+    message = r"has the weights of the tasks \[\"b\", \"a\"\], in this order, the model has \['a', 'b'\]"
+    with pytest.raises(CheckpointError, match=message):
+        tsbn_hub.from_pretrained(tmp_path / "one")
+    with pytest.raises(CheckpointError, match=message):
+        timm.create_model(f"local-dir:{tmp_path}/one", pretrained=True)
+    overlay = {"file": f"{tmp_path}/one/model.safetensors", "num_classes": 3}
+    with pytest.raises(CheckpointError, match=message):
+        of_timm(ORDER, pretrained=True, pretrained_cfg_overlay=overlay)
+    of_timm(OTHER, pretrained=True, keep_affine=False, pretrained_cfg_overlay=overlay)
+
+
+def test_another_config_of_transformers(tmp_path):
+    model, other = of_transformers(ORDER), of_transformers(OTHER)
+    model.save_pretrained(tmp_path)
+    for model_class in (TsbnForMultiTask, TsbnModel):
+        with pytest.raises(ValueError, match=r"tasks=\['b', 'a'\]: those of the checkpoint are \['a', 'b'\]"):
+            model_class.from_pretrained(tmp_path, config=other.config)
+    with pytest.raises(RuntimeError, match="each would get another one's rows"):
+        TsbnForMultiTask.from_pretrained(None, config=other.config, state_dict=model.state_dict())
+    again = TsbnForMultiTask.from_pretrained(None, config=model.config, state_dict=model.state_dict())
+    assert again.tasks == ORDER
