@@ -1,5 +1,6 @@
 """The files of a checkpoint, read with care: they may come from anybody."""
 
+import hashlib
 import json
 import re
 from collections.abc import Collection, Iterator, Sequence
@@ -119,6 +120,19 @@ def weight_files(folder: Path) -> list[Path]:
     return [folder / name for name in names]
 
 
+def weights_digest(folder: str | Path) -> str:
+    """The SHA-256 of a folder's weights, in hexadecimal: of one file, or of several, one after the other.
+
+    Raises:
+        CheckpointError: if it has none.
+    """
+    digest = hashlib.sha256()
+    for path in weight_files(Path(folder)):
+        with path.open("rb") as file:
+            hashlib.file_digest(file, lambda: digest)
+    return digest.hexdigest()
+
+
 def remove_older_weights(folder: Path, written: Collection[str]) -> None:
     """Remove the weights of an earlier checkpoint from a folder.
 
@@ -161,6 +175,22 @@ def without_weights(
 def tasks_metadata(tasks: Sequence[str]) -> dict[str, str]:
     """The metadata of a safetensors file whose stacked tensors have rows of these tasks, in order."""
     return {"format": "pt", "tasks": json.dumps(list(tasks))} if tasks else {"format": "pt"}
+
+
+def sort_metadata(path: Path) -> None:
+    """Sort the metadata of a safetensors file in place. It has them in a random order, which differs from run to run.
+
+    Raises:
+        OSError: if the file cannot be changed.
+    """
+    with path.open("r+b") as file:
+        size = int.from_bytes(file.read(8), "little")
+        header = json.loads(file.read(size))
+        header["__metadata__"] = dict(sorted(header["__metadata__"].items()))
+        text = json.dumps(header, ensure_ascii=False, separators=(",", ":")).encode().ljust(size)
+        if len(text) == size:
+            file.seek(8)
+            file.write(text)
 
 
 def check_tasks_of_weights(path: Path, tasks: Sequence[str]) -> None:

@@ -64,12 +64,28 @@ def read_state(path: Path) -> State:
     return state
 
 
+def read_entry(path: Path, name: str) -> object:
+    """An entry of a state that holds no tensors, without reading those; None: there is no such file, or entry."""
+    try:
+        with safe_open(path, "pt") as file:
+            tree = json.loads((file.metadata() or {})["state"])
+        return next((_unpack(packed, {}) for key, packed in tree["dict"] if key == name), None)
+    except (
+        FileNotFoundError,
+        SafetensorError,
+        LookupError,
+        TypeError,
+        ValueError,
+    ):  # what is wrong, `read_state` tells
+        return None
+
+
 def _digest(tree: str, tensors: Mapping[str, Tensor]) -> str:
     """The SHA-256 of a state, in hexadecimal."""
     digest = hashlib.sha256(tree.encode())
     for name, tensor in sorted(tensors.items()):
         digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}\n".encode())
-        digest.update(tensor.reshape(-1).view(torch.uint8).numpy())
+        digest.update(tensor.reshape(-1).view(torch.uint8).numpy().data)
     return digest.hexdigest()
 
 
