@@ -6,8 +6,11 @@ from pathlib import Path
 
 import pytest
 
-from tsbn_hub.data import MultiDigits
+from tsbn_hub.data import MultiDigits, tasks_of
+from tsbn_hub.files.module_names import files_needed_by
 from tsbn_hub.files.own_code import can_be_found, import_all, import_own, imported, origin_of, origins_of, place_of
+from tsbn_hub.training import TrainingConfig
+from tsbn_hub.training.recipe.building import build_data
 
 
 @pytest.fixture(autouse=True)
@@ -151,3 +154,103 @@ def test_an_interactive_session_has_no_origin(python):
         print(origin_of(Thing))
     """
     assert python(code).stdout == "None\n"
+
+
+# Files that want different modules of one name.
+
+
+DATA = """
+from {helper} import TASK, CLASSES
+class Data:
+    num_classes = {{TASK: CLASSES}}
+    def __init__(self, split): pass
+    def __len__(self): return 8
+"""
+
+
+def two_data_sets(folder, helpers=("helper", "helper"), files=("data", "data")):
+    for name, classes, helper, file in zip(("faces", "scenes"), (2, 5), helpers, files, strict=True):
+        write(folder / name / f"{file}.py", DATA.format(helper=helper))
+        write(folder / name / f"{helper}.py", f"TASK, CLASSES = {name!r}, {classes}\n")
+    data = [f"{name}/{file}.py:Data" for name, file in zip(("faces", "scenes"), files, strict=True)]
+    return build_data(TrainingConfig(model="test_resnet_tsbn", output="unused", data=data), "train")
+
+
+@pytest.mark.parametrize("files", [("data", "data"), ("of_faces", "of_scenes")])
+def test_two_helpers_of_one_name(files, here):
+    message = r"scenes/\w+\.py needs .*scenes/helper.py as the module 'helper', which is .*faces/helper.py here.*rename"
+    with pytest.raises(ValueError, match=message):
+        two_data_sets(here, files=files)
+
+
+def test_two_data_files_of_one_name(here):
+    data = two_data_sets(here, helpers=("of_faces", "of_scenes"))
+    assert [(task.name, task.num_classes) for task in tasks_of(data)] == [("faces", 2), ("scenes", 5)]
+
+
+@pytest.mark.parametrize(
+    "code",
+    [
+        "def later():\n    import helper",
+        "from other import SIDE",
+        "import package.helper",
+        "from package import inner",
+        "import spaces.helper",
+    ],
+    ids=["imported later", "by another helper", "in a package", "relatively", "in a folder without __init__"],
+)
+@pytest.mark.parametrize("first", ["imports it", "imported it"])
+def test_ways_to_import(code, first, here):
+    for name in ("faces", "scenes"):
+        write(here / name / f"of_{name}.py", code)
+        write(here / name / "helper.py", "SIDE = 32")
+        write(here / name / "other.py", "from helper import SIDE")
+        write(here / name / "package" / "__init__.py", "")
+        write(here / name / "package" / "helper.py", "")
+        write(here / name / "package" / "inner.py", "from . import helper")
+        write(here / name / "spaces" / "helper.py", "")
+    module = import_own("faces/of_faces.py")
+    if first == "imported it" and hasattr(module, "later"):
+        module.later()
+    before = dict(sys.modules)
+    with pytest.raises(ValueError, match=r"of_scenes.py needs .*scenes/.* as the module .*faces/.*rename"):
+        import_own("scenes/of_scenes.py")
+    assert sys.modules == before
+
+
+def test_a_helper_that_is_a_module_already(here):
+    write(here / "faces" / "of_faces.py", "import helper")
+    write(here / "faces" / "helper.py")
+    write(here / "scenes" / "helper.py")
+    import_own("faces/of_faces.py")
+    with pytest.raises(ValueError, match=r"scenes/helper.py needs .*rename"):
+        import_own("scenes/helper.py")
+
+
+def test_names_of_others(here):
+    write(here / "random.py")
+    with pytest.raises(ValueError, match=r"random.py is named as Python's own module 'random'.*rename the file"):
+        import_own("random.py")
+    write(here / "timm.py")
+    with pytest.raises(ValueError, match=r"timm.py needs .*timm.py as the module 'timm', which is .*rename"):
+        import_own("timm.py")
+
+
+def test_modules_of_two_folders(here, tmp_path):
+    for name in ("one", "other"):
+        write(tmp_path / name / "things_of_two.py", f"WHERE = {name!r}")
+    assert import_own("things_of_two", [tmp_path / "one"]).WHERE == "one"
+    assert import_own("things_of_two", [tmp_path / "one"]).WHERE == "one"
+    with pytest.raises(ValueError, match=r"The import of 'things_of_two' needs .*other.*which is .*one.*rename"):
+        import_own("things_of_two", [tmp_path / "other"])
+
+
+def test_one_folder_has_one_helper(here):
+    write(here / "faces" / "helper.py", "SIDE = 32")
+    for name in ("train", "test"):
+        write(here / "faces" / f"{name}_of_faces.py", "from helper import SIDE\nimport torch, os.path")
+        assert import_own(f"faces/{name}_of_faces.py").SIDE == 32
+    assert list(files_needed_by(here / "faces" / "train_of_faces.py")) == ["helper"]
+    write(here / "broken.py", "import (")
+    with pytest.raises(SyntaxError):
+        import_own("broken.py")

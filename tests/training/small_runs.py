@@ -69,6 +69,7 @@ CONFIG = {
     "model_args": {"drop_rate": 0.3},
     "epochs": 3,
     "batch_size": 4,
+    "eval_batch_size": 16,
     "validation": 0.25,
     "checkpoint_steps": 2,
     "lr": 0.01,

@@ -38,8 +38,9 @@ CHOICES = {
 }
 # Numbers: the least one that is allowed, and whether that one is.
 WHOLE = {
-    "epochs": (0, False), "batch_size": (0, False), "gradient_accumulation_steps": (0, False),
-    "tasks_per_step": (0, False), "workers": (0, True), "checkpoint_steps": (0, False), "seed": (0, True),
+    "epochs": (0, False), "batch_size": (0, False), "eval_batch_size": (0, False),
+    "gradient_accumulation_steps": (0, False), "tasks_per_step": (0, False), "workers": (0, True),
+    "checkpoint_steps": (0, False), "seed": (0, True),
 }  # fmt: skip
 REAL = {
     "lr": (0, False), "weight_decay": (0, True), "gate_lr_scale": (0, True), "layer_decay": (0, False),
@@ -49,7 +50,7 @@ REAL = {
 BELOW_ONE, UP_TO_ONE = ["ema_decay", "validation"], ["layer_decay", "decay_rate"]
 OR_NONE = [
     "model", "checkpoint", "norm", "method", "tasks", "gate_lr_scale", "layer_decay", "max_grad_norm", "tasks_per_step",
-    "ema_decay", "mixed_precision",
+    "ema_decay", "mixed_precision", "eval_batch_size",
 ]  # fmt: skip
 
 

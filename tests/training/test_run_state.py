@@ -128,6 +128,19 @@ def test_every_truncation_is_seen(tmp_path):
             read_state(path)
 
 
+def test_every_flipped_bit_is_seen(tmp_path):
+    path = tmp_path / "state"
+    write_state(path, {"step": 3, "weights": torch.rand(5), "seen": torch.tensor(7), "none": torch.zeros(0)})
+    whole = path.read_bytes()
+    header = 8 + int.from_bytes(whole[:8], "little")
+    for at in [*range(header, len(whole)), whole.index(b"step"), whole.index(b"3]")]:
+        path.write_bytes(whole[:at] + bytes([whole[at] ^ 1]) + whole[at + 1 :])
+        with pytest.raises(ValueError, match=r"state is damaged, or not the state of a run.*restart"):
+            read_state(path)
+    path.write_bytes(whole)
+    assert read_state(path)["step"] == 3
+
+
 @pytest.mark.parametrize(
     "tree",
     [None, "", "{", "[]", "3", '"text"', '{"set": []}', '{"dict": [1]}', '{"dict": 3}', '{"tensor": "1"}',

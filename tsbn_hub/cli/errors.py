@@ -1,15 +1,24 @@
 """What a user is told when a command fails."""
 
 import signal
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 
 import typer
 
 
+def print_whatever() -> None:
+    """Let this process print text that the encoding of its output lacks, as on Windows: as escapes."""
+    for stream in (sys.stdout, sys.stderr):
+        if hasattr(stream, "reconfigure"):
+            stream.reconfigure(errors="backslashreplace")
+
+
 @contextmanager
 def plain_errors() -> Iterator[None]:
     """What a user can mend is told in a line; a defect of ours keeps its traceback. Decorates a command's function."""
+    print_whatever()
     try:
         yield
     except (OSError, ImportError, ValueError) as error:

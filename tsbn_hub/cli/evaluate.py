@@ -35,6 +35,6 @@ def evaluate(
             name: {metric: None if math.isnan(value) else value for metric, value in values.items()}
             for name, values in scores.items()
         }
-        console.print_json(json.dumps(plain))
+        console.print_json(json.dumps(plain), ensure_ascii=True)
     else:
         console.print(score_table(kinds, scores))

@@ -22,6 +22,6 @@ def info(checkpoint: Checkpoint, as_json: AsJson = False, imports: Imports = Non
     cost = model_cost(from_pretrained(checkpoint, trust=trust))
     console = console_of(Accelerator())
     if as_json:
-        console.print_json(json.dumps(asdict(cost)))
+        console.print_json(json.dumps(asdict(cost)), ensure_ascii=True)
     else:
         console.print(cost_table(cost))

@@ -2,16 +2,24 @@
 
 import logging
 from importlib import import_module
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
 from ..version import __version__
+from .errors import print_whatever
 
 # In the order of the help. Each is the function of this name, in the file of this name.
 _COMMANDS = ("train", "evaluate", "predict", "info", "card", "push")
 
-app = typer.Typer(help="One network, many vision tasks.", no_args_is_help=True, pretty_exceptions_enable=False)
+
+class _App(typer.Typer):
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        print_whatever()  # before any command, for the help
+        return super().__call__(*args, **kwargs)
+
+
+app = _App(help="One network, many vision tasks.", no_args_is_help=True, pretty_exceptions_enable=False)
 
 
 def _show_version(wanted: bool) -> None:

@@ -1,6 +1,7 @@
 """`tsbn train`."""
 
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -84,10 +85,9 @@ def train(
     if dry_run:
         show_dry_run(run, trust=trust)
         return
-    scores = run_training(run, restart=restart, trust=trust)
+    run_training(run, restart=restart, trust=trust, on_scores=partial(record_run, run))
     if not PartialState().is_main_process:
         return
-    record_run(run, scores)
     folder = Path(run.output)
     if is_edited(folder / CARD):
         typer.echo(f"{run.output}/{CARD} was edited, and is kept: `tsbn card {run.output} --overwrite` writes it anew.")

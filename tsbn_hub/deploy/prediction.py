@@ -130,7 +130,7 @@ def predict_files(
     finally:
         if descriptions:
             text = json.dumps(descriptions, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
-            write_atomically({folder / PREDICTIONS: lambda path: path.write_text(text, encoding="utf-8")})
+            write_atomically({folder / PREDICTIONS: lambda path: path.write_text(text, "utf-8", "backslashreplace")})
     return descriptions
 
 

@@ -1,6 +1,7 @@
 """Files that appear whole or not at all."""
 
 import os
+import secrets
 import shutil
 import tempfile
 from collections.abc import Callable
@@ -36,7 +37,10 @@ def write_atomically(files: dict[Path, Callable[[Path], Any]]) -> None:
 
 def move_all(files: dict[Path, Path]) -> None:
     """Move files to their places, the keys, all or none."""
-    older = {place: place.with_name(f".{place.name}.older") for place in files if len(files) > 1 and place.is_file()}
+    mark = secrets.token_hex(4)  # other processes may write the same files
+    older = {
+        place: place.with_name(f".{place.name}.{mark}.older") for place in files if len(files) > 1 and place.is_file()
+    }
     moved: list[Path] = []
     try:
         for place, aside in older.items():

@@ -1,8 +1,9 @@
 """The files of a checkpoint, read with care: they may come from anybody."""
 
+import hashlib
 import json
 import re
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -122,6 +123,19 @@ def weight_files(folder: Path) -> list[Path]:
     return [folder / name for name in names]
 
 
+def weights_digest(folder: str | Path) -> str:
+    """The SHA-256 of a folder's weights, in hexadecimal: of one file, or of several, one after the other.
+
+    Raises:
+        CheckpointError: if it has none.
+    """
+    digest = hashlib.sha256()
+    for path in weight_files(Path(folder)):
+        with path.open("rb") as file:
+            hashlib.file_digest(file, lambda: digest)
+    return digest.hexdigest()
+
+
 def remove_older_weights(folder: Path, written: Collection[str]) -> None:
     """Remove the weights of an earlier checkpoint from a folder.
 
@@ -159,6 +173,42 @@ def without_weights(
     if any(name.endswith(PICKLES) for name in files):
         text += " Pickled weights (.bin, .pth) can run code when they are loaded, and are not read."
     return f"{text} Save it with {way_out}."
+
+
+def tasks_metadata(tasks: Sequence[str]) -> dict[str, str]:
+    """The metadata of a safetensors file whose stacked tensors have rows of these tasks, in order."""
+    return {"format": "pt", "tasks": json.dumps(list(tasks))} if tasks else {"format": "pt"}
+
+
+def sort_metadata(path: Path) -> None:
+    """Sort the metadata of a safetensors file in place. It has them in a random order, which differs from run to run.
+
+    Raises:
+        OSError: if the file cannot be changed.
+    """
+    with path.open("r+b") as file:
+        size = int.from_bytes(file.read(8), "little")
+        header = json.loads(file.read(size))
+        header["__metadata__"] = dict(sorted(header["__metadata__"].items()))
+        text = json.dumps(header, ensure_ascii=False, separators=(",", ":")).encode().ljust(size)
+        if len(text) == size:
+            file.seek(8)
+            file.write(text)
+
+
+def check_tasks_of_weights(path: Path, tasks: Sequence[str]) -> None:
+    """Refuse weights whose metadata name other tasks than a model has, or in another order. Without any: silent.
+
+    Raises:
+        CheckpointError: if they differ.
+    """
+    with safe_open(path, framework="pt") as file:
+        noted = (file.metadata() or {}).get("tasks")
+    if noted not in (None, json.dumps(list(tasks))):
+        raise CheckpointError(
+            f"{path} has the weights of the tasks {noted}, in this order, the model has {list(tasks)}: each would get "
+            "another one's. Build it with the tasks of the weights, in their order; beside them lies their config.json."
+        )
 
 
 def read_shapes(path: Path) -> Shapes:

@@ -15,5 +15,6 @@ RECIPE = "training.yaml"
 
 STATE = "state.safetensors"
 LOG = "log.jsonl"
+LOCK = ".tsbn_lock"  # of a run that is alive
 
 MARK = ".tsbn_run"  # of a run with code of the user's own: see permission.py. It is never published

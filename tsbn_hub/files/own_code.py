@@ -11,6 +11,8 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path, PurePath
 from types import ModuleType
 
+from .module_names import check_names, files_needed_by, files_of
+
 # What importing this package brings with it, and what it registers entries of by itself.
 _LIBRARIES = frozenset(
     ("tsbn_hub", "torch", "torchvision", "torchmetrics", "timm", "transformers", "transformers_modules")
@@ -78,6 +80,7 @@ def _executed(path: Path) -> ModuleType:
     spec = importlib.util.spec_from_file_location(path.stem, path)
     if spec is None or spec.loader is None:
         raise ValueError(f"{path} cannot be imported: {path.name} is no Python file.")
+    _check_names(path)
     module = importlib.util.module_from_spec(spec)
     # Worker processes find it by its name: forked ones among the modules, others (macOS, Python 3.14) in its folder.
     earlier = sys.modules.get(path.stem)
@@ -94,8 +97,25 @@ def _executed(path: Path) -> ModuleType:
     return module
 
 
+def _check_names(path: Path) -> None:
+    """Refuse a file that would get another folder's modules by the names of its own folder's, or take away a name.
+
+    Two files that the user names may have one name, as `faces/data.py` and `scenes/data.py`: neither is imported by it.
+    """
+    own_files = [module for module in list(sys.modules.values()) if _NAME in vars(module) and _file_of(module)]
+    check_names(files_needed_by(path), path, own_files)
+    earlier = sys.modules.get(path.stem)
+    if path.stem in sys.stdlib_module_names:
+        raise ValueError(f"{path} is named as Python's own module {path.stem!r}, which others import: rename the file.")
+    if earlier not in own_files:
+        check_names({path.stem: path}, path, own_files)
+
+
 def _import_module(name: str, folders: Sequence[Path]) -> ModuleType:
     top = name.partition(".")[0]
+    with_file = [folder.absolute() for folder in folders if files_of(top, folder)]
+    if with_file:
+        check_names(files_of(name, with_file[0]), f"The import of {name!r}")
     if top not in sys.modules:
         found = [str(folder.resolve()) for folder in _folders_with(top, folders)]
         if found and found[0] not in sys.path:

@@ -14,6 +14,7 @@ from torch.utils import _pytree as pytree
 from .checkpoints import check_task_entries
 from .folding import block_what_loses_gates, folded
 from .selection import Selection, TaskSelector
+from .task_names import check_noted_tasks, note_tasks
 from .task_norm import TaskNorm
 from .task_parameters import StateDict, TaskModules, TaskParameters
 
@@ -271,11 +272,22 @@ class TaskModule(nn.Module):
             )
         return self.fold()
 
-    # --- loading, copying ---
+    # --- saving, loading, copying ---
 
-    def _load_from_state_dict(self, state_dict: StateDict, prefix: str, *args: Any) -> None:
+    def _stacked_entries(self) -> list[str]:
+        """The names of the state dict's entries that have rows of all tasks."""
+        modules = [(name, module) for name, module in self.named_modules() if isinstance(module, TaskParameters)]
+        return [f"{name}.{stacked}" for name, module in modules for stacked in module.stacked_names()]
+
+    def _save_to_state_dict(self, destination: StateDict, prefix: str, keep_vars: bool) -> None:
+        super()._save_to_state_dict(destination, prefix, keep_vars)
+        if self._stacked_entries():
+            note_tasks(destination, prefix, (), self.tasks)
+
+    def _load_from_state_dict(self, state_dict: StateDict, prefix: str, local_metadata: Any, *args: Any) -> None:
+        check_noted_tasks(state_dict, prefix, self._stacked_entries(), local_metadata, self.tasks)
         self._check_task_entries(state_dict, prefix)
-        super()._load_from_state_dict(state_dict, prefix, *args)
+        super()._load_from_state_dict(state_dict, prefix, local_metadata, *args)
 
     def _check_task_entries(self, state_dict: StateDict, prefix: str) -> None:
         """Refuse, before anything is changed, a state dict that is of another model, or of other tasks."""

@@ -1,7 +1,10 @@
 """What a task may be called, and whether two lists of tasks are the same."""
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+_OF_MODULE, _OF_TENSOR = "tasks", "tsbn_tasks"
 
 
 def check_task_name(name: object) -> None:
@@ -58,3 +61,49 @@ def check_same_tasks(given: Sequence[str] | None, own: list[str]) -> None:
             f"tasks={given}: those of the checkpoint are {own}. Load it with its own tasks, in their order, then use "
             "add_task and remove_task."
         )
+
+
+def note_tasks(state_dict: dict[str, Any], prefix: str, names: Iterable[str], tasks: Sequence[str]) -> None:
+    """Note in a state dict whose rows its stacked entries hold: in its metadata, and on the tensors themselves.
+
+    timm's checkpoints, and whoever takes "module." off the keys, copy the entries into another dict, which has no
+    metadata. torch.save keeps both. Entries that are the parameters themselves get no note.
+
+    Args:
+        state_dict: As `_save_to_state_dict` fills it.
+        prefix: Of the module's entries.
+        names: Of its stacked entries.
+        tasks: In the order of the rows.
+    """
+    metadata = getattr(state_dict, "_metadata", {})
+    if prefix[:-1] in metadata:
+        metadata[prefix[:-1]][_OF_MODULE] = list(tasks)
+    for name in names:
+        entry = state_dict.get(prefix + name)
+        if entry is not None and not entry.requires_grad:
+            setattr(entry, _OF_TENSOR, list(tasks))
+
+
+def check_noted_tasks(
+    state_dict: Mapping[str, Any], prefix: str, names: Iterable[str], metadata: Mapping[str, Any], tasks: Sequence[str]
+) -> None:
+    """Refuse a state dict with the rows of other tasks, or of the same ones in another order. Without a note: silent.
+
+    Args:
+        state_dict: That is to be loaded.
+        prefix: Of the module's entries.
+        names: Of its stacked entries.
+        metadata: What the state dict's metadata have of the module.
+        tasks: The module's own, in the order of its rows.
+
+    Raises:
+        RuntimeError: if they differ, as `load_state_dict` does.
+    """
+    noted = [getattr(state_dict.get(prefix + name), _OF_TENSOR, None) for name in names]
+    for given in (metadata.get(_OF_MODULE), *noted):
+        if given is not None and list(given) != list(tasks):
+            raise RuntimeError(
+                f"The state dict has {len(given)} tasks, {list(given)}, in this order, this model has {list(tasks)}: "
+                "each would get another one's rows. Build the model with the state dict's tasks, in their order, then "
+                "use add_task and remove_task."
+            )

@@ -7,6 +7,9 @@ import torch
 from torch import Tensor, nn
 
 from .selection import TaskSelector
+from .task_names import check_noted_tasks, note_tasks
+
+StateDict = dict[str, Any]
 
 
 class TaskParameters(nn.Module):
@@ -56,6 +59,14 @@ class TaskParameters(nn.Module):
                 setattr(self, name, nn.Parameter(new, old.requires_grad))
             else:
                 setattr(self, name, new)
+
+    def _save_to_state_dict(self, destination: StateDict, prefix: str, keep_vars: bool) -> None:
+        super()._save_to_state_dict(destination, prefix, keep_vars)
+        note_tasks(destination, prefix, self.stacked_names(), self.selector.tasks)
+
+    def _load_from_state_dict(self, state_dict: StateDict, prefix: str, local_metadata: Any, *args: Any) -> None:
+        check_noted_tasks(state_dict, prefix, self.stacked_names(), local_metadata, self.selector.tasks)
+        super()._load_from_state_dict(state_dict, prefix, local_metadata, *args)
 
 
 class TaskModules(nn.ModuleDict):
@@ -113,6 +124,3 @@ def copy_members(source: nn.Module, target: nn.Module) -> None:
 def parameter(tensor: Tensor, requires_grad: bool = True) -> nn.Parameter:
     """The tensor's values as a parameter with memory of its own."""
     return nn.Parameter(tensor.detach().clone(), requires_grad=requires_grad)
-
-
-StateDict = dict[str, Any]

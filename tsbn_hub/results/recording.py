@@ -1,7 +1,6 @@
 """What runs have measured, as results to keep."""
 
 import dataclasses
-import hashlib
 import math
 import re
 from collections.abc import Sequence
@@ -12,7 +11,7 @@ from typing import Any
 import yaml
 
 from ..data import tasks_of
-from ..files.checkpoints import weight_files
+from ..files.checkpoints import weights_digest
 from ..files.names import RECIPE, RESULTS
 from ..files.parsing import parse_yaml
 from ..tasks import make_kind
@@ -166,19 +165,6 @@ def without_folders(value: Any) -> Any:
     if isinstance(value, dict):
         return {key: without_folders(each) for key, each in value.items()}
     return [without_folders(each) for each in value] if isinstance(value, list) else value
-
-
-def weights_digest(folder: str | Path) -> str:
-    """The SHA-256 of a folder's weights, in hexadecimal: of one file, or of several, one after the other.
-
-    Raises:
-        CheckpointError: if it has none.
-    """
-    digest = hashlib.sha256()
-    for path in weight_files(Path(folder)):
-        with path.open("rb") as file:
-            hashlib.file_digest(file, lambda: digest)
-    return digest.hexdigest()
 
 
 def _measured(data: object, size: int, tasks: list[str]) -> DataMeasured:

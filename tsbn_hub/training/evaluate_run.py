@@ -13,6 +13,8 @@ from .loaders import Loaders
 from .recipe.building import build_data, build_kinds, build_tasks
 from .recipe.own_code import recipe_of_run
 from .report import console_of
+from .state.description import check_tasks
+from .state.run import description_of_state
 
 
 def evaluate_run(
@@ -31,11 +33,13 @@ def evaluate_run(
 
     Raises:
         FileNotFoundError: if the folder holds no run, or one without a model yet.
+        ValueError: if a task of the data is another than it was in training.
         NotImportedError: if it needs code that was not imported; it says which, and what to do. It is a ValueError.
     """
     with recipe_of_run(Path(folder), trust) as config:
         accelerator = Accelerator(mixed_precision=config.mixed_precision)
         data = build_data(config, split)
+        check_tasks(data, description_of_state(folder), split)
         kinds = build_kinds(build_tasks(config, data))
         model = from_pretrained(folder, trust=trust).to(accelerator.device)
     batches = Loaders(config, kinds, surface_of(model).normalization(), accelerator).evaluation_batches(data)

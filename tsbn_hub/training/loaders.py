@@ -24,7 +24,7 @@ class Loaders:
     """Makes batches of any data of a run.
 
     Args:
-        config: Of the run: the size of a batch, the seed of the order, the workers.
+        config: Of the run: the sizes of batches, the seed of the order, the workers.
         kinds: The kind of each task.
         normalize: What the model does to images, (B, C, H, W), whose values are from 0 to 1.
         accelerator: Of this process, which gets its own part of the data.
@@ -62,7 +62,8 @@ class Loaders:
     def evaluation_batches(self, data: Mixture) -> DataLoader[Sample]:
         """This process's part of all samples, each once over all processes, in order."""
         process, processes = self.accelerator.process_index, self.accelerator.num_processes
-        return self._loader(data, EvaluationBatches(data.sizes, 4 * self.config.batch_size, process, processes))
+        size = self.config.eval_batch_size or self.config.batch_size
+        return self._loader(data, EvaluationBatches(data.sizes, size, process, processes))
 
     def _loader(self, data: Mixture, batches: Sampler[list[Draw]]) -> DataLoader[Sample]:
         return DataLoader(

@@ -2,7 +2,7 @@
 
 import json
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import asdict, replace
 
 from accelerate import Accelerator
@@ -20,8 +20,9 @@ from .loaders import Loaders, first_sample
 from .recipe.building import build_data, build_kinds, build_model, build_tasks, build_weighting
 from .recipe.config import TrainingConfig
 from .recipe.own_code import with_own_code
+from .state.description import agreed_order, check_agreement, check_tasks, describe
 from .state.record import EpochLine, Record
-from .state.run import RunFolder
+from .state.run import RunFolder, description_of_state
 from .state.signals import Stopped, StopSignals
 from .step.gradients import Aggregator
 from .step.step import Learner
@@ -30,7 +31,12 @@ _STEPS_BETWEEN_TRACKED_LOSSES = 50
 
 
 def train(
-    config: TrainingConfig, restart: bool = False, aggregator: Aggregator | None = None, *, trust: bool = False
+    config: TrainingConfig,
+    restart: bool = False,
+    aggregator: Aggregator | None = None,
+    *,
+    trust: bool = False,
+    on_scores: Callable[[Scores], None] | None = None,
 ) -> Scores:
     """Train one model on all tasks, keep the epoch that is best on held-out training data, and score it on the test.
 
@@ -47,27 +53,36 @@ def train(
             (tasks, parameters) → (parameters,), as TorchJD's aggregators do. It is no part of the config: give the same
             again to go on.
         trust: Import the files and modules that the config's `checkpoint` names, whoever has written them.
+        on_scores: Is told the test's scores before anything of them is printed, on the main process, while no other run
+            can write the folder: to record them.
 
     Returns:
         By task, its metrics on the test set.
 
     Raises:
         ValueError: if the config does not fit the data, the folder holds another run, or a task has no target in a
-            whole epoch.
+            whole epoch. A FolderInUseError, which is one, while another run is at work in the folder.
         NotFiniteError: if a loss or gradient is not finite; it names step and task. The last state is kept.
         Stopped: after Ctrl-C or SIGTERM; the state was saved.
         OSError: if a file cannot be written; the last state is kept.
     """
     with StopSignals() as signals:
-        training = Training(config, make_accelerator(config), signals, aggregator, trust)
-        training.go_on_or_start(restart)
-        scores = training.run()
+        training = Training(config, make_accelerator(config), signals, aggregator, trust, restart)
+        with training.folder.alone():
+            training.go_on_or_start(restart)
+            scores = training.run()
+            if on_scores is not None and training.accelerator.is_main_process:
+                on_scores(scores)
+        training.show(scores)
     training.accelerator.end_training()
     return scores
 
 
 class Training:
-    """A run in this process: its data, what learns, its folder, and how far it is. Building it writes nothing."""
+    """A run in this process: its data, what learns, its folder, and how far it is. Building it writes nothing.
+
+    With `restart` it takes nothing from the state in the folder, else the order of the tasks.
+    """
 
     def __init__(
         self,
@@ -76,19 +91,26 @@ class Training:
         signals: StopSignals,
         aggregator: Aggregator | None = None,
         trust: bool = False,
+        restart: bool = False,
     ) -> None:
         config = replace(config, mixed_precision=accelerator.mixed_precision)  # what accelerate launch was given
         self.config, self.accelerator, self.signals = config, accelerator, signals
-        self.console = report.console_of(accelerator)
+        self.console = report.console_of(accelerator, report.Log())
         self.progress = report.progress_bar(self.console)
         set_seed(config.seed, deterministic=config.deterministic)
 
         import_all(config.imports)
         data = build_data(config, "train")
-        tasks = build_tasks(config, data)
+        names = config.tasks or agreed_order(
+            [task.name for task in data.tasks], None if restart else description_of_state(config.output).get("tasks")
+        )
+        tasks = build_tasks(replace(config, tasks=names), data)
         self.kinds = build_kinds(tasks)
         channels, height, width = first_sample(data)["image"].shape
         self.model = build_model(config, tasks, (channels, height, width), trust)
+        description = describe(data, list(self.kinds), (channels, height, width), surface_of(self.model).tasks)
+        check_agreement(description)
+        check_tasks(build_data(config, "test"), description, "test")  # not after the training
         self.loaders = Loaders(config, self.kinds, surface_of(self.model).normalization(), accelerator)
         training_data, validation_data = data.split_off(config.validation, config.seed)
         self.steps = self.loaders.training_steps(training_data)
@@ -98,7 +120,7 @@ class Training:
         self.learner = Learner(
             self.model, self.kinds, weighting, config, len(self.steps), accelerator, signals, aggregator
         )
-        self.folder = RunFolder(config, accelerator)
+        self.folder = RunFolder(config, description, accelerator)
         self.record = Record()
         set_seed(config.seed, device_specific=True)
 
@@ -130,9 +152,12 @@ class Training:
             self._save()
         else:
             self.console.print(f"{self.folder.path} holds this run, and it is finished. Restart to train anew.")
+        return scores
+
+    def show(self, scores: Scores) -> None:
+        """Print what the run has scored on the test."""
         self.console.print(report.score_title(self.config))
         self.console.print(report.score_table(self.kinds, scores))
-        return scores
 
     def _train_epoch(self) -> None:
         record, total = self.record, len(self.steps)
@@ -180,16 +205,17 @@ class Training:
         }
         record.log.append(line)
         self.folder.write_log(record)
-        self.console.print(report.epoch_line(self.kinds, line, time.monotonic() - started, is_best))
-        self.accelerator.log(report.tracked_values(line), step=self._steps_done())
         if is_best:
             record.best = mean
             if self.accelerator.is_main_process:
                 save_pretrained(model, self.folder.path)
+            record.weights = self.folder.weights_digest()
+        self.console.print(report.epoch_line(self.kinds, line, time.monotonic() - started, is_best))
+        self.accelerator.log(report.tracked_values(line), step=self._steps_done())
         record.next_epoch()
 
     def _test(self) -> Scores:
-        self.accelerator.wait_for_everyone()
+        self.folder.check_weights(self.record)
         model = from_pretrained(self.folder.path).to(self.accelerator.device)
         batches = self.loaders.evaluation_batches(build_data(self.config, "test"))
         scores = self._evaluate(model, batches, "test")

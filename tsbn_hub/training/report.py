@@ -1,7 +1,10 @@
 """What a run shows on the console."""
 
+import os
 import sys
 from collections.abc import Mapping
+from contextlib import suppress
+from typing import TextIO, cast
 
 from accelerate import Accelerator
 from rich.console import Console
@@ -16,19 +19,87 @@ from .recipe.config import TrainingConfig
 from .state.record import EpochLine
 
 
-def console_of(accelerator: Accelerator) -> Console:
-    """A console that speaks for the main process alone, 100 columns wide where no terminal says otherwise."""
-    return Console(quiet=not accelerator.is_main_process, width=None if sys.stdout.isatty() else 100)
+def console_of(accelerator: Accelerator, file: "Output | None" = None) -> Console:
+    """A console that speaks for the main process alone, 100 columns wide where no terminal says otherwise.
+
+    Text is printed as it is: a name in brackets is no markup.
+
+    Args:
+        accelerator: Of this process.
+        file: Where to; None: standard output.
+    """
+    return Console(
+        file=cast(TextIO, file or Output()),
+        quiet=not accelerator.is_main_process,
+        width=None if sys.stdout is not None and sys.stdout.isatty() else 100,
+        markup=False,
+        emoji=False,
+    )
+
+
+class Output:
+    """Standard output, as it is at each moment. What its encoding lacks is written as an escape."""
+
+    _arrows = str.maketrans("↑↓", "^v")
+
+    @property
+    def _stream(self) -> TextIO | None:
+        # While a progress bar is shown, rich puts a proxy of its own in the place of standard output.
+        stream: TextIO | None = getattr(sys.stdout, "rich_proxied_file", sys.stdout)
+        return stream
+
+    def write(self, text: str) -> int:
+        """Write text."""
+        if self._stream is None:  # as under pythonw
+            return len(text)
+        encoding = self._stream.encoding or "utf-8"
+        try:
+            text.encode(encoding)
+        except UnicodeEncodeError:
+            text = text.translate(self._arrows).encode(encoding, "backslashreplace").decode(encoding)
+        return self._stream.write(text)
+
+    def flush(self) -> None:
+        """Write what is buffered."""
+        if self._stream is not None:
+            self._stream.flush()
+
+    def __getattr__(self, name: str) -> object:
+        return getattr(self._stream, name)
+
+
+class Log(Output):
+    """Standard output as the log of what goes on without it: where it cannot be written, nothing is any more."""
+
+    def write(self, text: str) -> int:
+        """Write text, if that is possible."""
+        try:
+            return super().write(text)
+        except (OSError, ValueError):  # a full disk, a pipe that nobody reads; the latter is for a closed file
+            self._give_up()
+            return len(text)
+
+    def flush(self) -> None:
+        """Write what is buffered, if that is possible."""
+        try:
+            super().flush()
+        except (OSError, ValueError):
+            self._give_up()
+
+    def _give_up(self) -> None:
+        # Python flushes what is left at the exit, and would fail.
+        with suppress(OSError, ValueError, AttributeError):
+            os.dup2(os.open(os.devnull, os.O_WRONLY), self._stream.fileno())  # type: ignore[union-attr]
 
 
 def progress_bar(console: Console) -> Progress:
     """Progress over batches or steps, with a field losses; it vanishes at the end."""
     return Progress(
-        TextColumn("{task.description}"),
+        TextColumn("{task.description}", markup=False),
         BarColumn(bar_width=20),
         MofNCompleteColumn(),
         TimeRemainingColumn(),
-        TextColumn("{task.fields[losses]}"),
+        TextColumn("{task.fields[losses]}", markup=False),
         console=console,
         transient=True,
     )

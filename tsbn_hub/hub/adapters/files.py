@@ -93,7 +93,7 @@ def write_adapter(folder: str | Path, config: AdapterConfig, tensors: Mapping[st
     own = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in tensors.items()}
     write_atomically(
         {
-            folder / ADAPTER_CONFIG: lambda path: path.write_text(text),
+            folder / ADAPTER_CONFIG: lambda path: path.write_text(text, encoding="utf-8"),
             folder / ADAPTER_WEIGHTS: lambda path: save_file(own, path, metadata={"format": "pt"}),
         }
     )

@@ -1,11 +1,15 @@
 """What a checkpoint must have, and must not have, to be loaded by transformers into a model with task norms."""
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 from transformers import TimmWrapperModel
 
+from ...files.checkpoints import read_json
+from ...files.names import CONFIG
 from ...norms import TaskModule, TaskNorm
+from ...norms.task_names import check_noted_tasks, check_same_tasks
 
 
 def check_loaded(model: TaskModule, source: Any, info: Mapping[str, Any], ignore_mismatched_sizes: bool) -> None:
@@ -40,6 +44,24 @@ def check_loaded(model: TaskModule, source: Any, info: Mapping[str, Any], ignore
     _refuse(missing, f"{source} lacks", model)
     superfluous = [key for key in info["unexpected_keys"] if key.endswith(".gate_logits")]
     _refuse(superfluous, f"{source} has gates that this model has no place for:", model)
+
+
+def check_order_of_tasks(tasks: list[str], folder: Path | None, state_dict: Mapping[str, Any] | None) -> None:
+    """Refuse a `config=` that names the tasks of a checkpoint in another order than it has them.
+
+    Args:
+        tasks: Those of the model, in order.
+        folder: Of the checkpoint, with its own config.json; None: it has none.
+        state_dict: What is loaded in place of its weights, if anything.
+
+    Raises:
+        ValueError: if the checkpoint's are others.
+        RuntimeError: if those of the state dict are.
+    """
+    if state_dict is not None:
+        check_noted_tasks(state_dict, "", state_dict, getattr(state_dict, "_metadata", {}).get("", {}), tasks)
+    elif folder is not None and isinstance(saved := read_json(folder / CONFIG).get("tasks"), list):
+        check_same_tasks(tasks, [task["name"] if isinstance(task, dict) else task for task in saved])
 
 
 def _refuse(keys: list[str], what: str, model: TaskModule) -> None:

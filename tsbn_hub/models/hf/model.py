@@ -26,7 +26,7 @@ from ..heads import Features
 from ..own_code import imports_of_checkpoint, own_code_of
 from .config import TASK_NORMS, TsbnConfig
 from .features import FeatureReader
-from .loading import check_loaded
+from .loading import check_loaded, check_order_of_tasks
 from .sources import (
     check_folder,
     code_of,
@@ -151,11 +151,12 @@ class TsbnPreTrainedModel(TaskModule, PreTrainedModel):
             check_folder(source)
             kwargs = safely(source, kwargs)
         folder, code = code_of(source, kwargs)
-        with code_named_in(folder, code, trust):
+        with code_named_in(folder or Path(), code, trust):
             model, info = super().from_pretrained(
                 source, *args, output_loading_info=True, ignore_mismatched_sizes=True, **kwargs
             )
         check_loaded(model, source, info, ignore_mismatched_sizes)
+        check_order_of_tasks(model.tasks, folder, kwargs.get("state_dict"))
         if source is not None:  # None: the weights are in a state_dict
             model.image_processor = saved_image_processor(source, **kwargs)
             note_commit(model, source, kwargs)

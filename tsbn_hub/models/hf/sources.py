@@ -128,8 +128,8 @@ def check_folder(source: str | Path) -> None:
         raise FileNotFoundError(without_config(str(source), CONFIG, [path.name for path in folder.iterdir()]))
 
 
-def code_of(source: str | Path | None, kwargs: Keywords) -> tuple[Path, list[str]]:
-    """The folder of a checkpoint, and the files and modules that it names.
+def code_of(source: str | Path | None, kwargs: Keywords) -> tuple[Path | None, list[str]]:
+    """The folder of a checkpoint's config, None without one, and the files and modules that it names.
 
     Args:
         source: A folder, or a repo; None: it has no files.
@@ -140,7 +140,7 @@ def code_of(source: str | Path | None, kwargs: Keywords) -> tuple[Path, list[str
     """
     options = {key: value for key, value in kwargs.items() if key in _OF_THE_HUB}
     config = None if source is None else cached_file(source, CONFIG, **options, **_OR_NONE)
-    return (Path(config).parent, names_in(read_json(Path(config)), Path(config))) if config else (Path(), [])
+    return (Path(config).parent, names_in(read_json(Path(config)), Path(config))) if config else (None, [])
 
 
 def image_processor_of(source: Source, native: PreTrainedModel, **kwargs: Any) -> Any:

@@ -18,7 +18,7 @@ from timm.models._pretrained import DefaultCfg, PretrainedCfg
 from timm.models._registry import register_model
 from torch import nn
 
-from ...files.checkpoints import CheckpointError, read_shapes, without_weights
+from ...files.checkpoints import CheckpointError, check_tasks_of_weights, read_shapes, without_weights
 from ...files.names import CONFIG, WEIGHTS
 from ...files.repositories import local_folder, repo_commit, split_revision
 from ...norms import NormOptions, TaskSelector
@@ -139,7 +139,9 @@ def _create(
     recipe = Recipe(architecture, selector.tasks, sizes, options, gated)
     overlay = {**(pretrained_cfg_overlay or {}), "architecture": name}
     if pretrained:
-        _refuse_pickles(pretrained_cfg, overlay, kwargs.get("cache_dir"))
+        weights = _safetensors_to_load(pretrained_cfg, overlay, kwargs.get("cache_dir"))
+        if weights is not None:
+            check_tasks_of_weights(weights, names)
     if sizes is not None:
         kwargs["num_classes"] = max(sizes)
     features_only = bool(kwargs.get("features_only"))
@@ -207,8 +209,11 @@ def _refuse_mixed_classes(sizes: list[int], own: list[int] | None) -> None:
         )
 
 
-def _refuse_pickles(pretrained_cfg: object, overlay: dict[str, Any], cache_dir: str | Path | None) -> None:
-    """Allow safetensors alone from a user's folder, file or repo; and a whole file, so that the error is clear."""
+def _safetensors_to_load(pretrained_cfg: object, overlay: dict[str, Any], cache_dir: str | Path | None) -> Path | None:
+    """The file that timm will load of a user's folder, file or repo: safetensors alone, and whole, or an error.
+
+    None: it is one of timm's own, or what the user loads by a function.
+    """
     config = pretrained_cfg.to_dict() if isinstance(pretrained_cfg, PretrainedCfg) else pretrained_cfg
     config = config if isinstance(config, dict) else {}
     source, file = config.get("source"), overlay.get("file") or config.get("file")
@@ -217,19 +222,25 @@ def _refuse_pickles(pretrained_cfg: object, overlay: dict[str, Any], cache_dir: 
         folder = local_folder(repo, (CONFIG, WEIGHTS), cache_dir=cache_dir)
         if commit := repo_commit(folder):  # what was checked is what timm loads, and the model knows where it is from
             overlay["hf_hub_id"] = f"{split_revision(repo)[0]}@{commit}"
-        read_shapes(folder / WEIGHTS)
         overlay.setdefault("hf_hub_filename", WEIGHTS)
-    elif source == "local-dir" and not overlay.get("file"):
+        return _whole(folder / WEIGHTS)
+    if source == "local-dir" and not overlay.get("file"):
         folder = Path(str(file))
         if not (folder / WEIGHTS).is_file():
             found = [path.name for path in folder.iterdir()] if folder.is_dir() else []
             raise CheckpointError(without_weights(str(folder), found))
-        read_shapes(folder / WEIGHTS)
-    elif file:
+        return _whole(folder / WEIGHTS)
+    if file:
         if Path(str(file)).suffix == ".safetensors":
-            read_shapes(Path(str(file)))
-        elif not overlay.get("custom_load"):
+            return _whole(Path(str(file)))
+        if not overlay.get("custom_load"):
             raise ValueError(
                 f"{file} is no .safetensors file. Pickled weights can run code when they are loaded, and are not read: "
                 "convert the file with safetensors.torch.save_file."
             )
+    return None
+
+
+def _whole(path: Path) -> Path:
+    read_shapes(path)
+    return path

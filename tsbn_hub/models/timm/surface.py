@@ -17,7 +17,7 @@ from timm.models._input import update_model_args
 from torch import Tensor, nn
 
 from ...files.atomic import write_atomically
-from ...files.checkpoints import CheckpointError, Shapes, remove_older_weights
+from ...files.checkpoints import CheckpointError, Shapes, remove_older_weights, sort_metadata, tasks_metadata
 from ...files.names import CONFIG, WEIGHTS
 from ...files.repositories import split_revision, with_revision
 from ...tasks import Classification, Kind, Task
@@ -163,23 +163,27 @@ class TimmSurface(Surface):
         write_atomically(
             {
                 folder / CONFIG: lambda path: self._save_config(path, data_config),
-                folder / WEIGHTS: lambda path: save_file(tensors, path, metadata={"format": "pt"}),
+                folder / WEIGHTS: lambda path: self._save_weights(path, tensors),
             }
         )
         remove_older_weights(folder, {WEIGHTS})
+
+    def _save_weights(self, path: Path, tensors: dict[str, Tensor]) -> None:
+        save_file(tensors, path, metadata=tasks_metadata(self.tasks))
+        sort_metadata(path)
 
     def _save_config(self, path: Path, data_config: Mapping[str, object] | None) -> None:
         of_tasks = self.model.recipe.model_args() if self.tasks else {}
         save_config_for_hf(
             self.model, str(path), model_args=of_tasks, data_config=None if data_config is None else dict(data_config)
         )
-        config = json.loads(path.read_text())
+        config = json.loads(path.read_text(encoding="utf-8"))
         # timm takes the number of classes from the config itself; transformers' TimmWrapper passes it, and would pass
         # it twice.
         config.get("model_args", {}).pop("num_classes", None)
         if imports := imports_of_checkpoint(self.own_code()):
             config["imports"] = imports
-        path.write_text(json.dumps(config, indent=2) + "\n")
+        path.write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")
 
     def usage(self, name: str, revision: str | None) -> str:
         return usage(self, with_revision(name, revision))

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from ...files.registry import Registry
+from ...norms.task_names import check_noted_tasks, note_tasks
 
 
 class LossWeighting(nn.Module):
@@ -58,6 +59,14 @@ class LossWeighting(nn.Module):
         Args:
             losses: For each of the epoch's tasks its mean loss before weighting.
         """
+
+    def _save_to_state_dict(self, destination: dict[str, Any], prefix: str, keep_vars: bool) -> None:
+        super()._save_to_state_dict(destination, prefix, keep_vars)
+        note_tasks(destination, prefix, self._buffers, self.tasks)
+
+    def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, metadata: Any, *args: Any) -> None:
+        check_noted_tasks(state_dict, prefix, self._buffers, metadata, self.tasks)
+        super()._load_from_state_dict(state_dict, prefix, metadata, *args)
 
     def _rows(self, tasks: Iterable[str]) -> list[int]:
         unknown = [task for task in tasks if task not in self.tasks]

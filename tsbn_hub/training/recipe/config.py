@@ -14,7 +14,7 @@ from .values import check_value
 
 Backward = Literal["all", "task"]
 
-OF_THE_MACHINE = ("output", "workers", "checkpoint_steps", "trackers")
+OF_THE_MACHINE = ("output", "eval_batch_size", "workers", "checkpoint_steps", "trackers")
 """The keys that say where and how a run is computed, not what it is."""
 
 _FREE_TO_CHANGE = (*OF_THE_MACHINE, "imports")
@@ -51,6 +51,8 @@ class TrainingConfig:
             not trained keep their outputs bit for bit.
         epochs: Passes over the training data.
         batch_size: Samples a process and forward.
+        eval_batch_size: The same, of validation and test; None: as in training. It changes no score: choose another one
+            where the images are of several sizes (1), or the memory is full, and go on.
         gradient_accumulation_steps: Batches a process and optimizer step.
         optimizer: One of timm's optimizers, by its name.
         optimizer_args: Further keywords of it.
@@ -98,6 +100,7 @@ class TrainingConfig:
     freeze_trunk: bool = False
     epochs: int = 10
     batch_size: int = 64
+    eval_batch_size: int | None = None
     gradient_accumulation_steps: int = 1
     optimizer: str = "adamw"
     optimizer_args: dict[str, Any] = field(default_factory=dict)
@@ -129,8 +132,8 @@ class TrainingConfig:
         for name, hint in get_type_hints(type(self)).items():
             check_value(name, getattr(self, name), hint)
         for name in (
-            "epochs", "batch_size", "gradient_accumulation_steps", "lr", "decay_epochs", "max_grad_norm",
-            "tasks_per_step", "checkpoint_steps",
+            "epochs", "batch_size", "eval_batch_size", "gradient_accumulation_steps", "lr", "decay_epochs",
+            "max_grad_norm", "tasks_per_step", "checkpoint_steps",
         ):  # fmt: skip
             if getattr(self, name) is not None and not getattr(self, name) > 0:
                 raise ValueError(f"{name}={getattr(self, name)} must be positive.")

@@ -1,23 +1,34 @@
 """A run on the disk: its last state, its log and its config."""
 
 import json
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from dataclasses import asdict
 from pathlib import Path
 
 import torch
 import yaml
 from accelerate import Accelerator
-from accelerate.utils import gather_object
+from accelerate.utils import broadcast_object_list, gather_object
 
 from ...files.atomic import remove_leftovers, write_atomically
+from ...files.checkpoints import weights_digest
+from ...files.locking import FolderInUseError, writing_alone
 from ...files.names import LOG, RECIPE, STATE
 from ...files.permission import leave_mark
 from ...models.saving import MODEL_FILES
 from ..recipe.config import TrainingConfig
+from .description import Description, differences
 from .record import Record
-from .run_state import State, random_state, read_state, set_random_state, write_state
+from .run_state import State, random_state, read_entry, read_state, set_random_state, write_state
 
-_VERSION = 1
+_VERSION = 2
+
+
+def description_of_state(folder: str | Path) -> Description:
+    """What the state in a folder says of the run's data and model; nothing, where there is none."""
+    description = read_entry(Path(folder, STATE), "data")
+    return description if isinstance(description, dict) else {}
 
 
 class RunFolder:
@@ -25,18 +36,39 @@ class RunFolder:
 
     Args:
         config: The run.
+        description: Of its data and model.
         accelerator: Of this process.
 
     Attributes:
         path: Where it is.
     """
 
-    def __init__(self, config: TrainingConfig, accelerator: Accelerator) -> None:
+    def __init__(self, config: TrainingConfig, description: Description, accelerator: Accelerator) -> None:
         self.path = Path(config.output)
-        self._config, self._accelerator = config, accelerator
+        self._config, self._description, self._accelerator = config, description, accelerator
+
+    @contextmanager
+    def alone(self) -> Iterator[None]:
+        """Within the block, no other run is at work in the folder, which is made.
+
+        Raises:
+            FolderInUseError: if another one is, on every process.
+        """
+        refusal: FolderInUseError | None = None
+        with ExitStack() as stack:
+            if self._accelerator.is_main_process:
+                self.path.mkdir(parents=True, exist_ok=True)
+                try:
+                    stack.enter_context(writing_alone(self.path))
+                except FolderInUseError as error:
+                    refusal = error
+            (refused,) = broadcast_object_list([refusal and str(refusal)])
+            if refused:
+                raise FolderInUseError(refused) from refusal
+            yield
 
     def open(self, restart: bool) -> bool:
-        """Make the folder, remove what a kill has left half-written, and see whether there is a state to go on from.
+        """Remove what a kill has left half-written, and see whether there is a state to go on from. Be alone in it.
 
         Args:
             restart: Remove the state, and the model, if there are any.
@@ -45,7 +77,6 @@ class RunFolder:
             ValueError: if not all processes see the same.
         """
         if self._accelerator.is_main_process:
-            self.path.mkdir(parents=True, exist_ok=True)
             for name in (STATE, LOG, RECIPE, *MODEL_FILES):
                 remove_leftovers(self.path / name)
             for name in (STATE, *MODEL_FILES) if restart else ():
@@ -61,7 +92,7 @@ class RunFolder:
         """Write the config, and a log without lines."""
         if self._accelerator.is_main_process:
             text = yaml.safe_dump(asdict(self._config), sort_keys=False)
-            write_atomically({self.path / RECIPE: lambda path: path.write_text(text)})
+            write_atomically({self.path / RECIPE: lambda path: path.write_text(text, encoding="utf-8")})
             leave_mark(self.path, self._config.own_code())
         self.write_log(Record())
 
@@ -74,13 +105,11 @@ class RunFolder:
         state, processes = read_state(self.path / STATE), self._accelerator.num_processes
         if state.get("version") != _VERSION:
             raise ValueError(f"{self.path / STATE} was written by another version of tsbn_hub. Restart to train anew.")
-        differences = self._config.differences(state["config"])
+        found = self._config.differences(state["config"]) + differences(state["data"], self._description)
         if state["processes"] != processes:
-            differences.append(f"processes: {state['processes']}, here {processes}")
-        if differences:
-            raise ValueError(
-                f"{self.path} holds another run ({'; '.join(differences)}). Choose another output, or restart."
-            )
+            found.append(f"processes: {state['processes']}, here {processes}")
+        if found:
+            raise ValueError(f"{self.path} holds another run ({'; '.join(found)}). Choose another output, or restart.")
         if self._accelerator.is_main_process:
             leave_mark(self.path, self._config.own_code())
         set_random_state(state["random"][self._accelerator.process_index], self._accelerator.device)
@@ -102,6 +131,7 @@ class RunFolder:
             state = {
                 "version": _VERSION,
                 "config": asdict(self._config),
+                "data": self._description,
                 "processes": self._accelerator.num_processes,
                 **learned,
                 "record": asdict(record),
@@ -113,4 +143,21 @@ class RunFolder:
         """Write all lines of the log."""
         text = "".join(json.dumps(line) + "\n" for line in record.log)
         if self._accelerator.is_main_process:
-            write_atomically({self.path / LOG: lambda path: path.write_text(text)})
+            write_atomically({self.path / LOG: lambda path: path.write_text(text, encoding="utf-8")})
+
+    def weights_digest(self) -> str:
+        """The SHA-256 of the weights in the folder, as the main process reads it."""
+        (digest,) = broadcast_object_list([weights_digest(self.path) if self._accelerator.is_main_process else None])
+        return str(digest)
+
+    def check_weights(self, record: Record) -> None:
+        """Refuse weights in the folder that are not those that the run has kept.
+
+        Raises:
+            ValueError: if they are others.
+        """
+        if record.weights != self.weights_digest():
+            raise ValueError(
+                f"The weights in {self.path} are not those that this run has kept as its best: something else has "
+                "written them, or they are damaged. They are not tested. Restart to train anew."
+            )

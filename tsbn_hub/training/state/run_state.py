@@ -1,7 +1,9 @@
 """The state of a run as one file: tensors as safetensors, all else as JSON in its header. No pickle."""
 
+import hashlib
 import json
 import random
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -37,25 +39,54 @@ def write_state(path: Path, state: State) -> None:
     """
     tensors: dict[str, Tensor] = {}
     tree = json.dumps(_pack(state, tensors))
-    write_atomically({path: lambda file: save_file(tensors, file, metadata={"state": tree})})
+    metadata = {"state": tree, "sha256": _digest(tree, tensors)}
+    write_atomically({path: lambda file: save_file(tensors, file, metadata=metadata)})
 
 
 def read_state(path: Path) -> State:
     """Read what `write_state` wrote, bit for bit, onto the CPU.
 
     Raises:
-        ValueError: if it is no such file.
+        ValueError: if it is no such file, or a bit of it has changed.
     """
     try:
         with safe_open(path, "pt") as file:
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-            tree = json.loads((file.metadata() or {})["state"])
-        state = _unpack(tree, tensors)
+            metadata = file.metadata() or {}
+        tree = metadata["state"]
+        state = _unpack(json.loads(tree), tensors)
+        if _digest(tree, tensors) != metadata.get("sha256"):
+            raise ValueError("its SHA-256 is another than when it was written, or an older version has written it")
         if not isinstance(state, dict):
             raise TypeError(f"it holds {state!r}")
     except (SafetensorError, KeyError, TypeError, ValueError) as error:
         raise ValueError(f"{path} is damaged, or not the state of a run: {error}. Start anew with restart.") from error
     return state
+
+
+def read_entry(path: Path, name: str) -> object:
+    """An entry of a state that holds no tensors, without reading those; None: there is no such file, or entry."""
+    try:
+        with safe_open(path, "pt") as file:
+            tree = json.loads((file.metadata() or {})["state"])
+        return next((_unpack(packed, {}) for key, packed in tree["dict"] if key == name), None)
+    except (
+        FileNotFoundError,
+        SafetensorError,
+        LookupError,
+        TypeError,
+        ValueError,
+    ):  # what is wrong, `read_state` tells
+        return None
+
+
+def _digest(tree: str, tensors: Mapping[str, Tensor]) -> str:
+    """The SHA-256 of a state, in hexadecimal."""
+    digest = hashlib.sha256(tree.encode())
+    for name, tensor in sorted(tensors.items()):
+        digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}\n".encode())
+        digest.update(tensor.reshape(-1).view(torch.uint8).numpy().data)
+    return digest.hexdigest()
 
 
 def _pack(value: object, tensors: dict[str, Tensor]) -> object:
