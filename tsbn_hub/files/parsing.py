@@ -28,8 +28,8 @@ def parse_yaml(text: str) -> Any:
         Traceback (most recent call last):
         ValueError: it holds itself, by the alias in line 1
     """
-    loader = yaml.SafeLoader(text)
     try:
+        loader = yaml.SafeLoader(text)
         node = loader.get_single_node()
         if node is None:
             return None
@@ -41,8 +41,6 @@ def parse_yaml(text: str) -> Any:
         raise ValueError(str(error)) from error
     except RecursionError as error:
         raise ValueError("it is nested too deeply") from error
-    finally:
-        loader.dispose()
 
 
 def _values_in(node: yaml.Node, counted: dict[int, int | None]) -> int:

@@ -61,7 +61,12 @@ def results_of_run(config: TrainingConfig, scores: Scores) -> Results:
                 task.kind,
                 kinds[task.name].num_classes,
                 [
-                    Metric(name, _finite(scores[task.name][name]), higher_is_better)
+                    Metric(
+                        name,
+                        _finite(scores[task.name][name]),
+                        higher_is_better,
+                        kinds[task.name].is_share(name),
+                    )
                     for name, higher_is_better in kinds[task.name].metrics.items()
                 ],
             )

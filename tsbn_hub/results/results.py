@@ -32,11 +32,12 @@ class DataMeasured:
 
 @dataclass(frozen=True)
 class Metric:
-    """A metric's value; None where no sample had a target, or it is not finite."""
+    """A metric's value; None where no sample had a target, or it is not finite. A share of 1 is shown in percent."""
 
     name: str
     value: float | None
     higher_is_better: bool
+    is_share: bool = True
 
 
 @dataclass(frozen=True)

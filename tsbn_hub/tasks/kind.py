@@ -3,10 +3,10 @@
 import inspect
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 
-from torch import Tensor
+from torch import Tensor, nn
 
 from ..files.registry import Registry, UnknownNameError, did_you_mean
 from .task import Json, Task
@@ -36,6 +36,7 @@ class Kind(ABC):
         metrics_share_state: Whether all metrics are computed from one and the same state, which is then updated once.
         hub_task: The Hub's name of such a task, such as "image-segmentation"; None where it has none.
         hub_metrics: By the names of metrics, the Hub's names of those that it has a name for.
+        taken_from_targets: The keywords that `options_from` may give.
         num_classes: The number of classes or attributes; None where there are none.
         labels: Their names; None where there are none.
     """
@@ -49,6 +50,7 @@ class Kind(ABC):
     metrics_share_state: ClassVar[bool] = False
     hub_task: ClassVar[str | None] = None
     hub_metrics: ClassVar[Mapping[str, str]] = {}
+    taken_from_targets: ClassVar[tuple[str, ...]] = ()
     num_classes: int | None = None
     labels: list[str] | None = None
 
@@ -86,6 +88,25 @@ class Kind(ABC):
     @abstractmethod
     def predict(self, output: Tensor) -> Tensor:
         """The prediction for a batch in the terms of a target, or as probabilities: see the kind."""
+
+    def options_from(self, targets: Sequence[Tensor]) -> dict[str, Json]:
+        """What the kind takes from the training targets, asked before the training: none, by default.
+
+        Args:
+            targets: Of single samples, some of the training data's; perhaps none.
+
+        Returns:
+            Further keywords of the kind, kept with the task in every checkpoint.
+        """
+        return {}
+
+    def fold_into(self, head: nn.Module) -> nn.Module:
+        """A head, and after it what turns its output into the terms of a target, where that is not the identity."""
+        return head
+
+    def is_share(self, metric: str) -> bool:
+        """Whether a metric is a share of 1, and shown as a percentage; by default, those where higher is better."""
+        return self.metrics[metric]
 
     def new_metrics(self) -> "MetricCollection":
         """The metrics of `metrics`; they take `update(predict(output), target)`, batch by batch, over a data set.

@@ -12,6 +12,7 @@ from .evaluation import Scores, evaluate
 from .loaders import Loaders
 from .recipe.building import build_data, build_kinds, build_tasks
 from .recipe.own_code import recipe_of_run
+from .recipe.target_options import with_options_of
 from .report import console_of
 from .state.description import check_tasks
 from .state.run import description_of_state
@@ -40,8 +41,8 @@ def evaluate_run(
         accelerator = Accelerator(mixed_precision=config.mixed_precision)
         data = build_data(config, split)
         check_tasks(data, description_of_state(folder), split)
-        kinds = build_kinds(build_tasks(config, data))
         model = from_pretrained(folder, trust=trust).to(accelerator.device)
+        kinds = build_kinds(with_options_of(surface_of(model), build_tasks(config, data)))
     batches = Loaders(config, kinds, surface_of(model).normalization(), accelerator).evaluation_batches(data)
     shown = track(batches, split, total=len(batches), console=console_of(accelerator), transient=True)
     return kinds, evaluate(model, shown, kinds, accelerator)

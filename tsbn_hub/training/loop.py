@@ -20,7 +20,8 @@ from .loaders import Loaders, first_sample
 from .recipe.building import build_data, build_kinds, build_model, build_tasks, build_weighting
 from .recipe.config import TrainingConfig
 from .recipe.own_code import with_own_code
-from .state.description import agreed_order, check_agreement, check_tasks, describe
+from .recipe.target_options import options_from_targets, with_options, with_options_of
+from .state.description import OPTIONS, agreed_order, check_agreement, check_tasks, describe
 from .state.record import EpochLine, Record
 from .state.run import RunFolder, description_of_state
 from .state.signals import Stopped, StopSignals
@@ -101,18 +102,20 @@ class Training:
 
         import_all(config.imports)
         data = build_data(config, "train")
-        names = config.tasks or agreed_order(
-            [task.name for task in data.tasks], None if restart else description_of_state(config.output).get("tasks")
-        )
+        training_data, validation_data = data.split_off(config.validation, config.seed)
+        earlier = {} if restart else description_of_state(config.output)
+        names = config.tasks or agreed_order([task.name for task in data.tasks], earlier.get("tasks"))
         tasks = build_tasks(replace(config, tasks=names), data)
-        self.kinds = build_kinds(tasks)
+        options = earlier.get(OPTIONS) or options_from_targets(tasks, training_data)
+        tasks = with_options(tasks, options)
         channels, height, width = first_sample(data)["image"].shape
         self.model = build_model(config, tasks, (channels, height, width), trust)
-        description = describe(data, list(self.kinds), (channels, height, width), surface_of(self.model).tasks)
+        tasks = with_options_of(surface_of(self.model), tasks)  # a checkpoint's tasks keep theirs
+        self.kinds = build_kinds(tasks)
+        description = describe(data, list(self.kinds), (channels, height, width), surface_of(self.model).tasks, options)
         check_agreement(description)
         check_tasks(build_data(config, "test"), description, "test")  # not after the training
         self.loaders = Loaders(config, self.kinds, surface_of(self.model).normalization(), accelerator)
-        training_data, validation_data = data.split_off(config.validation, config.seed)
         self.steps = self.loaders.training_steps(training_data)
         self.validation_batches = self.loaders.evaluation_batches(validation_data)
         weighting = build_weighting(config, tasks)

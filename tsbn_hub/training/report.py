@@ -151,7 +151,7 @@ def score_table(kinds: Mapping[str, Kind], scores: Scores) -> Table:
 
 def _shown(kind: Kind, metric: str, values: Mapping[str, float], digits: int = 1) -> str:
     """A share as a percentage; an error in its own unit."""
-    return f"{values[metric]:.{digits}%}" if kind.metrics[metric] else f"{values[metric]:.{digits + 2}g}"
+    return f"{values[metric]:.{digits}%}" if kind.is_share(metric) else f"{values[metric]:.{digits + 2}g}"
 
 
 def size_line(model: nn.Module) -> str:

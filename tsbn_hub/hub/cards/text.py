@@ -181,7 +181,8 @@ def shown_value(metric: Metric) -> str:
     """A share as a percentage; what has a unit of its own in that."""
     if metric.value is None:
         return "not measured"
-    return f"{metric.value:.2%}" if metric.higher_is_better and 0 <= metric.value <= 1 else f"{metric.value:.4g}"
+    is_share = metric.is_share and metric.higher_is_better and 0 <= metric.value <= 1
+    return f"{metric.value:.2%}" if is_share else f"{metric.value:.4g}"
 
 
 # What else there is to say.

@@ -5,7 +5,7 @@ from copy import deepcopy
 from dataclasses import dataclass
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from transformers.utils import ModelOutput
 
 from ...norms import TaskModules
@@ -202,9 +202,13 @@ class ModelWithHeads(TsbnPreTrainedModel):
         del self.kinds[task]
         self._record_tasks(each for each in self.config.tasks if each.name != task)
 
-    def fold_head(self, task: str | None = None) -> Head:
-        """A copy of a task's head. It takes the `Features` of the folded backbone, and the size of the images."""
-        return deepcopy(self.head(self.tasks[self._row_to_fold(task)]))
+    def fold_head(self, task: str | None = None) -> nn.Module:
+        """A copy of a task's head. It takes the `Features` of the folded backbone, and the size of the images.
+
+        What the head of a regression gives is in the units of the data.
+        """
+        name = self.tasks[self._row_to_fold(task)]
+        return self.kinds[name].fold_into(deepcopy(self.head(name)))
 
 
 def _of_samples(features: Features, samples: list[int]) -> Features:

@@ -1,10 +1,11 @@
 """Regression: numbers that an image stands for."""
 
 import math
-from typing import ClassVar
+from collections.abc import Sequence
+from typing import Any, ClassVar
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from ..kind import Json, Kind, register_kind
 from ..pictures import write_lines
@@ -14,9 +15,10 @@ from ..pictures import write_lines
 class Regression(Kind):
     """One or several numbers for each image, in the units of the data.
 
-    Target: float32 (B, size), NaN where a number is missing, which counts nowhere. Output: (B, size). Loss: the mean
-    absolute error, which is in the data's units, as the primary metric is, and follows no outlier. A target that is far
-    from 0, or whose spread is far from 1, is best standardised before: heads start near 0.
+    Target: float32 (B, size), NaN where a number is missing, which counts nowhere. Output: (B, size), in standard
+    units: by how many times `scale` a number is above `mean`. Heads start near 0, and so losses of tasks compare. Loss:
+    the mean absolute error in these units, which follows no outlier. Training takes mean and scale from the training
+    targets, unless the task says them in its `kind_args`. Predictions and metrics are in the units of the data.
 
     Metrics, over all known numbers of the data set: `mae` and `rmse`, the mean absolute error and the root of the mean
     squared error, lower is better; `r2`, the coefficient of determination, 1 - sum of squared errors / sum of squared
@@ -26,9 +28,11 @@ class Regression(Kind):
 
     Args:
         size: How many numbers each image has.
+        mean: Of each number, in the units of the data; one for all, or one for each. None: 0.
+        scale: The standard deviation of each, above 0. None: 1.
 
     Raises:
-        ValueError: if the size is less than 1.
+        ValueError: if the size is less than 1; if mean or scale are not finite, not as many, or a scale is not above 0.
 
     Example:
         >>> import math, torch
@@ -37,6 +41,9 @@ class Regression(Kind):
         >>> target = torch.tensor([[20.0], [40.0], [math.nan]])
         >>> age.loss(output, target)
         tensor(3.)
+        >>> Regression(mean=40.0, scale=10.0).predict(torch.tensor([[0.0], [1.5]]))
+        tensor([[40.],
+                [55.]])
         >>> metrics = age.new_metrics()
         >>> metrics.update(age.predict(output), target)
         >>> metrics.compute()
@@ -49,12 +56,19 @@ class Regression(Kind):
     metrics: ClassVar = {"mae": False, "rmse": False, "r2": True}
     chosen_by = "r2"
     metrics_share_state = True
+    taken_from_targets: ClassVar = ("mean", "scale")
     hub_metrics: ClassVar = {"mae": "mae", "r2": "r_squared"}
 
-    def __init__(self, size: int = 1) -> None:
+    def __init__(
+        self, size: int = 1, mean: float | Sequence[float] | None = None, scale: float | Sequence[float] | None = None
+    ) -> None:
         if size < 1:
             raise ValueError(f"size={size} must be at least 1.")
         self.size = size
+        self.has_units = mean is not None or scale is not None
+        self.mean, self.scale = _of_each("mean", mean, 0.0, size), _of_each("scale", scale, 1.0, size)
+        if min(self.scale) <= 0:
+            raise ValueError(f"scale={scale} must be above 0.")
 
     @property
     def outputs(self) -> int:
@@ -72,14 +86,37 @@ class Regression(Kind):
             raise ValueError("A target of regression has infinite numbers. Where a number is missing, write NaN.")
 
     def loss(self, output: Tensor, target: Tensor) -> Tensor:
-        """The mean absolute error of the known numbers, a scalar; 0 if there is none."""
+        """The mean absolute error of the known numbers in standard units, a scalar; 0 if there is none."""
         # Before the absolute value: behind it, a missing number's NaN could reach the gradient.
-        errors = (output - target).where(self.valid(target), 0.0).abs()
+        standard = (target - target.new_tensor(self.mean)) / target.new_tensor(self.scale)
+        errors = (output - standard).where(self.valid(target), 0.0).abs()
         return errors.sum() / self.count(target).clamp(min=1)
 
     def predict(self, output: Tensor) -> Tensor:
-        """The numbers: (B, size), float32."""
-        return output.float()
+        """The numbers in the units of the data: (B, size), float32."""
+        output = output.float()
+        return output * output.new_tensor(self.scale) + output.new_tensor(self.mean)
+
+    def options_from(self, targets: Sequence[Tensor]) -> dict[str, Json]:
+        """The mean and the standard deviation of the known targets; nothing, if the task says its own."""
+        known = torch.stack([target.double().reshape(self.size) for target in targets]) if targets else None
+        if self.has_units or known is None:
+            return {}
+        means, scales = [], []
+        for column in known.unbind(dim=1):
+            finite = column[column.isfinite()]
+            spread = finite.std(correction=0).item() if len(finite) else 0.0
+            means.append(finite.mean().item() if len(finite) else 0.0)
+            scales.append(spread if spread > 0 else 1.0)
+        return {"mean": means, "scale": scales}
+
+    def fold_into(self, head: nn.Module) -> nn.Module:
+        """The head, and after it the units of the data."""
+        return InUnits(head, self.mean, self.scale) if self.has_units else head
+
+    def is_share(self, metric: str) -> bool:
+        """None is: r2 has no lower bound."""
+        return False
 
     def picture(self, value: Tensor, image: Tensor) -> Tensor:
         """The image with the numbers written into it."""
@@ -88,3 +125,34 @@ class Regression(Kind):
     def describe(self, prediction: Tensor) -> dict[str, Json]:
         """The numbers."""
         return {"values": prediction.tolist()}
+
+
+class InUnits(nn.Module):
+    """A head whose output is in standard units, and after it the units of the data.
+
+    Args:
+        head: Takes anything, and gives (B, size).
+        mean: Of each number.
+        scale: Of each number.
+    """
+
+    mean: Tensor
+    scale: Tensor
+
+    def __init__(self, head: nn.Module, mean: Sequence[float], scale: Sequence[float]) -> None:
+        super().__init__()
+        self.head = head
+        like = next(head.parameters(), torch.empty(()))
+        self.register_buffer("mean", torch.tensor(mean, dtype=like.dtype, device=like.device))
+        self.register_buffer("scale", torch.tensor(scale, dtype=like.dtype, device=like.device))
+
+    def forward(self, *args: Any, **kwargs: Any) -> Tensor:
+        """The numbers, (B, size), in the units of the data."""
+        return self.head(*args, **kwargs) * self.scale + self.mean
+
+
+def _of_each(name: str, given: float | Sequence[float] | None, default: float, size: int) -> list[float]:
+    values = [default] * size if given is None else [given] * size if isinstance(given, int | float) else list(given)
+    if len(values) != size or not all(math.isfinite(value) for value in values):
+        raise ValueError(f"{name}={given} must be a finite number, or {size} of them, one for each.")
+    return [float(value) for value in values]

@@ -62,15 +62,19 @@ def _add(task: Task, surface: Surface, checkpoint: str) -> None:
 
 def _check_same(task: Task, surface: Surface, known: Kind, checkpoint: str) -> None:
     """Refuse another task of the same name. A model of timm does not say how its classes are called."""
-    given, options = make_kind(task), surface.described(task.name).kind_args
+    given = make_kind(task)
+    options, wanted = (
+        {key: value for key, value in each.items() if key not in given.taken_from_targets}
+        for each in (surface.described(task.name).kind_args, task.kind_args)
+    )
     differ = None not in (known.labels, given.labels) and known.labels != given.labels
     if type(known) is not type(given) or known.outputs != given.outputs or differ:
         one, other = (
             f"{type(kind).__name__} of {kind.outputs} outputs{f', {kind.labels}' if differ else ''}"
             for kind in (known, given)
         )
-    elif options != task.kind_args:
-        one, other = (f"{type(known).__name__} with {dict(each)}" for each in (options, task.kind_args))
+    elif options != wanted:
+        one, other = (f"{type(known).__name__} with {dict(each)}" for each in (options, wanted))
     else:
         return
     raise ValueError(

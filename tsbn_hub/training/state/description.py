@@ -9,12 +9,18 @@ from accelerate.utils import broadcast_object_list, gather_object
 from ...data import Mixture
 from ...models.surface import ImageShape
 from ...tasks import Task
+from ..recipe.target_options import TargetOptions
 
 Description = dict[str, Any]
 """Plain values, by what they are of."""
 
 
-def describe(data: Mixture, tasks: Sequence[str], image_shape: ImageShape, rows: Sequence[str]) -> Description:
+OPTIONS = "taken from the targets"
+
+
+def describe(
+    data: Mixture, tasks: Sequence[str], image_shape: ImageShape, rows: Sequence[str], options: TargetOptions
+) -> Description:
     """What the training data and the model say.
 
     Args:
@@ -22,11 +28,13 @@ def describe(data: Mixture, tasks: Sequence[str], image_shape: ImageShape, rows:
         tasks: The names of those that are trained, in order.
         image_shape: Of the data's first image.
         rows: All tasks of the model, in the order of its rows.
+        options: What the kinds of the tasks have taken from the training targets.
     """
     return _plain(
         {
             "tasks of the model": list(rows),
             "tasks": list(tasks),
+            OPTIONS: options,
             **_by_name(task for task in data.tasks if task.name in tasks),
             "image": list(image_shape),
             "samples": [[type(part).__name__, size] for part, size in zip(data.datasets, data.sizes, strict=True)],
