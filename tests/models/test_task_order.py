@@ -110,6 +110,13 @@ def test_other_tasks_and_further_tasks():
     of_timm(["b"]).load_state_dict(grown.state_dict(), strict=False)
 
 
+def test_a_set_has_no_order():
+    with pytest.raises(TypeError, match=r"a list of names, not the set .*which has no order"):
+        of_timm({"a", "b"})
+    with pytest.raises(TypeError, match="which has no order"):
+        TsbnForMultiTask.from_backbone("timm/test_resnet", {"a", "b"}, pretrained=False)
+
+
 def test_a_plain_state_dict_has_no_names():
     of_timm(ORDER, keep_affine=True).load_state_dict(timm.create_model("test_resnet", num_classes=3).state_dict())
     without = {name: tensor.clone() for name, tensor in of_timm(ORDER).state_dict().items()}
@@ -133,7 +140,7 @@ def test_weights_beside_the_config_of_another_model(tmp_path):
     for name, tasks in (("one", ORDER), ("other", OTHER)):
         tsbn_hub.save_pretrained(of_timm(tasks), tmp_path / name)
     (tmp_path / "other" / "model.safetensors").replace(tmp_path / "one" / "model.safetensors")
-    message = r"has the weights of the tasks \[\"b\", \"a\"\], in this order, the model has \['a', 'b'\]"
+    message = r"has rows of 2 tasks, \['b', 'a'\], in this order, the model has 2: \['a', 'b'\]"
     with pytest.raises(CheckpointError, match=message):
         tsbn_hub.from_pretrained(tmp_path / "one")
     with pytest.raises(CheckpointError, match=message):

@@ -200,12 +200,17 @@ def check_tasks_of_weights(path: Path, tasks: Sequence[str]) -> None:
         CheckpointError: if they differ.
     """
     with safe_open(path, framework="pt") as file:
-        noted = (file.metadata() or {}).get("tasks")
-    if noted not in (None, json.dumps(list(tasks))):
-        raise CheckpointError(
-            f"{path} has the weights of the tasks {noted}, in this order, the model has {list(tasks)}: each would get "
-            "another one's. Build it with the tasks of the weights, in their order; beside them lies their config.json."
-        )
+        text = (file.metadata() or {}).get("tasks")
+    if text in (None, json.dumps(list(tasks))):
+        return
+    try:
+        noted = list(json.loads(text))
+    except (ValueError, TypeError, RecursionError) as error:
+        raise CheckpointError(f"{path} has the metadata tasks={text[:100]!r}: it must be a list of names.") from error
+    raise CheckpointError(
+        f"{path} has rows of {len(noted)} tasks, {noted}, in this order, the model has {len(tasks)}: {list(tasks)}. "
+        "Each would get another one's: build it with the tasks of the weights, in their order."
+    )
 
 
 def read_shapes(path: Path) -> Shapes:

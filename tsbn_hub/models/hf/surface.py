@@ -18,7 +18,7 @@ from transformers.utils import logging
 
 from ...files.atomic import move_all, new_file_mode
 from ...files.checkpoints import CheckpointError, Shapes, remove_older_weights
-from ...files.names import CONFIG
+from ...files.names import CONFIG, WEIGHTS
 from ...files.own_code import origins_of
 from ...tasks import Kind, Task, make_kind
 from ..own_code import own_code_of
@@ -175,7 +175,7 @@ class TransformersSurface(Surface):
 
     def save(self, folder: Path, data_config: Mapping[str, object] | None, max_shard_size: int | str) -> None:
         folder.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(dir=folder, prefix=".saving.") as unfinished, without_progress_bars():
+        with tempfile.TemporaryDirectory(dir=folder, prefix=f".{WEIGHTS}.") as unfinished, without_progress_bars():
             try:
                 self.model.save_pretrained(unfinished, max_shard_size=max_shard_size)
                 if self._image_processor is not None and not isinstance(self.model, TsbnPreTrainedModel):
