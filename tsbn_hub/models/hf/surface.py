@@ -17,7 +17,7 @@ from transformers import CONFIG_MAPPING, BitImageProcessor, PreTrainedModel
 from transformers.utils import logging
 
 from ...files.atomic import move_all, new_file_mode
-from ...files.checkpoints import CheckpointError, Shapes, remove_older_weights
+from ...files.checkpoints import CheckpointError, Shapes, note_tasks_of_weights, remove_older_weights
 from ...files.names import CONFIG, WEIGHTS
 from ...files.own_code import origins_of
 from ...tasks import Kind, Task, make_kind
@@ -182,6 +182,8 @@ class TransformersSurface(Surface):
                     self._image_processor.save_pretrained(unfinished)  # a plain model does not save it by itself
             except SafetensorError as error:  # what it makes of a full disk
                 raise OSError(f"{folder} could not be written, what was there is kept: {error}") from error
+            for path in Path(unfinished).glob("*.safetensors"):
+                note_tasks_of_weights(path, self.tasks)
             written = {folder / path.name: path for path in Path(unfinished).iterdir()}
             for path in written.values():
                 path.chmod(new_file_mode())  # safetensors makes the weights the owner's alone
