@@ -36,7 +36,7 @@ class Photos(Dataset):
 
     def __init__(self, split: str, root: str, size: int = 224) -> None:
         self.root = Path(root)
-        with (self.root / f"{split}.csv").open() as file:
+        with (self.root / f"{split}.csv").open(encoding="utf-8", newline="") as file:
             self.rows = list(csv.DictReader(file))
         self.transform = v2.Compose([v2.ToImage(), v2.Resize((size, size)), v2.ToDtype(torch.float32, scale=True)])
 

@@ -1,11 +1,15 @@
 """Rows of tasks are never loaded as those of other tasks: names go with them, wherever a state dict goes."""
 
 import copy
+import json
+import shutil
 from collections import OrderedDict
 
 import pytest
 import timm
 import torch
+from safetensors import safe_open
+from safetensors.torch import save_file
 from timm.models import clean_state_dict, load_checkpoint
 from timm.utils import CheckpointSaver, ModelEmaV3
 from torch import nn
@@ -13,7 +17,7 @@ from torch.optim.swa_utils import AveragedModel
 
 import tsbn_hub
 from tsbn_hub import Task, TsbnForMultiTask, TsbnModel
-from tsbn_hub.files.checkpoints import CheckpointError
+from tsbn_hub.files.checkpoints import CheckpointError, note_tasks_of_weights
 from tsbn_hub.training.balancing import DynamicWeightAverage, UncertaintyWeighting
 
 ORDER, OTHER = ["a", "b"], ["b", "a"]
@@ -110,6 +114,13 @@ def test_other_tasks_and_further_tasks():
     of_timm(["b"]).load_state_dict(grown.state_dict(), strict=False)
 
 
+def test_a_set_has_no_order():
+    with pytest.raises(TypeError, match=r"a list of names, not the set .*which has no order"):
+        of_timm({"a", "b"})
+    with pytest.raises(TypeError, match="which has no order"):
+        TsbnForMultiTask.from_backbone("timm/test_resnet", {"a", "b"}, pretrained=False)
+
+
 def test_a_plain_state_dict_has_no_names():
     of_timm(ORDER, keep_affine=True).load_state_dict(timm.create_model("test_resnet", num_classes=3).state_dict())
     without = {name: tensor.clone() for name, tensor in of_timm(ORDER).state_dict().items()}
@@ -129,19 +140,38 @@ def test_loss_weightings(weighting, tmp_path):
     weighting(ORDER).load_state_dict(state_dict)
 
 
-def test_weights_beside_the_config_of_another_model(tmp_path):
+MESSAGE = r"has rows of 2 tasks, \['b', 'a'\], in this order, the model has 2: \['a', 'b'\]"
+
+
+@pytest.mark.parametrize("build", [of_timm, of_transformers])
+def test_weights_beside_the_config_of_another_model(build, tmp_path):
     for name, tasks in (("one", ORDER), ("other", OTHER)):
-        tsbn_hub.save_pretrained(of_timm(tasks), tmp_path / name)
+        tsbn_hub.save_pretrained(build(tasks), tmp_path / name)
+        tsbn_hub.from_pretrained(tmp_path / name)
     (tmp_path / "other" / "model.safetensors").replace(tmp_path / "one" / "model.safetensors")
-    message = r"has the weights of the tasks \[\"b\", \"a\"\], in this order, the model has \['a', 'b'\]"
-    with pytest.raises(CheckpointError, match=message):
+    with pytest.raises(CheckpointError, match=MESSAGE):
         tsbn_hub.from_pretrained(tmp_path / "one")
-    with pytest.raises(CheckpointError, match=message):
-        timm.create_model(f"local-dir:{tmp_path}/one", pretrained=True)
-    overlay = {"file": f"{tmp_path}/one/model.safetensors", "num_classes": 3}
-    with pytest.raises(CheckpointError, match=message):
+
+
+def test_weights_that_timm_is_given(tmp_path):
+    tsbn_hub.save_pretrained(of_timm(OTHER), tmp_path)
+    overlay = {"file": f"{tmp_path}/model.safetensors", "num_classes": 3}
+    with pytest.raises(CheckpointError, match=MESSAGE):
         of_timm(ORDER, pretrained=True, pretrained_cfg_overlay=overlay)
     of_timm(OTHER, pretrained=True, keep_affine=False, pretrained_cfg_overlay=overlay)
+
+
+def test_the_note_in_a_file_changes_nothing_else(tmp_path):
+    tensors = {"half": torch.rand(3).half(), "long": torch.arange(5), "none": torch.zeros(0), "é": torch.rand(7)}
+    save_file(tensors, tmp_path / "plain", metadata={"z": "1", "format": "pt"})
+    for name in ("one", "two"):
+        shutil.copy(tmp_path / "plain", tmp_path / name)
+        note_tasks_of_weights(tmp_path / name, ["left", "rechts ä"])
+    assert (tmp_path / "one").read_bytes() == (tmp_path / "two").read_bytes()
+    with safe_open(tmp_path / "one", "pt") as file:
+        assert file.metadata() == {"z": "1", "format": "pt", "tasks": json.dumps(["left", "rechts ä"])}
+        assert all(torch.equal(file.get_tensor(name), tensor) for name, tensor in tensors.items())
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["one", "plain", "two"]
 
 
 def test_another_config_of_transformers(tmp_path):

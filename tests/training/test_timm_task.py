@@ -489,3 +489,13 @@ def test_the_docs(monkeypatch, capsys):
     exec(code, {})
     losses, scores = capsys.readouterr().out.splitlines()
     assert "'right'" in losses and "'right_accuracy'" in scores
+
+
+def test_processes_that_name_the_tasks_in_another_order(monkeypatch):
+    def gather(given, own):
+        given[:] = [own, [own[0][::-1], own[1]]]
+
+    monkeypatch.setattr(torch.distributed, "get_world_size", lambda *_: 2)
+    monkeypatch.setattr(torch.distributed, "all_gather_object", gather)
+    with pytest.raises(ValueError, match=r"The processes have the tasks, of model and training, in these orders: \[\["):
+        MultiTaskTraining(build()).prepare_distributed()

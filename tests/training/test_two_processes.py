@@ -150,7 +150,8 @@ def a_model():
 
 def evaluate_each(folder):
     """What each process does."""
-    config, accelerator, scores = TrainingConfig(**config_of(folder, 2), model="unused"), Accelerator(), []
+    config = TrainingConfig(**config_of(folder, 2), eval_batch_size=8, model="unused")
+    accelerator, scores = Accelerator(), []
     for sizes in SIZES:
         data = Mixture([Corners("test", test=size) for size in sizes])
         batches = Loaders(config, KINDS, torch.nn.Identity(), accelerator).evaluation_batches(data)

@@ -56,6 +56,13 @@ def test_a_lock_that_is_left_behind_does_not_block(config, tmp_path):
     assert not temporary_files(tmp_path / "run")
 
 
+def test_what_a_killed_run_was_writing_is_removed(config, tmp_path):
+    (tmp_path / "run" / ".model.safetensors.abc").mkdir(parents=True)  # as models of transformers are written
+    (tmp_path / "run" / ".model.safetensors.abc" / "model.safetensors").write_text("a part")
+    train(TrainingConfig.read(config, epochs=1))
+    assert not temporary_files(tmp_path / "run")
+
+
 def test_the_folder_is_free_after_an_error(config, monkeypatch):
     def no_space():
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))

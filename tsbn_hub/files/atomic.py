@@ -69,9 +69,12 @@ def _copy(source: Path, target: Path) -> None:
 
 
 def remove_leftovers(path: Path) -> None:
-    """Remove what a kill in the middle of `write_atomically` left beside a file."""
+    """Remove what a kill in the middle of writing left beside a file: it is called as the file, with a dot before."""
     for leftover in path.parent.glob(f".{path.name}.*"):
-        leftover.unlink()
+        if leftover.is_dir():
+            shutil.rmtree(leftover)
+        else:
+            leftover.unlink()
 
 
 def new_file_mode() -> int:

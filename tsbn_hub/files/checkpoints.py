@@ -3,6 +3,7 @@
 import hashlib
 import json
 import re
+import shutil
 from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -175,25 +176,28 @@ def without_weights(
     return f"{text} Save it with {way_out}."
 
 
-def tasks_metadata(tasks: Sequence[str]) -> dict[str, str]:
-    """The metadata of a safetensors file whose stacked tensors have rows of these tasks, in order."""
-    return {"format": "pt", "tasks": json.dumps(list(tasks))} if tasks else {"format": "pt"}
+def note_tasks_of_weights(path: Path, tasks: Sequence[str]) -> None:
+    """Note in the metadata of a safetensors file whose rows its stacked tensors have. Of none: leave it as it is.
 
-
-def sort_metadata(path: Path) -> None:
-    """Sort the metadata of a safetensors file in place. It has them in a random order, which differs from run to run.
+    The metadata are sorted by name. (safetensors writes them in another order each time.)
 
     Raises:
-        OSError: if the file cannot be changed.
+        OSError: if it cannot be written.
     """
-    with path.open("r+b") as file:
-        size = int.from_bytes(file.read(8), "little")
-        header = json.loads(file.read(size))
-        header["__metadata__"] = dict(sorted(header["__metadata__"].items()))
-        text = json.dumps(header, ensure_ascii=False, separators=(",", ":")).encode().ljust(size)
-        if len(text) == size:
-            file.seek(8)
-            file.write(text)
+    if not tasks:
+        return
+    noted = path.with_name(f"{path.name}.noted")
+    try:
+        with path.open("rb") as file, noted.open("wb") as new:
+            header = json.loads(file.read(int.from_bytes(file.read(8), "little")))
+            metadata = header.get("__metadata__", {}) | {"tasks": json.dumps(list(tasks))}
+            text = json.dumps(header | {"__metadata__": dict(sorted(metadata.items()))}, separators=(",", ":")).encode()
+            text += b" " * (-len(text) % 8)  # tensors are aligned
+            new.write(len(text).to_bytes(8, "little") + text)
+            shutil.copyfileobj(file, new, 2**20)
+        noted.replace(path)
+    finally:
+        noted.unlink(missing_ok=True)
 
 
 def check_tasks_of_weights(path: Path, tasks: Sequence[str]) -> None:
@@ -203,12 +207,17 @@ def check_tasks_of_weights(path: Path, tasks: Sequence[str]) -> None:
         CheckpointError: if they differ.
     """
     with safe_open(path, framework="pt") as file:
-        noted = (file.metadata() or {}).get("tasks")
-    if noted not in (None, json.dumps(list(tasks))):
-        raise CheckpointError(
-            f"{path} has the weights of the tasks {noted}, in this order, the model has {list(tasks)}: each would get "
-            "another one's. Build it with the tasks of the weights, in their order; beside them lies their config.json."
-        )
+        text = (file.metadata() or {}).get("tasks")
+    if text in (None, json.dumps(list(tasks))):
+        return
+    try:
+        noted = list(json.loads(text))
+    except (ValueError, TypeError, RecursionError) as error:
+        raise CheckpointError(f"{path} has the metadata tasks={text[:100]!r}: it must be a list of names.") from error
+    raise CheckpointError(
+        f"{path} has rows of {len(noted)} tasks, {noted}, in this order, the model has {len(tasks)}: {list(tasks)}. "
+        "Each would get another one's: build it with the tasks of the weights, in their order."
+    )
 
 
 def read_shapes(path: Path) -> Shapes:

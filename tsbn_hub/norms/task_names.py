@@ -2,6 +2,7 @@
 
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from typing import Any
 
 _OF_MODULE, _OF_TENSOR = "tasks", "tsbn_tasks"
@@ -30,10 +31,14 @@ def check_task_names(tasks: Sequence[str]) -> list[str]:
 
     Raises:
         ValueError: if there is no task, or a name is empty, repeated or has a dot.
-        TypeError: if a name is not a string.
+        TypeError: if a name is not a string, or the names have no order.
     """
     if isinstance(tasks, str):
         raise TypeError(f"tasks must be a list of names, not the string {tasks!r}. Did you mean [{tasks!r}]?")
+    if isinstance(tasks, AbstractSet):  # another order in each process
+        raise TypeError(
+            f"tasks must be a list of names, not the set {set(tasks)!r}, which has no order: sorted(…) gives one."
+        )
     names = list(tasks)
     if not names:
         raise ValueError("tasks is empty: a model needs at least one task.")

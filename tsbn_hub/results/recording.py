@@ -41,10 +41,11 @@ def results_of_run(config: TrainingConfig, scores: Scores) -> Results:
 
     Args:
         config: The run.
-        scores: By task, its metrics.
+        scores: By task, in the order of the model's, its metrics.
     """
     data = build_data(config, "test")
-    tasks = build_tasks(config, data)
+    order = list(scores)  # the model's: the data may name the tasks in another one
+    tasks = sorted(build_tasks(config, data), key=lambda task: order.index(task.name))
     kinds = {task.name: make_kind(task) for task in tasks}
     chosen_by = dict.fromkeys(kind.chosen_by for kind in kinds.values())
     return Results(

@@ -87,12 +87,12 @@ class TaskMetrics:
     def compute(self, distributed: bool = True) -> Scores:
         """The metrics by task; over all processes, or of this one alone."""
         scores = {}
-        for name, collection in self._metrics.items():
+        for name, collection in sorted(self._metrics.items()):  # every process joins them in the same order
             for metric in collection.values(copy_state=False):
                 metric.sync_on_compute = distributed
             values = collection.compute()
             scores[name] = {metric: float(values[metric]) for metric in self._kinds[name].metrics}
-        return scores
+        return {name: scores[name] for name in self._kinds}
 
 
 def mean_score(kinds: Mapping[str, Kind], scores: Scores) -> float:

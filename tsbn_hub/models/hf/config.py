@@ -1,6 +1,6 @@
 """The configuration of a multi-task model of transformers."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, Sequence, Set
 from copy import deepcopy
 from typing import Any, ClassVar
 
@@ -70,7 +70,7 @@ class TsbnConfig(BackboneConfigMixin, PreTrainedConfig):
         **kwargs: Any,
     ) -> None:
         self.backbone_config = _native_config(backbone_config)
-        if isinstance(tasks, str):
+        if isinstance(tasks, str | Set):
             check_task_names(tasks)  # raises
         self.tasks = [_task(each) for each in (("default",) if tasks is None else tasks)]
         check_task_names(self.task_names)

@@ -6,8 +6,8 @@ from typing import Any
 
 from transformers import TimmWrapperModel
 
-from ...files.checkpoints import read_json
-from ...files.names import CONFIG
+from ...files.checkpoints import check_tasks_of_weights, read_json, weight_files
+from ...files.names import CONFIG, WEIGHTS, WEIGHTS_INDEX
 from ...norms import TaskModule, TaskNorm
 from ...norms.task_names import check_noted_tasks, check_same_tasks
 
@@ -47,7 +47,7 @@ def check_loaded(model: TaskModule, source: Any, info: Mapping[str, Any], ignore
 
 
 def check_order_of_tasks(tasks: list[str], folder: Path | None, state_dict: Mapping[str, Any] | None) -> None:
-    """Refuse a `config=` that names the tasks of a checkpoint in another order than it has them.
+    """Refuse a config that names the tasks of a checkpoint in another order than it has them.
 
     Args:
         tasks: Those of the model, in order.
@@ -55,13 +55,19 @@ def check_order_of_tasks(tasks: list[str], folder: Path | None, state_dict: Mapp
         state_dict: What is loaded in place of its weights, if anything.
 
     Raises:
-        ValueError: if the checkpoint's are others.
+        ValueError: if those of the checkpoint's config, or of its weights, are others.
         RuntimeError: if those of the state dict are.
     """
     if state_dict is not None:
         check_noted_tasks(state_dict, "", state_dict, getattr(state_dict, "_metadata", {}).get("", {}), tasks)
-    elif folder is not None and isinstance(saved := read_json(folder / CONFIG).get("tasks"), list):
+        return
+    if folder is None:
+        return
+    if isinstance(saved := read_json(folder / CONFIG).get("tasks"), list):
         check_same_tasks(tasks, [task["name"] if isinstance(task, dict) else task for task in saved])
+    if any((folder / name).is_file() for name in (WEIGHTS, WEIGHTS_INDEX)):
+        for path in weight_files(folder):
+            check_tasks_of_weights(path, tasks)
 
 
 def _refuse(keys: list[str], what: str, model: TaskModule) -> None:

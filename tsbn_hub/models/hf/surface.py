@@ -17,8 +17,8 @@ from transformers import CONFIG_MAPPING, BitImageProcessor, PreTrainedModel
 from transformers.utils import logging
 
 from ...files.atomic import move_all, new_file_mode
-from ...files.checkpoints import CheckpointError, Shapes, remove_older_weights
-from ...files.names import CONFIG
+from ...files.checkpoints import CheckpointError, Shapes, note_tasks_of_weights, remove_older_weights
+from ...files.names import CONFIG, WEIGHTS
 from ...files.own_code import origins_of
 from ...tasks import Kind, Task, make_kind
 from ..own_code import own_code_of
@@ -175,13 +175,15 @@ class TransformersSurface(Surface):
 
     def save(self, folder: Path, data_config: Mapping[str, object] | None, max_shard_size: int | str) -> None:
         folder.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(dir=folder, prefix=".saving.") as unfinished, without_progress_bars():
+        with tempfile.TemporaryDirectory(dir=folder, prefix=f".{WEIGHTS}.") as unfinished, without_progress_bars():
             try:
                 self.model.save_pretrained(unfinished, max_shard_size=max_shard_size)
                 if self._image_processor is not None and not isinstance(self.model, TsbnPreTrainedModel):
                     self._image_processor.save_pretrained(unfinished)  # a plain model does not save it by itself
             except SafetensorError as error:  # what it makes of a full disk
                 raise OSError(f"{folder} could not be written, what was there is kept: {error}") from error
+            for path in Path(unfinished).glob("*.safetensors"):
+                note_tasks_of_weights(path, self.tasks)
             written = {folder / path.name: path for path in Path(unfinished).iterdir()}
             for path in written.values():
                 path.chmod(new_file_mode())  # safetensors makes the weights the owner's alone

@@ -1,7 +1,7 @@
 """What a timm model with task norms can do beyond a plain one."""
 
 import functools
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, Sequence, Set
 from copy import deepcopy
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
@@ -300,6 +300,8 @@ def task_classes_of(
     Raises:
         ValueError: if they contradict each other.
     """
+    if isinstance(tasks, str | Set):
+        check_task_names(tasks)  # raises
     if isinstance(num_classes, Mapping):
         names = list(num_classes) if tasks is None else list(tasks)
         unknown, missing = sorted(set(num_classes) - set(names)), sorted(set(names) - set(num_classes))
@@ -312,7 +314,7 @@ def task_classes_of(
                 + "."
             )
         return names, [num_classes[name] for name in names]
-    names = ["default"] if tasks is None else list(tasks) if not isinstance(tasks, str) else tasks  # type: ignore[assignment]
+    names = ["default"] if tasks is None else list(tasks)
     if task_classes is not None:
         if len(task_classes) != len(names):
             raise ValueError(

@@ -17,7 +17,7 @@ from timm.models._input import update_model_args
 from torch import Tensor, nn
 
 from ...files.atomic import write_atomically
-from ...files.checkpoints import CheckpointError, Shapes, remove_older_weights, sort_metadata, tasks_metadata
+from ...files.checkpoints import CheckpointError, Shapes, note_tasks_of_weights, remove_older_weights
 from ...files.names import CONFIG, WEIGHTS
 from ...files.repositories import split_revision, with_revision
 from ...tasks import Classification, Kind, Task
@@ -169,8 +169,8 @@ class TimmSurface(Surface):
         remove_older_weights(folder, {WEIGHTS})
 
     def _save_weights(self, path: Path, tensors: dict[str, Tensor]) -> None:
-        save_file(tensors, path, metadata=tasks_metadata(self.tasks))
-        sort_metadata(path)
+        save_file(tensors, path, metadata={"format": "pt"})
+        note_tasks_of_weights(path, self.tasks)
 
     def _save_config(self, path: Path, data_config: Mapping[str, object] | None) -> None:
         of_tasks = self.model.recipe.model_args() if self.tasks else {}

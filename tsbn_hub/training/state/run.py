@@ -68,7 +68,7 @@ class RunFolder:
             yield
 
     def open(self, restart: bool) -> bool:
-        """Remove what a kill has left half-written, and see whether there is a state to go on from. Be alone in it.
+        """Make the folder, remove what a kill has left half-written, and see whether there is a state to go on from.
 
         Args:
             restart: Remove the state, and the model, if there are any.
@@ -77,6 +77,7 @@ class RunFolder:
             ValueError: if not all processes see the same.
         """
         if self._accelerator.is_main_process:
+            self.path.mkdir(parents=True, exist_ok=True)
             for name in (STATE, LOG, RECIPE, *MODEL_FILES):
                 remove_leftovers(self.path / name)
             for name in (STATE, *MODEL_FILES) if restart else ():

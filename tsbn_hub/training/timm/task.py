@@ -196,7 +196,15 @@ class MultiTaskTraining(TrainingTask):
     # --- what timm's loops prepare ---
 
     def prepare_distributed(self, device_ids: list[int] | None = None, **ddp_kwargs: Any) -> "MultiTaskTraining":
-        """Wrap the model in DistributedDataParallel. After `compile` and `setup_ema`."""
+        """Wrap the model in DistributedDataParallel. After `compile` and `setup_ema`.
+
+        Raises:
+            ValueError: if the processes have other tasks, or in another order, as from a set.
+        """
+        orders: list[Any] = [None] * dist.get_world_size()
+        dist.all_gather_object(orders, [list(unwrap_model(self.trainable_module).tasks), list(self.kinds)])
+        if any(order != orders[0] for order in orders):
+            raise ValueError(f"The processes have the tasks, of model and training, in these orders: {orders}.")
         self.trainable_module = DistributedDataParallel(
             _TasksForward(self.trainable_module), device_ids=device_ids, **ddp_kwargs
         )
