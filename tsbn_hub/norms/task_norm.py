@@ -183,6 +183,16 @@ class TaskNorm(TaskParameters):
         return rows if self.bias is None else {**rows, "bias": torch.zeros_like(self.bias[:1])}
 
     @torch.no_grad()
+    def reset_parameters(self) -> None:
+        """Start anew, as the plain norm does: every task has learned nothing yet."""
+        for name, row in self.new_rows().items():
+            getattr(self, name).copy_(row)
+        if self.keeps_affine:
+            self.weight.copy_(1 / self._gate_at_start(self.weight))
+            if self.bias is not None:
+                self.bias.zero_()
+
+    @torch.no_grad()
     def fold(self, row: int) -> nn.Module:
         """The plain norm that computes what this one does for one task."""
         plain = self.plain_class.__new__(self.plain_class)
