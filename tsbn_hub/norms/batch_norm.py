@@ -1,6 +1,7 @@
 """BatchNorm with running statistics and gates per task, and BatchNorm that the tasks share."""
 
 import warnings
+from collections.abc import Mapping
 from typing import Any
 
 import torch
@@ -170,13 +171,14 @@ class TaskBatchNorm(TaskNorm, _BatchNormBase):  # type: ignore[misc]
         """The parameters of all tasks, and the statistics."""
         return super().stacked_names() + [name for name in STATISTICS if getattr(self, name, None) is not None]
 
-    def new_rows(self) -> dict[str, Tensor]:
-        """The rows of a task that has learned nothing yet."""
-        rows = super().new_rows()
+    def at_start(self, device: torch.device | None = None) -> dict[str, Tensor]:
+        """As `TaskNorm` has it."""
+        start = super().at_start(device)
         for name in STATISTICS:
             if getattr(self, name, None) is not None:
-                rows[name] = torch.full_like(getattr(self, name)[:1], 1 if name == "running_var" else 0)
-        return rows
+                value = 1 if name == "running_var" else 0
+                start[name] = torch.full_like(getattr(self, name), value, device=device)
+        return start
 
     def fold(self, row: int) -> nn.Module:
         """The plain norm that computes what this one does for one task."""
@@ -188,9 +190,15 @@ class TaskBatchNorm(TaskNorm, _BatchNormBase):  # type: ignore[misc]
                 plain.register_buffer(name, getattr(self, name)[row].clone())
         return plain
 
-    def _is_plain(self, state_dict: StateDict, prefix: str) -> bool:
+    @property
+    def had_tensors(self) -> bool:
+        """Whether the plain norm has entries in a state dict."""
+        return super().had_tensors or self.running_mean is not None
+
+    def is_plain(self, state_dict: Mapping[str, Tensor], prefix: str) -> bool:
+        """Whether a state dict has the entries of a plain norm here."""
         mean = state_dict.get(prefix + "running_mean")
-        return mean.ndim == 1 if mean is not None else super()._is_plain(state_dict, prefix)
+        return mean.ndim == 1 if mean is not None else super().is_plain(state_dict, prefix)
 
     def _adapt_plain(self, state_dict: StateDict, prefix: str, error_messages: list[str]) -> None:
         super()._adapt_plain(state_dict, prefix, error_messages)
@@ -201,8 +209,7 @@ class TaskBatchNorm(TaskNorm, _BatchNormBase):  # type: ignore[misc]
             plain = state_dict.get(prefix + name)
             if plain is None:
                 if name == "num_batches_tracked":
-                    # Some checkpoints have none; torch's own norms accept these, too.
-                    state_dict[prefix + name] = stacked.clone()
+                    state_dict[prefix + name] = _own_count(stacked)
             elif plain.ndim == stacked.ndim - 1:
                 state_dict[prefix + name] = plain.expand_as(stacked).clone()
 
@@ -263,11 +270,16 @@ class SharedBatchNorm(_BatchNormBase):
 
     def _load_from_state_dict(self, state_dict: StateDict, prefix: str, *args: Any) -> None:
         if self.num_batches_tracked is not None:
-            state_dict.setdefault(prefix + "num_batches_tracked", self.num_batches_tracked)
+            state_dict.setdefault(prefix + "num_batches_tracked", _own_count(self.num_batches_tracked))
         super()._load_from_state_dict(state_dict, prefix, *args)
 
     def extra_repr(self) -> str:
         return f"{self.plain_class.__name__}({getattr(self, 'num_features', '')})"
+
+
+def _own_count(count: Tensor) -> Tensor:
+    """The batches that a checkpoint without a count leaves a norm with. torch's own norms accept it, too."""
+    return torch.zeros_like(count, device="cpu") if count.is_meta else count.clone()
 
 
 def _refuse_rows_of_samples(selector: TaskSelector) -> None:

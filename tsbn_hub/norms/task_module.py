@@ -2,7 +2,8 @@
 
 import functools
 import inspect
-from collections.abc import Callable, Iterator, Sequence
+from collections import OrderedDict
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from types import FunctionType
 from typing import Any, ClassVar
@@ -11,7 +12,7 @@ import torch
 from torch import Tensor, fx, nn
 from torch.utils import _pytree as pytree
 
-from .checkpoints import check_task_entries
+from .checkpoints import check_part, check_task_entries, complete_plain
 from .folding import block_what_loses_gates, folded
 from .selection import Selection, TaskSelector
 from .task_norm import TaskNorm
@@ -23,6 +24,10 @@ Outputs = Any
 """What the forward of a network gives: tensors, in any structure."""
 
 Forward = Callable[..., Outputs]
+
+
+_WHOLE = "whole"
+"""In a state dict's metadata: it is to have every entry."""
 
 
 class TaskModule(nn.Module):
@@ -273,9 +278,33 @@ class TaskModule(nn.Module):
 
     # --- loading, copying ---
 
-    def _load_from_state_dict(self, state_dict: StateDict, prefix: str, *args: Any) -> None:
+    def load_state_dict(self, state_dict: Mapping[str, Any], strict: bool = True, assign: bool = False) -> Any:
+        """As torch has it. A plain network's is turned into one that keeps its function for every task.
+
+        With `strict=False` it may be a part, and what it does not name stays as it is.
+
+        Raises:
+            RuntimeError: if it does not fit, or is of other tasks, or if it cannot be told whether it is a plain
+                network's.
+            TypeError: if it is no mapping.
+        """
+        if not isinstance(state_dict, Mapping):
+            raise TypeError(f"A state dict maps names to tensors; this is {type(state_dict).__name__}.")
+        given = OrderedDict(state_dict)
+        metadata = dict(getattr(state_dict, "_metadata", None) or {})
+        metadata[""] = {**metadata.get("", {}), _WHOLE: strict}  # torch tells modules nothing of it
+        given._metadata = metadata  # type: ignore[attr-defined]
+        return super().load_state_dict(given, strict=strict, assign=assign)
+
+    def _load_from_state_dict(
+        self, state_dict: StateDict, prefix: str, local_metadata: dict[str, Any], *args: Any
+    ) -> None:
         self._check_task_entries(state_dict, prefix)
-        super()._load_from_state_dict(state_dict, prefix, *args)
+        if local_metadata.get(_WHOLE):
+            complete_plain(self, state_dict, prefix)
+        else:
+            check_part(self, state_dict, prefix)
+        super()._load_from_state_dict(state_dict, prefix, local_metadata, *args)
 
     def _check_task_entries(self, state_dict: StateDict, prefix: str) -> None:
         """Refuse, before anything is changed, a state dict that is of another model, or of other tasks."""

@@ -116,3 +116,8 @@ def parameter(tensor: Tensor, requires_grad: bool = True) -> nn.Parameter:
 
 
 StateDict = dict[str, Any]
+
+
+def device_of(state_dict: Mapping[str, Tensor]) -> torch.device | None:
+    """Where the tensors of a checkpoint are: a model without memory may be about to take them over."""
+    return next((tensor.device for tensor in state_dict.values()), None)
