@@ -279,6 +279,7 @@ class TsbnModel(Trunk, TsbnPreTrainedModel):
         config.stage_names = [f"stage{number + 1}" for number in range(len(self.layout.indices))]
         self.reader = FeatureReader(config.backbone_config)
         self.backbone = self.reader.backbone
+        self.layers_behind = nn.ModuleList(self.reader.layers)  # without weights, but with a mode
         self.task_selector = TaskSelector(config.task_names)
         options = NormOptions(config.norm, config.keep_affine, config.gate_init)
         convert_norms(self.backbone, self.task_selector, options, gated_norms(self.backbone, config.gated))
