@@ -35,6 +35,7 @@ class Recipe:
         options: What a norm keeps per task.
         gated: Which norms are gated, as the user said it.
         names: The names of the gated norms.
+        as_pretrained: Whether timm built the plain model as for its own weights.
     """
 
     architecture: str
@@ -43,6 +44,7 @@ class Recipe:
     options: NormOptions
     gated: Patterns = None
     names: list[str] = field(default_factory=list)
+    as_pretrained: bool = False
 
     def model_args(self) -> dict[str, object]:
         """The keyword arguments of `timm.create_model` that say the same, for config.json."""
@@ -51,6 +53,7 @@ class Recipe:
             "norm": self.options.style,
             "keep_affine": self.options.keep_affine,
             "gate_init": self.options.gate_init,
+            "as_pretrained": self.as_pretrained,
         }
         if self.task_classes is not None:
             args["task_classes"] = list(self.task_classes)
