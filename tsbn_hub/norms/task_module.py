@@ -15,6 +15,7 @@ from torch.utils import _pytree as pytree
 from .checkpoints import check_part, check_task_entries, complete_plain
 from .folding import block_what_loses_gates, folded
 from .selection import Selection, TaskSelector
+from .task_names import check_task_names
 from .task_norm import TaskNorm
 from .task_parameters import StateDict, TaskModules, TaskParameters
 
@@ -92,14 +93,21 @@ class TaskModule(nn.Module):
         Raises:
             ValueError: if the name is taken or not allowed, or there is no task `like`.
         """
-        selector = self.task_selector
-        like_row = None if like is None else selector.row(like)
-        rows: list[int] = list(range(len(selector.tasks)))
-        tasks = [*selector.tasks, task]
-        selector.reset(tasks)
-        for module in self._task_parameters():
-            new = module.new_rows() if like_row is None else _copied_rows(module, like_row)
-            module.replace_rows([*rows, new])
+        like_row = None if like is None else self.task_selector.row(like)
+        rows = list(range(len(self.tasks)))
+        parts = {module: [*rows, self._rows_of_new_task(module, like_row)] for module in self._task_parameters()}
+        self._replace_tasks([*self.tasks, task], parts)
+
+    def _rows_of_new_task(self, module: TaskParameters, like_row: int | None) -> dict[str, Tensor]:
+        return module.new_rows() if like_row is None else _copied_rows(module, like_row)
+
+    def _replace_tasks(self, tasks: list[str], parts: Mapping[TaskParameters, list[Any]]) -> None:
+        """Change the tasks, and all rows as `TaskParameters.stack_rows` says, or nothing if something fails."""
+        check_task_names(tasks)
+        stacked = {module: module.stack_rows(of_module) for module, of_module in parts.items()}
+        self.task_selector.reset(tasks)
+        for module, new in stacked.items():
+            module.put_rows(new, parts[module])
 
     def remove_task(self, task: str) -> None:
         """Remove a task, in place. The parameters that it had a part of are new objects: rebuild the optimizer.
@@ -112,9 +120,7 @@ class TaskModule(nn.Module):
         if len(selector.tasks) == 1:
             raise ValueError(f"{task!r} is the model's only task, and cannot be removed.")
         rows = [row for row in range(len(selector.tasks)) if row != removed]
-        for module in self._task_parameters():
-            module.replace_rows(rows)
-        selector.reset([selector.tasks[row] for row in rows])
+        self._replace_tasks([selector.tasks[row] for row in rows], dict.fromkeys(self._task_parameters(), rows))
 
     @property
     def trunk(self) -> nn.Module:

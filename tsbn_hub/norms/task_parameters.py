@@ -42,20 +42,24 @@ class TaskParameters(nn.Module):
         """The part of the first dimension that belongs to the task of a row."""
         return slice(row, row + 1)
 
-    def replace_rows(self, parts: Sequence[int | dict[str, Tensor]]) -> None:
-        """Stack anew: each part is a row that stays, or the tensors (by name) of a new one."""
+    def stack_rows(self, parts: Sequence[int | dict[str, Tensor]]) -> dict[str, Tensor]:
+        """What is stacked, by name, anew: each part is a row that stays, or the tensors (by name) of a new one."""
+        stacked = {}
         for name in self.stacked_names():
             old = getattr(self, name)
-            new = torch.cat(
+            stacked[name] = torch.cat(
                 [
                     old.detach()[self.rows(part)] if isinstance(part, int) else part[name].to(old.device, old.dtype)
                     for part in parts
                 ]
             )
-            if isinstance(old, nn.Parameter):
-                setattr(self, name, nn.Parameter(new, old.requires_grad))
-            else:
-                setattr(self, name, new)
+        return stacked
+
+    def put_rows(self, stacked: dict[str, Tensor], parts: Sequence[int | dict[str, Tensor]]) -> None:
+        """Take over what `stack_rows` has made of these parts."""
+        for name, new in stacked.items():
+            old = getattr(self, name)
+            setattr(self, name, nn.Parameter(new, old.requires_grad) if isinstance(old, nn.Parameter) else new)
 
 
 class TaskModules(nn.ModuleDict):

@@ -6,6 +6,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
+from ..checks import whole_number
 from ..kind import Json, Kind, register_kind
 from ..pictures import write_lines
 
@@ -52,9 +53,7 @@ class Regression(Kind):
     hub_metrics: ClassVar = {"mae": "mae", "r2": "r_squared"}
 
     def __init__(self, size: int = 1) -> None:
-        if size < 1:
-            raise ValueError(f"size={size} must be at least 1.")
-        self.size = size
+        self.size = whole_number(size, "size", least=1)
 
     @property
     def outputs(self) -> int:
