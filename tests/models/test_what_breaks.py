@@ -33,6 +33,14 @@ def task_norms(model: nn.Module) -> dict[str, TaskNorm]:
     return {name: norm for name, norm in model.named_modules() if isinstance(norm, TaskNorm)}
 
 
+def plain_batch_norms(model: nn.Module) -> list[str]:
+    return [
+        name
+        for name, part in model.named_modules()
+        if isinstance(part, nn.modules.batchnorm._BatchNorm) and not isinstance(part, TaskBatchNorm | SharedBatchNorm)
+    ]
+
+
 def fusions(model: nn.Module) -> dict[str, object]:
     """Every method of a part that would fuse a norm of ours."""
     return {
@@ -148,7 +156,7 @@ def test_reset_classifier_keeps_task_norms(architecture):
         model.eval()
         assert model.task_classes == sizes and model.num_classes == max(sizes)
         assert model._model_args["task_classes"] == sizes
-        assert not [name for name, part in model.named_modules() if isinstance(part, nn.modules.batchnorm._BatchNorm)]
+        assert not plain_batch_norms(model)
         with torch.no_grad():
             outputs = model(x)
             if max(sizes):
@@ -190,7 +198,7 @@ def test_a_classifier_that_comes_later_has_task_norms(architecture):
     model = build(architecture, num_classes=0, **kwargs)
     model.reset_classifier(5)
     assert set(task_norms(model)) == gated_after_reset(architecture, 0, **kwargs)
-    assert not [name for name, part in model.named_modules() if isinstance(part, nn.modules.batchnorm._BatchNorm)]
+    assert not plain_batch_norms(model)
 
 
 @pytest.mark.parametrize("architecture", ["levit_128s", "repvit_m1"])
@@ -301,11 +309,22 @@ def test_zero_initialised_gamma(architecture, norm):
 @torch.no_grad()
 @pytest.mark.parametrize("gated", [None, "layer4.*"])
 @pytest.mark.parametrize(
-    "change",
-    [convert_sync_batchnorm, freeze_batch_norm_2d, nn.SyncBatchNorm.convert_sync_batchnorm, freeze],
-    ids=["timm-sync", "timm-freeze-bn", "torch-sync", "timm-freeze"],
+    "change", [convert_sync_batchnorm, nn.SyncBatchNorm.convert_sync_batchnorm], ids=["timm-sync", "torch-sync"]
 )
-def test_converters_of_batch_norm_drop_no_gates(change, gated):
+def test_converters_of_batch_norm_are_refused(change, gated):
+    model = build("test_resnet", gated=gated)
+    x = torch.randn(2, 3, 32, 32)
+    before, modules = model(x), dict(model.named_modules())
+    with pytest.raises(RuntimeError, match=r"tsbn_hub\.norms has convert_sync_batchnorm"):
+        change(model)
+    assert dict(model.named_modules()) == modules
+    assert_same(model(x), before, "outputs")
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("gated", [None, "layer4.*"])
+@pytest.mark.parametrize("change", [freeze_batch_norm_2d, freeze], ids=["timm-freeze-bn", "timm-freeze"])
+def test_freezing_drops_no_gates(change, gated):
     model = build("test_resnet", gated=gated)
     x = torch.randn(2, 3, 32, 32)
     before, state = model(x), copy.deepcopy(model.state_dict())

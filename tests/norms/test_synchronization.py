@@ -1,13 +1,11 @@
 """BatchNorm over two processes is that of one process on the joined batch."""
 
-import copy
 from functools import partial
 
 import pytest
 import torch
 import torch.distributed as dist
 from timm.layers import BatchNormAct2d
-from timm.layers import convert_sync_batchnorm as timm_convert_sync_batchnorm
 from torch import Tensor, nn
 
 import tsbn_hub  # noqa: F401
@@ -183,15 +181,3 @@ def test_evaluation_needs_no_other_process(name, monkeypatch):
     with pytest.raises(AssertionError, match="waits"):
         net(images(2))
     net.eval()(images(2))
-
-
-@pytest.mark.parametrize("others", [nn.SyncBatchNorm.convert_sync_batchnorm, timm_convert_sync_batchnorm])
-@pytest.mark.parametrize("name", ["gates", "after the fork", "with activation"])
-def test_converters_of_others_leave_task_norms_alone(others, name):
-    net = build(name)
-    modules = dict(net.named_modules())
-    before, output = copy.deepcopy(net.state_dict()), net.eval()(images(2))["first"]
-    converted = others(net)
-    assert converted is net and dict(net.named_modules()) == modules
-    assert all(torch.equal(value, before[key]) for key, value in net.state_dict().items())
-    assert torch.equal(net(images(2))["first"], output)

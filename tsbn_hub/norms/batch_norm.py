@@ -1,5 +1,7 @@
 """BatchNorm with running statistics and gates per task, and BatchNorm that the tasks share."""
 
+import warnings
+from collections.abc import Mapping
 from typing import Any
 
 import torch
@@ -16,23 +18,45 @@ from .task_parameters import StateDict, copy_members, pick
 STATISTICS = ("running_mean", "running_var", "num_batches_tracked")
 
 
-class _BatchNorm(nn.Module):
+class _BatchNormBase(nn.modules.batchnorm._BatchNorm):
     """What both have in common: one call of the native kernel, with one set of statistics.
+
+    They are torch's `_BatchNorm`, so that code that looks for BatchNorms finds them: `update_bn`, loops that set them
+    to evaluation. Code that would build another norm in their place asks for `affine`, or takes the statistics away,
+    and is refused.
 
     Attributes:
         frozen: In training, too, normalise by the running statistics and leave them as they are.
         synchronized: In training, take the statistics of the joined batch of all processes of `process_group`.
     """
 
-    running_mean: Tensor | None
-    running_var: Tensor | None
-    num_batches_tracked: Tensor | None
-    track_running_stats: bool
-    momentum: float | None
-    eps: float
+    plain_class: type[nn.Module]
     frozen: bool
     synchronized: bool
     process_group: ProcessGroup | None
+
+    def __init__(self) -> None:
+        nn.Module.__init__(self)  # torch's own would make parameters; here the plain norm's move in
+
+    @property
+    def affine(self) -> bool:  # type: ignore[override]
+        """Refused: what converts, splits or fuses a BatchNorm reads it, and would lose what belongs to the tasks."""
+        raise self._refusal()
+
+    def __dir__(self) -> list[str]:
+        return [name for name in super().__dir__() if name != "affine"]  # tracing asks for all that is listed
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        if value is None and name in STATISTICS and self._buffers.get(name) is not None:
+            raise self._refusal()
+        super().__setattr__(name, value)
+
+    def _refusal(self) -> RuntimeError:
+        return RuntimeError(
+            f"A {type(self).__name__} cannot be converted, split or fused as a {self.plain_class.__name__}: its gates, "
+            "or the statistics of its tasks, would be lost. tsbn_hub.norms has convert_sync_batchnorm and "
+            "freeze_batch_norm for it; for all else convert the plain model, model.fold(task)."
+        )
 
     def _adopt(self, norm: nn.Module) -> None:
         self.plain_class = type(norm)
@@ -52,6 +76,8 @@ class _BatchNorm(nn.Module):
             mean, var = pick(mean, index), pick(var, index)
         if training and not update:
             mean = var = None
+        if update:
+            self._warn_if_nothing_else_is_trained()
         momentum = self._count_batch(index) if update else 0.0
         if training and self.training and self.synchronized and should_synchronize(self.process_group):
             y = synchronized_batch_norm(x, mean, var, weight, bias, momentum, self.eps, self.process_group)
@@ -62,6 +88,24 @@ class _BatchNorm(nn.Module):
             for stacked, row in ((self.running_mean, mean), (self.running_var, var)):
                 stacked.index_copy_(0, index.view(1), row[None])  # type: ignore[union-attr,index]
         return y if self.after is None else self.after(self, y)
+
+    def _warn_if_nothing_else_is_trained(self) -> None:
+        """Say once that frozen parameters do not freeze the statistics. timm's own function does not see task norms."""
+        if torch.compiler.is_compiling() or not torch.is_grad_enabled():
+            return
+        trained = [parameter.requires_grad for parameter in self._parameters.values() if parameter is not None]
+        if trained and not any(trained):
+            # Python shows a warning once for each text and place.
+            warnings.warn(
+                "The parameters of a BatchNorm are frozen, and its running statistics still move in training. To fix "
+                "these, too, call tsbn_hub.norms.freeze_batch_norm(model): timm.utils.freeze does not see task norms.",
+                stacklevel=1,
+            )
+
+    def reset_running_stats(self) -> None:
+        """Start the statistics anew, unless they are frozen."""
+        if not self.frozen:
+            super().reset_running_stats()
 
     def _count_batch(self, index: int | Tensor | None) -> float:
         """Count the batch, and return how much it weighs in the running statistics."""
@@ -78,7 +122,7 @@ class _BatchNorm(nn.Module):
         return 0.0 if count is None else 1.0 / float(count if index is None else pick(count, index))
 
 
-class TaskBatchNorm(TaskNorm, _BatchNorm):
+class TaskBatchNorm(TaskNorm, _BatchNormBase):  # type: ignore[misc]
     r"""BatchNorm with running statistics and a gate per task.
 
     .. math:: y = \sigma(a_t) \odot \left(\gamma \odot \frac{x - \mu_t}{\sqrt{v_t + \epsilon}} + \beta\right)
@@ -108,6 +152,17 @@ class TaskBatchNorm(TaskNorm, _BatchNorm):
             _refuse_rows_of_samples(self.selector)
         return super().forward(x)
 
+    def reset_running_stats(self) -> None:
+        """Start the statistics anew, unless they are frozen: those of the task that is selected, or of all tasks."""
+        task = self.selector.task
+        if task is None:
+            super().reset_running_stats()
+        elif self.track_running_stats and not self.frozen:
+            rows, new = self.rows(self.selector.row(task)), self.new_rows()
+            for name in STATISTICS:
+                if name in new:
+                    getattr(self, name)[rows] = new[name]
+
     def normalize(self, x: Tensor, index: int | Tensor) -> Tensor:
         """The norm of samples that are all for one task."""
         return self._batch_norm(x, *self.gated_affine(index), index)
@@ -116,13 +171,14 @@ class TaskBatchNorm(TaskNorm, _BatchNorm):
         """The parameters of all tasks, and the statistics."""
         return super().stacked_names() + [name for name in STATISTICS if getattr(self, name, None) is not None]
 
-    def new_rows(self) -> dict[str, Tensor]:
-        """The rows of a task that has learned nothing yet."""
-        rows = super().new_rows()
+    def at_start(self, device: torch.device | None = None) -> dict[str, Tensor]:
+        """As `TaskNorm` has it."""
+        start = super().at_start(device)
         for name in STATISTICS:
             if getattr(self, name, None) is not None:
-                rows[name] = torch.full_like(getattr(self, name)[:1], 1 if name == "running_var" else 0)
-        return rows
+                value = 1 if name == "running_var" else 0
+                start[name] = torch.full_like(getattr(self, name), value, device=device)
+        return start
 
     def fold(self, row: int) -> nn.Module:
         """The plain norm that computes what this one does for one task."""
@@ -134,9 +190,15 @@ class TaskBatchNorm(TaskNorm, _BatchNorm):
                 plain.register_buffer(name, getattr(self, name)[row].clone())
         return plain
 
-    def _is_plain(self, state_dict: StateDict, prefix: str) -> bool:
+    @property
+    def had_tensors(self) -> bool:
+        """Whether the plain norm has entries in a state dict."""
+        return super().had_tensors or self.running_mean is not None
+
+    def is_plain(self, state_dict: Mapping[str, Tensor], prefix: str) -> bool:
+        """Whether a state dict has the entries of a plain norm here."""
         mean = state_dict.get(prefix + "running_mean")
-        return mean.ndim == 1 if mean is not None else super()._is_plain(state_dict, prefix)
+        return mean.ndim == 1 if mean is not None else super().is_plain(state_dict, prefix)
 
     def _adapt_plain(self, state_dict: StateDict, prefix: str, error_messages: list[str]) -> None:
         super()._adapt_plain(state_dict, prefix, error_messages)
@@ -147,21 +209,20 @@ class TaskBatchNorm(TaskNorm, _BatchNorm):
             plain = state_dict.get(prefix + name)
             if plain is None:
                 if name == "num_batches_tracked":
-                    # Some checkpoints have none; torch's own norms accept these, too.
-                    state_dict[prefix + name] = stacked.clone()
+                    state_dict[prefix + name] = _own_count(stacked)
             elif plain.ndim == stacked.ndim - 1:
                 state_dict[prefix + name] = plain.expand_as(stacked).clone()
 
 
-class SharedBatchNorm(_BatchNorm):
+class SharedBatchNorm(_BatchNormBase):
     """A BatchNorm without gates in a network whose other norms have them.
 
     After the fork, where the tasks' features differ, it normalises each task's samples by themselves, and updates its
     statistics once a task. Before the fork, the batch counts once a step, however many tasks pass it.
     """
 
-    weight: Tensor | None
-    bias: Tensor | None
+    weight: Tensor | None  # type: ignore[assignment]
+    bias: Tensor | None  # type: ignore[assignment]
     selector: TaskSelector
 
     def __init__(self, norm: nn.Module, selector: TaskSelector) -> None:
@@ -179,6 +240,15 @@ class SharedBatchNorm(_BatchNorm):
             return torch.cat([self._batch_norm(part, weight, bias, None) for _, part in selection.split(x)])
         counted = selection.repeated and not selection.forked
         return self._batch_norm(x, weight, bias, None, update=not counted)
+
+    @torch.no_grad()
+    def reset_parameters(self) -> None:
+        """Start anew, as the plain norm does."""
+        self.reset_running_stats()
+        if self.weight is not None:
+            self.weight.fill_(1)
+        if self.bias is not None:
+            self.bias.zero_()
 
     def fold(self, row: int = 0) -> nn.Module:
         """The plain norm that it replaced, whatever the task."""
@@ -200,11 +270,16 @@ class SharedBatchNorm(_BatchNorm):
 
     def _load_from_state_dict(self, state_dict: StateDict, prefix: str, *args: Any) -> None:
         if self.num_batches_tracked is not None:
-            state_dict.setdefault(prefix + "num_batches_tracked", self.num_batches_tracked)
+            state_dict.setdefault(prefix + "num_batches_tracked", _own_count(self.num_batches_tracked))
         super()._load_from_state_dict(state_dict, prefix, *args)
 
     def extra_repr(self) -> str:
         return f"{self.plain_class.__name__}({getattr(self, 'num_features', '')})"
+
+
+def _own_count(count: Tensor) -> Tensor:
+    """The batches that a checkpoint without a count leaves a norm with. torch's own norms accept it, too."""
+    return torch.zeros_like(count, device="cpu") if count.is_meta else count.clone()
 
 
 def _refuse_rows_of_samples(selector: TaskSelector) -> None:

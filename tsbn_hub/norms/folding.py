@@ -1,10 +1,14 @@
 """From a network with task norms back to the plain network of one task, and blocks on ways there that lose gates."""
 
 import copy
+import functools
+import inspect
 import weakref
+from collections.abc import Callable
 from typing import Any, NoReturn
 
 from torch import Tensor, nn
+from torch.nn.utils import fusion
 from torch.utils import _pytree as pytree
 
 from .batch_norm import SharedBatchNorm
@@ -47,6 +51,25 @@ def _unblock(module: nn.Module) -> None:
     for name, value in list(vars(module).items()):
         if value is _fold_first or isinstance(value, _FoldedPart):
             del vars(module)[name]
+
+
+Fusion = Callable[..., tuple[nn.Parameter, nn.Parameter]]
+"""A function like `torch.nn.utils.fuse_conv_bn_weights`, which gets the running mean as `bn_rm`."""
+
+
+def _without_rows(fuse: Fusion) -> Fusion:
+    @functools.wraps(fuse)
+    def fuse_plain(*args: Any, **kwargs: Any) -> tuple[nn.Parameter, nn.Parameter]:
+        if inspect.signature(fuse).bind(*args, **kwargs).arguments["bn_rm"].ndim > 1:
+            _fold_first()
+        return fuse(*args, **kwargs)
+
+    return fuse_plain
+
+
+# `fuse_conv_bn_eval` and `fuse_linear_bn_eval` find these as globals of their module, wherever they are imported from.
+for _name in ("fuse_conv_bn_weights", "fuse_linear_bn_weights"):
+    setattr(fusion, _name, _without_rows(getattr(fusion, _name)))
 
 
 def _fold_first(*args: Any, **kwargs: Any) -> NoReturn:

@@ -5,6 +5,7 @@ from collections.abc import Iterable
 import torch
 from torch import Tensor, nn
 from torch.distributed import ProcessGroup
+from torch.nn.modules.batchnorm import _BatchNorm
 
 from .batch_norm import STATISTICS, SharedBatchNorm, TaskBatchNorm
 from .kernels import after_batch_norm
@@ -94,7 +95,7 @@ def own_batch_norms(module: nn.Module) -> list[TaskBatchNorm | SharedBatchNorm]:
     selector = TaskSelector(["all"])
     new: dict[int, nn.Module] = {}
     for name, plain in list(module.named_modules(remove_duplicate=False)):
-        if isinstance(plain, nn.modules.batchnorm._BatchNorm):
+        if isinstance(plain, _BatchNorm) and not isinstance(plain, TaskBatchNorm | SharedBatchNorm):
             after_batch_norm(type(plain))  # raises for a class that is not registered
             parent, _, child = name.rpartition(".")
             shared = new.setdefault(id(plain), SharedBatchNorm(plain, selector))

@@ -2,7 +2,8 @@
 
 import functools
 import inspect
-from collections.abc import Callable, Iterator, Sequence
+from collections import OrderedDict
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from types import FunctionType
 from typing import Any, ClassVar
@@ -11,10 +12,10 @@ import torch
 from torch import Tensor, fx, nn
 from torch.utils import _pytree as pytree
 
-from .checkpoints import check_task_entries
+from .checkpoints import check_part, check_task_entries, complete_plain
 from .folding import block_what_loses_gates, folded
 from .selection import Selection, TaskSelector
-from .task_names import check_noted_tasks, note_tasks
+from .task_names import check_noted_tasks, check_task_names, note_tasks
 from .task_norm import TaskNorm
 from .task_parameters import StateDict, TaskModules, TaskParameters
 
@@ -24,6 +25,10 @@ Outputs = Any
 """What the forward of a network gives: tensors, in any structure."""
 
 Forward = Callable[..., Outputs]
+
+
+_WHOLE = "whole"
+"""In a state dict's metadata: it is to have every entry."""
 
 
 class TaskModule(nn.Module):
@@ -88,14 +93,21 @@ class TaskModule(nn.Module):
         Raises:
             ValueError: if the name is taken or not allowed, or there is no task `like`.
         """
-        selector = self.task_selector
-        like_row = None if like is None else selector.row(like)
-        rows: list[int] = list(range(len(selector.tasks)))
-        tasks = [*selector.tasks, task]
-        selector.reset(tasks)
-        for module in self._task_parameters():
-            new = module.new_rows() if like_row is None else _copied_rows(module, like_row)
-            module.replace_rows([*rows, new])
+        like_row = None if like is None else self.task_selector.row(like)
+        rows = list(range(len(self.tasks)))
+        parts = {module: [*rows, self._rows_of_new_task(module, like_row)] for module in self._task_parameters()}
+        self._replace_tasks([*self.tasks, task], parts)
+
+    def _rows_of_new_task(self, module: TaskParameters, like_row: int | None) -> dict[str, Tensor]:
+        return module.new_rows() if like_row is None else _copied_rows(module, like_row)
+
+    def _replace_tasks(self, tasks: list[str], parts: Mapping[TaskParameters, list[Any]]) -> None:
+        """Change the tasks, and all rows as `TaskParameters.stack_rows` says, or nothing if something fails."""
+        check_task_names(tasks)
+        stacked = {module: module.stack_rows(of_module) for module, of_module in parts.items()}
+        self.task_selector.reset(tasks)
+        for module, new in stacked.items():
+            module.put_rows(new, parts[module])
 
     def remove_task(self, task: str) -> None:
         """Remove a task, in place. The parameters that it had a part of are new objects: rebuild the optimizer.
@@ -108,9 +120,7 @@ class TaskModule(nn.Module):
         if len(selector.tasks) == 1:
             raise ValueError(f"{task!r} is the model's only task, and cannot be removed.")
         rows = [row for row in range(len(selector.tasks)) if row != removed]
-        for module in self._task_parameters():
-            module.replace_rows(rows)
-        selector.reset([selector.tasks[row] for row in rows])
+        self._replace_tasks([selector.tasks[row] for row in rows], dict.fromkeys(self._task_parameters(), rows))
 
     @property
     def trunk(self) -> nn.Module:
@@ -284,9 +294,33 @@ class TaskModule(nn.Module):
         if self._stacked_entries():
             note_tasks(destination, prefix, (), self.tasks)
 
-    def _load_from_state_dict(self, state_dict: StateDict, prefix: str, local_metadata: Any, *args: Any) -> None:
+    def load_state_dict(self, state_dict: Mapping[str, Any], strict: bool = True, assign: bool = False) -> Any:
+        """As torch has it. A plain network's is turned into one that keeps its function for every task.
+
+        With `strict=False` it may be a part, and what it does not name stays as it is.
+
+        Raises:
+            RuntimeError: if it does not fit, or is of other tasks, or if it cannot be told whether it is a plain
+                network's.
+            TypeError: if it is no mapping.
+        """
+        if not isinstance(state_dict, Mapping):
+            raise TypeError(f"A state dict maps names to tensors; this is {type(state_dict).__name__}.")
+        given = OrderedDict(state_dict)
+        metadata = dict(getattr(state_dict, "_metadata", None) or {})
+        metadata[""] = {**metadata.get("", {}), _WHOLE: strict}  # torch tells modules nothing of it
+        given._metadata = metadata  # type: ignore[attr-defined]
+        return super().load_state_dict(given, strict=strict, assign=assign)
+
+    def _load_from_state_dict(
+        self, state_dict: StateDict, prefix: str, local_metadata: dict[str, Any], *args: Any
+    ) -> None:
         check_noted_tasks(state_dict, prefix, self._stacked_entries(), local_metadata, self.tasks)
         self._check_task_entries(state_dict, prefix)
+        if local_metadata.get(_WHOLE):
+            complete_plain(self, state_dict, prefix)
+        else:
+            check_part(self, state_dict, prefix)
         super()._load_from_state_dict(state_dict, prefix, local_metadata, *args)
 
     def _check_task_entries(self, state_dict: StateDict, prefix: str) -> None:

@@ -1,6 +1,7 @@
 """Task norms: norm layers with a gate per task and channel."""
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -9,7 +10,7 @@ from torch import Tensor, nn
 
 from .kernels import kernel_of
 from .selection import TaskSelector
-from .task_parameters import StateDict, TaskParameters, copy_members, parameter, pick
+from .task_parameters import StateDict, TaskParameters, copy_members, device_of, parameter, pick
 
 Style = Literal["sigmoid", "affine", "shared"]
 
@@ -177,10 +178,26 @@ class TaskNorm(TaskParameters):
 
     def new_rows(self) -> dict[str, Tensor]:
         """The rows of a task that has learned nothing yet."""
-        if self.gate_logits is not None:
-            return {"gate_logits": torch.full_like(self.gate_logits[:1], self.options.logit_init)}
-        rows = {"weight": torch.ones_like(self.weight[:1])}
-        return rows if self.bias is None else {**rows, "bias": torch.zeros_like(self.bias[:1])}
+        return {name: values[:1] for name, values in self.at_start().items() if name in self.stacked_names()}
+
+    def at_start(self, device: torch.device | None = None) -> dict[str, Tensor]:
+        """The parameters and statistics where no task has learned anything, nor the plain norm that it was made of.
+
+        Args:
+            device: Where they are to be; None: where its own are.
+        """
+        one = 1 / self._gate_at_start(torch.ones((), dtype=self.weight.dtype)).item() if self.keeps_affine else 1
+        values = {"gate_logits": self.options.logit_init, "weight": one, "bias": 0}
+        own = [(name, self._parameters.get(name)) for name in values]
+        return {
+            name: torch.full_like(tensor, values[name], device=device) for name, tensor in own if tensor is not None
+        }
+
+    @torch.no_grad()
+    def reset_parameters(self) -> None:
+        """Start anew, as the plain norm does: every task has learned nothing yet."""
+        for name, value in self.at_start().items():
+            getattr(self, name).copy_(value)
 
     @torch.no_grad()
     def fold(self, row: int) -> nn.Module:
@@ -216,16 +233,17 @@ class TaskNorm(TaskParameters):
             for key, value in ((prefix + "weight", weight), (prefix + "bias", bias)):
                 if value is not None and value.ndim == 1:
                     state_dict[key] = value.expand(tasks, -1).clone()
-            if weight is None and not self.plain_affine[0] and self._is_plain(state_dict, prefix):
-                state_dict[prefix + "weight"] = self.weight.detach()
+            if weight is None and not self.plain_affine[0] and self.is_plain(state_dict, prefix):
+                state_dict[prefix + "weight"] = self.at_start(device_of(state_dict))["weight"]
             return
-        if prefix + "gate_logits" in state_dict or not self._is_plain(state_dict, prefix):
+        if prefix + "gate_logits" in state_dict or not self.is_plain(state_dict, prefix):
             return
         assert self.gate_logits is not None
-        state_dict[prefix + "gate_logits"] = torch.full_like(self.gate_logits, self.options.logit_init)
+        start = self.at_start(device_of(state_dict))
+        state_dict[prefix + "gate_logits"] = start["gate_logits"]
         if self.options.keep_affine:
             if not self.plain_affine[0]:
-                state_dict[prefix + "weight"] = torch.ones_like(self.weight) / self._gate_at_start(self.weight)
+                state_dict[prefix + "weight"] = start["weight"]
             for key, value in ((prefix + "weight", weight), (prefix + "bias", bias)):
                 if value is not None:
                     # In the model's precision: a checkpoint in half precision would be rounded once more.
@@ -240,9 +258,19 @@ class TaskNorm(TaskParameters):
                 "with keep_affine=True to keep the checkpoint's function, or with keep_affine=False to drop its affine."
             )
 
-    def _is_plain(self, state_dict: StateDict, prefix: str) -> bool:
-        """Whether the state dict has entries of a plain norm here. A norm without any has nothing to tell by."""
-        return not any(self.plain_affine) or prefix + "weight" in state_dict
+    @property
+    def had_tensors(self) -> bool:
+        """Whether the plain norm has entries in a state dict."""
+        return any(self.plain_affine)
+
+    def is_plain(self, state_dict: Mapping[str, Tensor], prefix: str) -> bool:
+        """Whether a state dict has the entries of a plain norm here. Those of ours without gates may look the same."""
+        return any(self.plain_affine) and prefix + "weight" in state_dict
+
+    def has_learned(self) -> bool:
+        """Whether a gate is not as at the start."""
+        gates = self.gate_logits
+        return gates is not None and not gates.is_meta and bool((gates != self.options.logit_init).any())
 
     def extra_repr(self) -> str:
         kept = ", affine dropped" if self.options.style == "sigmoid" and not self.options.keep_affine else ""

@@ -45,20 +45,24 @@ class TaskParameters(nn.Module):
         """The part of the first dimension that belongs to the task of a row."""
         return slice(row, row + 1)
 
-    def replace_rows(self, parts: Sequence[int | dict[str, Tensor]]) -> None:
-        """Stack anew: each part is a row that stays, or the tensors (by name) of a new one."""
+    def stack_rows(self, parts: Sequence[int | dict[str, Tensor]]) -> dict[str, Tensor]:
+        """What is stacked, by name, anew: each part is a row that stays, or the tensors (by name) of a new one."""
+        stacked = {}
         for name in self.stacked_names():
             old = getattr(self, name)
-            new = torch.cat(
+            stacked[name] = torch.cat(
                 [
                     old.detach()[self.rows(part)] if isinstance(part, int) else part[name].to(old.device, old.dtype)
                     for part in parts
                 ]
             )
-            if isinstance(old, nn.Parameter):
-                setattr(self, name, nn.Parameter(new, old.requires_grad))
-            else:
-                setattr(self, name, new)
+        return stacked
+
+    def put_rows(self, stacked: dict[str, Tensor], parts: Sequence[int | dict[str, Tensor]]) -> None:
+        """Take over what `stack_rows` has made of these parts."""
+        for name, new in stacked.items():
+            old = getattr(self, name)
+            setattr(self, name, nn.Parameter(new, old.requires_grad) if isinstance(old, nn.Parameter) else new)
 
     def _save_to_state_dict(self, destination: StateDict, prefix: str, keep_vars: bool) -> None:
         super()._save_to_state_dict(destination, prefix, keep_vars)
@@ -124,3 +128,8 @@ def copy_members(source: nn.Module, target: nn.Module) -> None:
 def parameter(tensor: Tensor, requires_grad: bool = True) -> nn.Parameter:
     """The tensor's values as a parameter with memory of its own."""
     return nn.Parameter(tensor.detach().clone(), requires_grad=requires_grad)
+
+
+def device_of(state_dict: Mapping[str, Tensor]) -> torch.device | None:
+    """Where the tensors of a checkpoint are: a model without memory may be about to take them over."""
+    return next((tensor.device for tensor in state_dict.values()), None)

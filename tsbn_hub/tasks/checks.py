@@ -1,4 +1,6 @@
-"""What is wrong with a target, in words."""
+"""What is wrong with a target, or with a number that says what a task is, in words."""
+
+import operator
 
 import torch
 from torch import Tensor
@@ -38,3 +40,25 @@ def check_classes(target: Tensor, kind: str, num_classes: int) -> None:
             f"A target of {kind} has the values {listed}; expected are 0 to {num_classes - 1}, and -100 where there "
             "is no target: map every other value to one of these when reading the data."
         )
+
+
+def whole_number(value: object, name: str, least: int) -> int:
+    """A number that counts something.
+
+    Raises:
+        ValueError: if it is none, or too small.
+
+    Example:
+        >>> from tsbn_hub.tasks.checks import whole_number
+        >>> whole_number(2.5, "num_classes", least=1)
+        Traceback (most recent call last):
+        ValueError: num_classes=2.5 must be at least 1, and a whole number.
+    """
+    try:
+        number = None if isinstance(value, bool) else operator.index(value)  # type: ignore[arg-type]
+    except TypeError:
+        number = None
+    if number is None or number < least:
+        whole = ", and a whole number" if number is None else ""
+        raise ValueError(f"{name}={value!r} must be at least {least}{whole}.")
+    return number

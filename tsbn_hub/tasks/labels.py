@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from typing import TypeVar
 
+from .checks import whole_number
 from .kind import Kind
 
 V = TypeVar("V")
@@ -22,7 +23,7 @@ class LabelledKind(Kind):
     missing = -100
 
     def __init__(self, num_classes: int, labels: Sequence[str] | None = None) -> None:
-        self.num_classes = num_classes
+        self.num_classes = whole_number(num_classes, "num_classes", least=1)
         self.labels = class_labels(num_classes, labels)
 
     @property
@@ -60,8 +61,7 @@ def class_labels(num_classes: int, labels: Sequence[str] | None) -> list[str]:
         >>> class_labels(3, None)
         ['0', '1', '2']
     """
-    if num_classes < 1:
-        raise ValueError(f"num_classes={num_classes} must be at least 1.")
+    whole_number(num_classes, "num_classes", least=1)
     if labels is None:
         return [str(index) for index in range(num_classes)]
     if len(labels) != num_classes:

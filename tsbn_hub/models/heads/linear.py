@@ -13,10 +13,15 @@ class LinearHead(Head):
         outputs: Number of outputs.
         features: The sizes of the features.
         dropout: Of the vector, in [0, 1).
+
+    Raises:
+        ValueError: if the dropout is outside its range.
     """
 
     def __init__(self, outputs: int, features: FeatureInfo, dropout: float = 0.0) -> None:
         super().__init__()
+        if not 0 <= dropout < 1:
+            raise ValueError(f"dropout={dropout} must lie in [0, 1): at 1 nothing is left to learn from.")
         self.dropout = nn.Dropout(dropout)
         self.linear = nn.Linear(features.pooled, outputs)
 

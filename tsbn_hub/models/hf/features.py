@@ -89,11 +89,16 @@ class FeatureReader:
 
     Attributes:
         backbone: What AutoModel builds.
+        classification: The native `…ForImageClassification` around it, with the vector for its logits; None where the
+            architecture has none that is the backbone and one linear layer.
+        layers: Those of the `…ForImageClassification` that are not the backbone's, such as a dropout. The model holds
+            them, so that they follow its mode.
     """
 
     def __init__(self, config: PreTrainedConfig) -> None:
         self.backbone: PreTrainedModel = MODEL_MAPPING[type(config)](config)
         self.classification = None if isinstance(self.backbone, TimmWrapperModel) else _classification(self.backbone)
+        self.layers = [] if self.classification is None else _layers_behind(self.classification)
         register_norms_of(self.backbone)
 
     def idle_parameters(self) -> list[nn.Parameter]:
@@ -160,29 +165,36 @@ def classification_class_of(config: PreTrainedConfig) -> type[PreTrainedModel] |
     return found[0] if isinstance(found, tuple) else found
 
 
-def classifier_name(model: PreTrainedModel) -> str:
-    """The name of the linear layer that makes a classification model's logits."""
+def classifier_name(model: PreTrainedModel) -> str | None:
+    """The name of the linear layer that makes a classification model's logits; None if it is not all behind its trunk.
+
+    A further layer with weights, as a norm is, would be one that neither the backbone nor a linear head has.
+    """
     own = {id(module) for module in model.base_model.modules()}
-    linears = [
-        name for name, module in model.named_modules() if isinstance(module, nn.Linear) and id(module) not in own
-    ]
-    if len(linears) != 1:
-        raise ValueError(f"{type(model).__name__} has {len(linears)} linear layers behind its backbone, not one.")
-    return linears[0]
+    behind = {name: module for name, module in model.named_modules() if id(module) not in own}
+    weighted = [name for name, module in behind.items() if list(module.parameters(recurse=False))]
+    return weighted[0] if len(weighted) == 1 and isinstance(behind[weighted[0]], nn.Linear) else None
+
+
+def _layers_behind(model: PreTrainedModel) -> list[nn.Module]:
+    """The layers of a classification model that are not its backbone's."""
+    return [child for child in model.children() if child is not model.base_model]
 
 
 def _classification(backbone: PreTrainedModel) -> PreTrainedModel | None:
-    """The `…ForImageClassification` around a backbone, with its pooled vector for logits."""
+    """The `…ForImageClassification` around a backbone, with its pooled vector for logits, where that is all of it."""
     classification_class = classification_class_of(backbone.config)
     if classification_class is None:
         return None
     with torch.device("meta"):
         model = classification_class(backbone.config)
+    classifier = classifier_name(model)
+    if classifier is None:
+        return None
     model.reads_pooler = getattr(model.base_model, "pooler", None) is not None
-    parent, _, child = classifier_name(model).rpartition(".")
+    parent, _, child = classifier.rpartition(".")
     setattr(model.get_submodule(parent), child, nn.Identity())
     setattr(model, model.base_model_prefix, backbone)
-    model.training = False  # it has no layer of its own left
     return model
 
 
@@ -195,15 +207,24 @@ def _as_map(state: Tensor, pixel_values: Tensor, config: PreTrainedConfig) -> Te
     """Tokens (B, N, C), without those that stand for no patch, as a map."""
     if state.ndim == 4:
         return state
-    patch = config.patch_size if isinstance(config.patch_size, int) else config.patch_size[0]
-    height, width = pixel_values.shape[-2] // patch, pixel_values.shape[-1] // patch
+    patch = getattr(config, "patch_size", None)
+    patch = patch[0] if isinstance(patch, list | tuple) else patch
+    height, width = (length // patch if isinstance(patch, int) else 0 for length in pixel_values.shape[-2:])
+    if state.ndim != 3 or not 0 < height * width <= state.shape[1]:
+        raise ValueError(
+            f"No feature map can be made of a hidden state {tuple(state.shape)} of {config.model_type}, for images of "
+            f"{tuple(pixel_values.shape[-2:])} pixels and patches of {patch}: its tokens are not those of all patches."
+        )
     patches = state[:, state.shape[1] - height * width :]
     return patches.transpose(1, 2).unflatten(-1, (height, width))
 
 
 def _pooled(outputs: Any) -> Tensor:
     pooled = getattr(outputs, "pooler_output", None)
-    return outputs.last_hidden_state.flatten(2).mean(-1) if pooled is None else pooled.flatten(1)
+    if pooled is not None:
+        return pooled.flatten(1)
+    last = outputs.last_hidden_state
+    return last.mean(1) if last.ndim == 3 else last.flatten(2).mean(-1)  # tokens (B, N, C), or a map
 
 
 def _parameters(module: nn.Module | None) -> Any:

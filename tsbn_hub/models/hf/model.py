@@ -280,6 +280,7 @@ class TsbnModel(Trunk, TsbnPreTrainedModel):
         config.stage_names = [f"stage{number + 1}" for number in range(len(self.layout.indices))]
         self.reader = FeatureReader(config.backbone_config)
         self.backbone = self.reader.backbone
+        self.layers_behind = nn.ModuleList(self.reader.layers)  # without weights, but with a mode
         self.task_selector = TaskSelector(config.task_names)
         options = NormOptions(config.norm, config.keep_affine, config.gate_init)
         convert_norms(self.backbone, self.task_selector, options, gated_norms(self.backbone, config.gated))
@@ -339,8 +340,11 @@ class TsbnModel(Trunk, TsbnPreTrainedModel):
         for module in self.modules():
             if isinstance(module, TaskNorm) and keep_affine is False:
                 module.options = NormOptions(**{**asdict(module.options), "affine_dropped_on_request": True})
-        idle = {id(parameter) for parameter in self.reader.idle_parameters()}
-        may_lack = {name for name, parameter in self.backbone.named_parameters() if id(parameter) in idle}
+        may_lack_of = [id(parameter) for parameter in self.reader.idle_parameters()]
+        for module in self.modules():
+            if isinstance(module, TaskNorm) and not module.had_tensors:
+                may_lack_of += [id(parameter) for parameter in module.parameters()]  # as at the start
+        may_lack = {name for name, parameter in self.backbone.named_parameters() if id(parameter) in may_lack_of}
         missing, unexpected = self.backbone.load_state_dict(plain.state_dict(), strict=False)
         if not set(missing) <= may_lack or unexpected:
             raise ValueError(
@@ -358,14 +362,9 @@ def _initialize(norm: TaskNorm | SharedBatchNorm) -> None:
         if norm.num_batches_tracked is not None:
             init.zeros_(norm.num_batches_tracked)
         return
-    rows = norm.new_rows()
-    for name, values in rows.items():
-        init.copy_(getattr(norm, name), values.expand_as(getattr(norm, name)))
-    if norm.keeps_affine:
-        init.constant_(norm.weight, 1 / norm.options.gate_init)
-        if norm.bias is not None:
-            init.zeros_(norm.bias)
-    elif norm.options.style == "sigmoid" and norm._buffers.get("weight") is not None:
+    for name, start in norm.at_start().items():
+        init.copy_(getattr(norm, name), start)
+    if not norm.keeps_affine and norm.options.style == "sigmoid" and norm._buffers.get("weight") is not None:
         init.ones_(norm.weight)
 
 

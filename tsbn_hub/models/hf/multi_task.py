@@ -56,14 +56,14 @@ class TsbnForMultiTask(ModelWithHeads):
         classification_class = classification_class_of(plain.config)
         if described.kind == "classification" and (described.head or kind.head) == "linear" and classification_class:
             linear = next(module for module in head.modules() if isinstance(module, nn.Linear))
-            return _classifier(classification_class, plain, linear, kind.labels)
+            return _classifier(classification_class, plain, linear, kind.labels) or plain
         return plain
 
 
 def _classifier(
     classification_class: type[PreTrainedModel], backbone: PreTrainedModel, linear: nn.Linear, labels: list[str] | None
-) -> PreTrainedModel:
-    """The native classification model of a folded backbone and a linear layer."""
+) -> PreTrainedModel | None:
+    """The native classification model of a folded backbone and a linear layer; None if it needs more than these."""
     labels = labels or [str(number) for number in range(linear.out_features)]
     config = deepcopy(backbone.config)
     config.id2label = dict(enumerate(labels))
@@ -72,7 +72,10 @@ def _classifier(
     if isinstance(backbone, TimmWrapperModel):
         classifier = model.timm_model.get_classifier()
     else:
-        classifier = model.get_submodule(classifier_name(model))
+        name = classifier_name(model)
+        if name is None:
+            return None
+        classifier = model.get_submodule(name)
     plain = backbone.timm_model if isinstance(backbone, TimmWrapperModel) else backbone
     unexpected = model.base_model.load_state_dict(plain.state_dict(), strict=False).unexpected_keys
     assert all(name.startswith("pooler.") for name in unexpected)

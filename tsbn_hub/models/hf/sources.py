@@ -28,6 +28,7 @@ from ...files.names import ADAPTER_CONFIG, CONFIG, IMAGE_PROCESSOR
 from ...files.permission import names_in
 from ...files.repositories import is_repo, local_folder, no_folder, one_revision, repo_commit
 from ...norms import TaskModule
+from ..timm.building import eps_args
 
 Source = Any
 """What a user has a backbone by: text, a path, a model, or a configuration."""
@@ -235,7 +236,12 @@ def _wrapped(model: nn.Module) -> TimmWrapperModel:
     """A timm model, without its classifier, as transformers has it."""
     if not hasattr(model, "pretrained_cfg"):
         raise ValueError(f"{type(model).__name__} is neither transformers' nor timm's: convert() gives it task norms.")
-    wrapped = TimmWrapperModel(_wrapper_config(model)).to(next(model.parameters()).dtype)
+    config = _wrapper_config(model)
+    if eps := eps_args(
+        model, lambda **kwargs: timm.create_model(config.architecture, **(config.model_args or {}), **kwargs)
+    ):
+        config.model_args = {**(config.model_args or {}), **eps}
+    wrapped = TimmWrapperModel(config).to(next(model.parameters()).dtype)
     missing = wrapped.timm_model.load_state_dict(model.state_dict(), strict=False).missing_keys
     if missing:
         raise ValueError(f"timm builds {wrapped.config.architecture} with {missing[:3]}, which this model lacks.")

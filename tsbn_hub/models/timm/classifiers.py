@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from ...norms import TaskParameters, TaskSelector
 from ...norms.task_parameters import StateDict, copy_members, parameter, pick
+from ...tasks.checks import whole_number
 
 
 class TaskClassifier(TaskParameters):
@@ -25,6 +26,7 @@ class TaskClassifier(TaskParameters):
 
     Raises:
         TypeError: if the plain classifier is neither linear nor a convolution.
+        ValueError: if a size is not one of a classifier, or above the plain one's.
     """
 
     bias: Tensor | None
@@ -37,7 +39,9 @@ class TaskClassifier(TaskParameters):
         copy_members(plain, self)
         self.plain_class = type(plain)
         self.selector = selector
-        self.sizes = list(sizes)
+        self.sizes = check_sizes(sizes, selector.tasks)
+        if max(self.sizes) > len(plain.weight):
+            raise ValueError(f"The tasks have {self.sizes} classes, and the plain classifier only {len(plain.weight)}.")
         self.weight = parameter(torch.cat([plain.weight[:size] for size in sizes]), plain.weight.requires_grad)
         if plain.bias is not None:
             self.bias = parameter(torch.cat([plain.bias[:size] for size in sizes]), plain.bias.requires_grad)
@@ -61,11 +65,10 @@ class TaskClassifier(TaskParameters):
         rows = {"weight": fresh.weight.detach().view(-1, *self.weight.shape[1:])}
         return rows if self.bias is None else {**rows, "bias": fresh.bias.detach()}
 
-    def replace_rows(self, parts: Sequence[int | dict[str, Tensor]]) -> None:
-        """Stack anew: each part is a row that stays, or the tensors (by name) of a new one."""
-        sizes = [self.sizes[part] if isinstance(part, int) else len(part["weight"]) for part in parts]
-        super().replace_rows(parts)
-        self.sizes = sizes
+    def put_rows(self, stacked: dict[str, Tensor], parts: Sequence[int | dict[str, Tensor]]) -> None:
+        """Take over what `stack_rows` has made of these parts."""
+        super().put_rows(stacked, parts)
+        self.sizes = [self.sizes[part] if isinstance(part, int) else len(part["weight"]) for part in parts]
         self._set_selection()
 
     def _classify(self, x: Tensor, rows: slice) -> Tensor:
@@ -134,6 +137,21 @@ class TaskClassifier(TaskParameters):
 
     def extra_repr(self) -> str:
         return f"{self.plain_class.__name__}, features={self.weight.shape[1]}, classes={self.sizes}"
+
+
+def check_sizes(sizes: Sequence[object], tasks: Sequence[str]) -> list[int]:
+    """The number of classes of each task.
+
+    Raises:
+        ValueError: if one is no whole number, or negative, or 0 while others are not.
+    """
+    checked = [whole_number(size, f"num_classes[{task!r}]", 0) for task, size in zip(tasks, sizes, strict=True)]
+    if 0 in checked and any(checked):
+        raise ValueError(
+            f"The tasks {list(tasks)} have {checked} classes: either each has at least one, or, in a model without a "
+            "classifier, all have 0."
+        )
+    return checked
 
 
 def named_classifiers(model: nn.Module) -> dict[str, nn.Module]:

@@ -18,8 +18,8 @@ from ...norms.gating import Patterns, gated_norms
 from ...norms.kernels import is_batch_norm, is_norm
 from ...norms.task_module import Forward, Outputs, as_task_module
 from ...norms.task_names import check_task_names
-from ...norms.task_parameters import StateDict
-from .classifiers import TaskClassifier, named_classifiers
+from ...norms.task_parameters import StateDict, TaskParameters
+from .classifiers import TaskClassifier, check_sizes, named_classifiers
 
 Classes = int | Mapping[str, int]
 
@@ -35,6 +35,7 @@ class Recipe:
         options: What a norm keeps per task.
         gated: Which norms are gated, as the user said it.
         names: The names of the gated norms.
+        as_pretrained: Whether timm built the plain model as for its own weights.
     """
 
     architecture: str
@@ -43,6 +44,7 @@ class Recipe:
     options: NormOptions
     gated: Patterns = None
     names: list[str] = field(default_factory=list)
+    as_pretrained: bool = False
 
     def model_args(self) -> dict[str, object]:
         """The keyword arguments of `timm.create_model` that say the same, for config.json."""
@@ -51,6 +53,7 @@ class Recipe:
             "norm": self.options.style,
             "keep_affine": self.options.keep_affine,
             "gate_init": self.options.gate_init,
+            "as_pretrained": self.as_pretrained,
         }
         if self.task_classes is not None:
             args["task_classes"] = list(self.task_classes)
@@ -103,19 +106,26 @@ class TimmTaskModel(TaskModule):
             num_classes: Its classes; None for as many as `like`, or the largest task, has.
 
         Raises:
-            ValueError: if the name is taken or not allowed, or there is no task `like`.
+            ValueError: if the name is taken or not allowed, or there is no task `like`, or this is no number of
+                classes. Nothing is changed.
         """
         like_row = None if like is None else self.task_selector.row(like)
         sizes = self.task_classes
         size = num_classes if num_classes is not None else max(sizes) if like_row is None else sizes[like_row]
         if max(sizes) == 0 and size:
             raise ValueError("This model has no classifier: reset_classifier(…) gives it one.")
-        check_task_names([*self.tasks, task])  # before anything changes
+        names = check_task_names([*self.tasks, task])  # before anything changes
+        *_, size = check_sizes([*sizes, size], names)
         split_classifiers(self, sizes)
-        super().add_task(task, like)
-        for classifier in self._classifiers():
-            if size != classifier.sizes[-1]:
-                classifier.replace_rows([*range(len(classifier.sizes) - 1), classifier.new_rows(size)])
+        fits = like_row is not None and size == sizes[like_row]
+        rows = list(range(len(sizes)))
+        parts: dict[TaskParameters, list[Any]] = {}
+        for module in self._task_parameters():
+            if isinstance(module, TaskClassifier) and not fits:
+                parts[module] = [*rows, module.new_rows(size)]
+            else:
+                parts[module] = [*rows, self._rows_of_new_task(module, like_row)]
+        self._replace_tasks(names, parts)
         self._record_tasks()
 
     def remove_task(self, task: str) -> None:
@@ -268,7 +278,13 @@ def _resetting_classifiers(method: Forward) -> Forward:
                 sizes[self.task_selector.row(task)] = size
         else:
             sizes = [num_classes] * len(self.tasks)
-        method(self, max(sizes), *args, **kwargs)
+        sizes = check_sizes(sizes, self.tasks)
+        before = self.num_classes
+        try:
+            method(self, max(sizes), *args, **kwargs)
+        except BaseException:
+            self.num_classes = before  # which timm changes before it builds the classifier
+            raise
         # Some architectures build norms anew with their head.
         convert_norms(self, self.task_selector, self.recipe.options, self._rebuilt_norms())
         if len(sizes) > 1:
@@ -298,7 +314,7 @@ def task_classes_of(
         task_classes: A saved model's numbers, in the order of its tasks.
 
     Raises:
-        ValueError: if they contradict each other.
+        ValueError: if they contradict each other, or are no numbers of classes.
     """
     if isinstance(tasks, str | Set):
         check_task_names(tasks)  # raises
@@ -313,13 +329,14 @@ def task_classes_of(
                 )
                 + "."
             )
-        return names, [num_classes[name] for name in names]
+        return names, check_sizes([num_classes[name] for name in names], names)
     names = ["default"] if tasks is None else list(tasks)
     if task_classes is not None:
         if len(task_classes) != len(names):
             raise ValueError(
                 f"{len(task_classes)} task_classes, {list(task_classes)}, for the {len(names)} tasks {names}."
             )
+        task_classes = check_sizes(task_classes, names)
         if num_classes is None or num_classes == max(task_classes):
-            return names, list(task_classes)
-    return names, None if num_classes is None else [num_classes] * len(names)
+            return names, task_classes
+    return names, None if num_classes is None else check_sizes([num_classes] * len(names), names)

@@ -4,16 +4,14 @@ An entry point lets timm build its plain model, and converts it at the one momen
 Everything that timm offers (tags, overlays, in_chans, features_only, pruned models, …) is timm's own code at work.
 """
 
-import threading
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
 
 import timm
-from timm.models import _builder
 from timm.models._pretrained import DefaultCfg, PretrainedCfg
 from timm.models._registry import register_model
 from torch import nn
@@ -26,6 +24,7 @@ from ...norms.gating import Patterns
 from ...norms.task_names import check_same_tasks
 from ...norms.task_norm import Style
 from . import norms as timm_norms  # noqa: F401 — registers timm's norm classes
+from .building import before_loading, loading_of, without_loading
 from .model import Classes, Recipe, TimmTaskModel, as_timm_task_model, convert_timm_model, task_classes_of
 
 SUFFIX = "_tsbn"
@@ -102,6 +101,7 @@ def _create(
     gated: Patterns = None,
     keep_affine: bool | None = None,
     gate_init: float = 0.5,
+    as_pretrained: bool | None = None,
     pretrained_cfg: PretrainedCfg | dict[str, object] | None = None,
     pretrained_cfg_overlay: dict[str, Any] | None = None,
     **kwargs: Any,
@@ -119,6 +119,8 @@ def _create(
         gated: Which norms are task-specific; see `tsbn_hub.convert`.
         keep_affine: Keep the shared weight and bias beside the gates; None: only with `pretrained`.
         gate_init: A gate's value at the start, in (0, 1).
+        as_pretrained: Whether timm builds the plain model as for its own weights, which for some architectures have
+            another eps: a saved model says it. None: where weights are loaded.
         pretrained_cfg: As timm has it.
         pretrained_cfg_overlay: As timm has it.
         **kwargs: Keywords of the plain architecture.
@@ -136,7 +138,7 @@ def _create(
         affine_dropped_on_request=keep_affine is False,
     )
     selector = TaskSelector(names)
-    recipe = Recipe(architecture, selector.tasks, sizes, options, gated)
+    as_pretrained = pretrained if as_pretrained is None else as_pretrained
     overlay = {**(pretrained_cfg_overlay or {}), "architecture": name}
     if pretrained:
         weights = _safetensors_to_load(pretrained_cfg, overlay, kwargs.get("cache_dir"))
@@ -150,11 +152,23 @@ def _create(
         if not isinstance(model, TimmTaskModel):
             convert_timm_model(model, selector, recipe, split=not features_only)
 
-    # Feature extractors that trace or call the model while they are built see one task.
-    with _before_loading(name, convert), selector.run(selector.selected()):
-        model = timm.models.model_entrypoint(architecture)(
-            pretrained=pretrained, pretrained_cfg=pretrained_cfg, pretrained_cfg_overlay=overlay, **kwargs
+    def build(as_pretrained: bool) -> nn.Module:
+        return timm.models.model_entrypoint(architecture)(
+            pretrained=as_pretrained, pretrained_cfg=pretrained_cfg, pretrained_cfg_overlay=dict(overlay), **kwargs
         )
+
+    load = loading_of(name, lambda: build(True)) if pretrained and not as_pretrained else None
+    as_pretrained = as_pretrained or (pretrained and load is None)
+    recipe = Recipe(architecture, selector.tasks, sizes, options, gated, as_pretrained=as_pretrained)
+    # Feature extractors that trace or call the model while they are built see one task.
+    with (
+        before_loading(name, convert, load),
+        nullcontext() if pretrained else without_loading(name),
+        selector.run(selector.selected()),
+    ):
+        model = build(as_pretrained)
+        if load is not None and not recipe.names:
+            load(model)
         if features_only and not isinstance(model, TimmTaskModel):
             as_timm_task_model(model, selector, recipe)
         convert(model)
@@ -171,33 +185,6 @@ def _note_source(model: TimmTaskModel, loaded: bool) -> None:
     elif not config.get("source") and not config.get("file") and config.get("hf_hub_id"):
         config["source"] = "hf-hub"
     model.pretrained_cfg = config
-
-
-_patching = threading.RLock()
-
-
-@contextmanager
-def _before_loading(name: str, convert: Callable[[nn.Module], None]) -> Iterator[None]:
-    """Within the block, convert the model of this name when timm has built it, and before it does more with it.
-
-    `build_model_with_cfg` builds, prunes, loads and wraps a model in one go, with no door in between. But it asks for
-    the model's traits at the right moments: just before the state dict goes in, and just before a feature extractor
-    takes the model apart.
-    """
-    with _patching:
-        get_model_traits = _builder.get_model_traits
-
-        def convert_then_get_traits(model: nn.Module) -> dict[str, Any]:
-            # Architectures that build another one inside them ask for that one's traits, too.
-            if getattr(model, "pretrained_cfg", {}).get("architecture") == name:
-                convert(model)
-            return get_model_traits(model)
-
-        _builder.get_model_traits = convert_then_get_traits
-        try:
-            yield
-        finally:
-            _builder.get_model_traits = get_model_traits
 
 
 def _refuse_mixed_classes(sizes: list[int], own: list[int] | None) -> None:

@@ -25,6 +25,7 @@ from ..own_code import imports_of_checkpoint, own_code_of
 from ..preprocessing import Preprocessing, check_channels, check_mean, normalization
 from ..sketching import built, check_size
 from ..surface import ImageShape, NewModel, NormStyle, Surface
+from .building import eps_args, without_loading
 from .classifiers import TaskClassifier, named_classifiers
 from .model import TimmTaskModel
 from .names import SUFFIX
@@ -173,9 +174,9 @@ class TimmSurface(Surface):
         note_tasks_of_weights(path, self.tasks)
 
     def _save_config(self, path: Path, data_config: Mapping[str, object] | None) -> None:
-        of_tasks = self.model.recipe.model_args() if self.tasks else {}
+        model_args = self.model.recipe.model_args() if self.tasks else self._args_of_a_fold()
         save_config_for_hf(
-            self.model, str(path), model_args=of_tasks, data_config=None if data_config is None else dict(data_config)
+            self.model, str(path), model_args=model_args, data_config=None if data_config is None else dict(data_config)
         )
         config = json.loads(path.read_text(encoding="utf-8"))
         # timm takes the number of classes from the config itself; transformers' TimmWrapper passes it, and would pass
@@ -184,6 +185,17 @@ class TimmSurface(Surface):
         if imports := imports_of_checkpoint(self.own_code()):
             config["imports"] = imports
         path.write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")
+
+    def _args_of_a_fold(self) -> dict[str, Any]:
+        """What a folded model needs beside its keywords, to be built as it is where timm loads weights."""
+        if "folded_task" not in vars(self.model):
+            return {}
+
+        def build(**kwargs: Any) -> nn.Module:
+            with without_loading(self.architecture):
+                return timm.create_model(self.architecture, pretrained=True, **{**self._model_args, **kwargs})
+
+        return eps_args(self.model, build)
 
     def usage(self, name: str, revision: str | None) -> str:
         return usage(self, with_revision(name, revision))

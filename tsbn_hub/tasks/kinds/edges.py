@@ -55,7 +55,7 @@ class Edges(BinaryMap):
     def __init__(self, positive_weight: float = 0.95, tolerance: int = 1) -> None:
         if not 0 < positive_weight < 1:
             raise ValueError(f"positive_weight={positive_weight} must lie between 0 and 1: others weigh 1 less it.")
-        if tolerance < 0 or tolerance != int(tolerance):
+        if tolerance < 0 or not float(tolerance).is_integer():
             raise ValueError(f"tolerance={tolerance} must be a number of pixels: 0, 1, 2, ….")
         self.positive_weight = positive_weight
         self.tolerance = int(tolerance)

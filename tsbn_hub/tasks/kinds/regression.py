@@ -7,6 +7,7 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor, nn
 
+from ..checks import whole_number
 from ..kind import Json, Kind, register_kind
 from ..pictures import write_lines
 
@@ -62,9 +63,7 @@ class Regression(Kind):
     def __init__(
         self, size: int = 1, mean: float | Sequence[float] | None = None, scale: float | Sequence[float] | None = None
     ) -> None:
-        if size < 1:
-            raise ValueError(f"size={size} must be at least 1.")
-        self.size = size
+        self.size = size = whole_number(size, "size", least=1)
         self.has_units = mean is not None or scale is not None
         self.mean, self.scale = _of_each("mean", mean, 0.0, size), _of_each("scale", scale, 1.0, size)
         if min(self.scale) <= 0:
