@@ -14,7 +14,7 @@ from ..data import Collate, Draw, EvaluationBatches, Mixture, SeededSamples, Tra
 from ..data.sample import Batch, Sample
 from ..tasks import Kind
 from .recipe.config import TrainingConfig
-from .state.signals import ignore_stop_signals
+from .state.signals import MainProcessStops
 
 Normalize = Callable[[Tensor], Tensor]
 
@@ -70,7 +70,7 @@ class Loaders:
             batch_sampler=batches,
             collate_fn=Collate({name: kind.missing for name, kind in self.kinds.items()}, self.normalize),
             num_workers=self.config.workers,
-            worker_init_fn=ignore_stop_signals,
+            worker_init_fn=MainProcessStops() if self.config.workers else None,
             pin_memory=self.accelerator.device.type == "cuda",
             # Its own generator: what a loader draws for its workers must not move the generator that dropout reads.
             generator=torch.Generator(),
