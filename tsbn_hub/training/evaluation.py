@@ -9,6 +9,7 @@ from accelerate import Accelerator
 from accelerate.utils import send_to_device
 from torch import Tensor, nn
 
+from ..data.images import scaled
 from ..data.sample import Batch
 from ..models.outputs import outputs_by_task
 from ..tasks import Kind
@@ -33,7 +34,8 @@ def evaluate(
 
     Args:
         model: Returns a dict by task, or, for one task, its output; it is left in evaluation mode.
-        batches: The batches of this process: `{"image": (B, C, H, W), "targets": {task: …}}`, on any device.
+        batches: The batches of this process: `{"image": (B, C, H, W), "targets": {task: …}}`, on any device. Images are
+            prepared, or bytes (uint8), which are divided by 255.
         kinds: The kind of each task.
         accelerator: Of this process; None: there is but one, and the model stays on its device.
 
@@ -52,7 +54,8 @@ def evaluate(
     """
     accelerator = accelerator or Accelerator()
     model.eval()
-    device = next(model.parameters()).device
+    parameter = next(model.parameters())
+    device = parameter.device
     metrics = TaskMetrics(kinds, device)
     for batch in batches:
         present = [name for name in kinds if name in batch["targets"]]
@@ -60,7 +63,7 @@ def evaluate(
             continue
         batch = send_to_device(batch, device, non_blocking=True)
         with accelerator.autocast():
-            outputs = outputs_by_task(model, batch["image"], present)
+            outputs = outputs_by_task(model, scaled(batch["image"]).to(parameter.dtype), present)
         for name in present:
             metrics.update(name, outputs[name], batch["targets"][name])
     return metrics.compute()

@@ -16,7 +16,7 @@ from ..models import from_pretrained, save_pretrained, surface_of
 from . import report
 from .acceleration import make_accelerator
 from .evaluation import Scores, evaluate, mean_score
-from .loaders import Loaders, first_sample
+from .loaders import Loaders, check_scale, first_image
 from .recipe.building import build_data, build_kinds, build_model, build_tasks, build_weighting
 from .recipe.config import TrainingConfig
 from .recipe.own_code import with_own_code
@@ -87,9 +87,12 @@ class Training:
         data = build_data(config, "train")
         tasks = build_tasks(config, data)
         self.kinds = build_kinds(tasks)
-        channels, height, width = first_sample(data)["image"].shape
+        image = first_image(data)
+        channels, height, width = image.shape
         self.model = build_model(config, tasks, (channels, height, width), trust)
-        self.loaders = Loaders(config, self.kinds, surface_of(self.model).normalization(), accelerator)
+        normalize = surface_of(self.model).normalization()
+        check_scale(image, normalize)
+        self.loaders = Loaders(config, self.kinds, normalize, accelerator, channels)
         training_data, validation_data = data.split_off(config.validation, config.seed)
         self.steps = self.loaders.training_steps(training_data)
         self.validation_batches = self.loaders.evaluation_batches(validation_data)

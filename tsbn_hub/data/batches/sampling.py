@@ -14,7 +14,9 @@ import torch
 from torch import Tensor
 from torch.utils.data import ConcatDataset, Dataset, Sampler, Subset
 
+from ..images import as_image
 from ..sample import Sample
+from .collate import check_alike
 
 
 class Draw(NamedTuple):
@@ -169,7 +171,8 @@ class SeededSamples(Dataset[Sample]):
 
     Args:
         data: Any data set with a length. An error in reading one of its samples gets a note with the index.
-        check: Raises for a sample that is not as it should be; None: none is checked.
+        check: Raises for a sample that is not as it should be; images of one batch are compared besides. None: nothing
+            is checked.
 
     Example:
         >>> from torch.utils.data import DataLoader
@@ -191,15 +194,20 @@ class SeededSamples(Dataset[Sample]):
 
     def __getitems__(self, draws: Sequence[Draw]) -> list[Sample]:
         """What a DataLoader calls for a batch. Keeping NumPy's state takes longer than seeding: it is done once."""
+        samples: list[Sample] = []
         with _global_generators_kept():
-            return [self._sample(draw) for draw in draws]
+            for draw in draws:
+                samples.append(self._sample(draw, samples[:1]))
+        return samples
 
-    def _sample(self, draw: Draw) -> Sample:
+    def _sample(self, draw: Draw, first: list[Sample]) -> Sample:
+        """A sample, which must be like the first one of its batch, if there is one."""
         _seed_global_generators(draw.seed)
         try:
             sample: Sample = self.data[draw.index]
             if self.check is not None:
                 self.check(sample)
+                check_alike([as_image(each["image"]) for each in (*first, sample)], "images")
         except Exception as error:
             data, at = _origin(self.data, draw.index)
             error.add_note(f"This was sample {at} of {type(data).__name__}.")

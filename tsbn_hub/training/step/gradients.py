@@ -8,6 +8,7 @@ import torch
 from accelerate import Accelerator
 from torch import Tensor, nn
 
+from ...data.images import scaled
 from ...data.sample import Batch
 from ...models.outputs import outputs_by_task
 from ...tasks import Kind
@@ -29,8 +30,8 @@ class TasksForward(nn.Module):
         self.model = model
 
     def forward(self, images: Tensor, tasks: Sequence[str], repeated: bool = False) -> dict[str, Tensor]:
-        """The outputs of these tasks. See `outputs_by_task`."""
-        return outputs_by_task(self.model, images, tasks, repeated)
+        """The outputs of these tasks. Images that are bytes (uint8) are divided by 255. See `outputs_by_task`."""
+        return outputs_by_task(self.model, scaled(images), tasks, repeated)
 
 
 def label_counts(batches: Sequence[Batch], kinds: Mapping[str, Kind], accelerator: Accelerator) -> Tensor:
