@@ -54,7 +54,7 @@ def check_image(image: object, finite: bool = True) -> None:
 
 
 def as_image(image: object) -> Tensor:
-    """The image of a sample as a tensor, float32 if it is of floating-point numbers.
+    """The image of a sample as a tensor; floating-point numbers are of torch's default dtype then, float32.
 
     Raises:
         ValueError: if it is no tensor, and no array.
@@ -67,17 +67,17 @@ def as_image(image: object) -> Tensor:
         raise ValueError(
             f"An image is of class {of.__module__}.{of.__qualname__}; expected is a tensor (C, H, W){way_out}."
         ) from error
-    return tensor.float() if tensor.is_floating_point() else tensor
+    return tensor.to(torch.get_default_dtype()) if tensor.is_floating_point() else tensor
 
 
 def scaled(images: Tensor) -> Tensor:
-    """Images as floating-point numbers: bytes, from 0 to 255, become float32 from 0 to 1.
+    """Images as floating-point numbers: bytes, from 0 to 255, become numbers from 0 to 1, of torch's default dtype.
 
     Raises:
         ValueError: if they are neither.
     """
     if images.dtype == torch.uint8:
-        return images.float() / 255
+        return images.to(torch.get_default_dtype()) / 255
     if not images.is_floating_point():
         raise ValueError(f"The images are {images.dtype}; {_EXPECTED}.")
     return images

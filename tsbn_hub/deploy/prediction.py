@@ -64,6 +64,7 @@ def predict(model: nn.Module, image: Image.Image, tasks: Sequence[str] | None = 
         torch.Size([3, 160, 160])
     """
     surface = surface_of(model)
+    model = surface.model
     kinds, preprocessing = _chosen(surface.kinds(), tasks), surface.preprocessing()
     image = image.convert("RGB" if preprocessing.channels == 3 else "L")
     parameter = next(model.parameters())

@@ -6,12 +6,13 @@ from typing import TYPE_CHECKING
 
 import torch
 from accelerate import Accelerator
-from accelerate.utils import send_to_device
+from accelerate.utils import broadcast, send_to_device
 from torch import Tensor, nn
 
 from ..data.images import scaled
 from ..data.sample import Batch
 from ..models.outputs import outputs_by_task
+from ..norms import unwrapped
 from ..tasks import Kind
 
 if TYPE_CHECKING:
@@ -33,7 +34,9 @@ def evaluate(
     any number of batches.
 
     Args:
-        model: Returns a dict by task, or, for one task, its output; it is left in evaluation mode.
+        model: Returns a dict by task, or, for one task, its output; it is left in evaluation mode. What is wrapped
+            around it, for distributed training, compiled or averaged, is left out. All processes take the buffers of
+            the first one.
         batches: The batches of this process: `{"image": (B, C, H, W), "targets": {task: …}}`, on any device. Images are
             prepared, or bytes (uint8), which are divided by 255.
         kinds: The kind of each task.
@@ -53,7 +56,8 @@ def evaluate(
         {'left': ['accuracy'], 'right': ['accuracy']}
     """
     accelerator = accelerator or Accelerator()
-    model.eval()
+    model = unwrapped(model).eval()
+    broadcast(list(model.buffers()))  # until here, each process has statistics of its own
     parameter = next(model.parameters())
     device = parameter.device
     metrics = TaskMetrics(kinds, device)

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from ...data.images import scaled
 from ...data.sample import Batch
 from ...models.outputs import outputs_by_task
+from ...norms.wrappers import unwrapped_to_change
 from ...tasks import Kind
 from ..optimization.freezing import parameters_of_single_tasks
 from ..recipe.config import Backward
@@ -23,10 +24,14 @@ class TasksForward(nn.Module):
 
     Args:
         model: Takes `task=`, and returns a dict by task, or, for one task, its output.
+
+    Raises:
+        ValueError: if the model is in DistributedDataParallel: this goes between the two.
     """
 
     def __init__(self, model: nn.Module) -> None:
         super().__init__()
+        unwrapped_to_change(model, "TasksForward")
         self.model = model
 
     def forward(self, images: Tensor, tasks: Sequence[str], repeated: bool = False) -> dict[str, Tensor]:
