@@ -103,18 +103,41 @@ class TaskMetrics:
 
 
 def mean_score(kinds: Mapping[str, Kind], scores: Scores) -> float:
-    """What the best epoch is chosen by: the mean over tasks of a metric of each kind that is in [0, 1].
+    """What the best epoch is chosen by: the mean over tasks of `chosen_scores`.
 
     Raises:
-        ValueError: if no task has one.
+        ValueError: if no metric of any task is defined.
     """
     known = chosen_scores(kinds, scores)
     if not known:
-        raise ValueError("No sample of the validation split has a target: there is nothing to choose by.")
+        raise ValueError(
+            f"No metric of {list(scores)} is defined on the validation split: it has no target of theirs, or none that "
+            "can be scored, such as edges without a true pixel. There is nothing to choose the best epoch by: hold out "
+            "a greater part of the training data (validation)."
+        )
     return sum(known) / len(known)
 
 
 def chosen_scores(kinds: Mapping[str, Kind], scores: Scores) -> list[float]:
-    """Of each task that has one, the metric in [0, 1] by which its kind lets the best epoch be chosen."""
-    chosen = [values[kinds[name].chosen_by] for name, values in scores.items()]
-    return [value for value in chosen if not math.isnan(value)]
+    """Of each task with a metric that is defined, the score that lets the best epoch be chosen: higher is better.
+
+    An error e, where the metric in [0, 1] is not defined, counts as 1 / (1 + e).
+    """
+    chosen = []
+    for name, values in scores.items():
+        metric = chosen_metric(kinds[name], values)
+        if metric is not None:
+            chosen.append(values[metric] if kinds[name].metrics[metric] else 1 / (1 + values[metric]))
+    return chosen
+
+
+def chosen_metric(kind: Kind, values: Mapping[str, float | None]) -> str | None:
+    """The metric by which a kind lets the best epoch be chosen, or else the first one that is defined.
+
+    Equal targets, or a single one, have no r2, say. None: no metric is defined.
+    """
+    for metric in (kind.chosen_by, *kind.metrics):
+        value = values.get(metric)
+        if value is not None and not math.isnan(value):
+            return metric
+    return None

@@ -17,7 +17,14 @@ from . import report
 from .acceleration import make_accelerator
 from .evaluation import Scores, evaluate, mean_score
 from .loaders import Loaders, check_scale, first_image
-from .recipe.building import build_data, build_kinds, build_model, build_tasks, build_weighting
+from .recipe.building import (
+    build_data,
+    build_kinds,
+    build_model,
+    build_tasks,
+    build_weighting,
+    split_for_validation,
+)
 from .recipe.config import TrainingConfig
 from .recipe.own_code import with_own_code
 from .state.record import EpochLine, Record
@@ -93,7 +100,7 @@ class Training:
         normalize = surface_of(self.model).normalization()
         check_scale(image, normalize)
         self.loaders = Loaders(config, self.kinds, normalize, accelerator, channels)
-        training_data, validation_data = data.split_off(config.validation, config.seed)
+        training_data, validation_data = split_for_validation(data, config)
         self.steps = self.loaders.training_steps(training_data)
         self.validation_batches = self.loaders.evaluation_batches(validation_data)
         weighting = build_weighting(config, tasks)

@@ -36,7 +36,15 @@ class TasksForward(nn.Module):
 
     def forward(self, images: Tensor, tasks: Sequence[str], repeated: bool = False) -> dict[str, Tensor]:
         """The outputs of these tasks. Images that are bytes (uint8) are divided by 255. See `outputs_by_task`."""
-        return outputs_by_task(self.model, scaled(images), tasks, repeated)
+        try:
+            return outputs_by_task(self.model, scaled(images), tasks, repeated)
+        except ValueError as error:
+            if "more than 1 value per channel" in str(error):  # torch's words
+                error.add_note(
+                    f"A BatchNorm has one value to normalise, of a batch of {len(images)} and a map of 1x1: take a "
+                    "batch_size of at least 2, larger images, or tsbn_hub.norms.freeze_batch_norm(model)."
+                )
+            raise
 
 
 def label_counts(batches: Sequence[Batch], kinds: Mapping[str, Kind], accelerator: Accelerator) -> Tensor:
