@@ -45,6 +45,10 @@ def evaluate(
     Returns:
         By task, the metrics of its kind; NaN for a task that no sample has a target for.
 
+    Raises:
+        ValueError: if a batch has other than one target for each image, the first targets of a task are none of its
+            kind, images are neither bytes nor floating-point numbers, or the model gives NaN.
+
     Example:
         >>> import timm, torch, tsbn_hub
         >>> from tsbn_hub.tasks import Classification
@@ -61,6 +65,7 @@ def evaluate(
     parameter = next(model.parameters())
     device = parameter.device
     metrics = TaskMetrics(kinds, device)
+    checked: set[str] = set()
     for batch in batches:
         present = [name for name in kinds if name in batch["targets"]]
         if not present:
@@ -69,7 +74,13 @@ def evaluate(
         with accelerator.autocast():
             outputs = outputs_by_task(model, scaled(batch["image"]).to(parameter.dtype), present)
         for name in present:
-            metrics.update(name, outputs[name], batch["targets"][name])
+            target = batch["targets"][name]
+            if len(target) != len(batch["image"]):
+                raise ValueError(f"A batch has {len(batch['image'])} images, and {len(target)} targets of {name!r}.")
+            if name not in checked:
+                kinds[name].check(target, (batch["image"].shape[-2], batch["image"].shape[-1]))
+                checked.add(name)
+            metrics.update(name, outputs[name], target)
     return metrics.compute()
 
 
@@ -83,18 +94,35 @@ class TaskMetrics:
 
     def __init__(self, kinds: Mapping[str, Kind], device: torch.device) -> None:
         self._kinds = kinds
+        # Imported only here, as the metrics are: a program that scores nothing does not wait for torchmetrics.
+        from torchmetrics import SumMetric
+
         self._metrics: dict[str, MetricCollection] = {
             name: kind.new_metrics().to(device) for name, kind in kinds.items()
         }
+        self._not_numbers = {name: SumMetric().to(device) for name in kinds}
+        for metric in self._not_numbers.values():
+            metric.update(0)  # a metric of torchmetrics warns where it was never updated
 
     def update(self, name: str, output: Tensor, target: Tensor) -> None:
         """Add a task's batch: its outputs and targets."""
+        self._not_numbers[name].update(output.isnan().any())
         self._metrics[name].update(self._kinds[name].predict(output), target)
 
     def compute(self, distributed: bool = True) -> Scores:
-        """The metrics by task; over all processes, or of this one alone."""
+        """The metrics by task; over all processes, or of this one alone.
+
+        Raises:
+            ValueError: if an output was NaN, which no metric tells from a bad one.
+        """
         scores = {}
         for name, collection in self._metrics.items():
+            self._not_numbers[name].sync_on_compute = distributed
+            if self._not_numbers[name].compute():
+                raise ValueError(
+                    f"What the model gives for the task {name!r} is NaN for some images: its weights or statistics are "
+                    "broken, or the images are not finite."
+                )
             for metric in collection.values(copy_state=False):
                 metric.sync_on_compute = distributed
             values = collection.compute()

@@ -24,7 +24,7 @@ def idle_tasks_at_rest(model: nn.Module, optimizer: Optimizer, active: Iterable[
         active: The tasks that this step is for.
 
     Raises:
-        ValueError: if there is no such task.
+        ValueError: if there is no such task, or it holds several models with tasks of their own.
 
     Example:
         >>> import timm, torch, tsbn_hub
@@ -38,10 +38,14 @@ def idle_tasks_at_rest(model: nn.Module, optimizer: Optimizer, active: Iterable[
         >>> dict(zip(model.tasks, moved.tolist()))
         {'left': True, 'right': False}
     """
-    selectors = [module.task_selector for module in model.modules() if isinstance(module, TaskModule)]
+    selectors = list({module.task_selector for module in model.modules() if isinstance(module, TaskModule)})
     if not selectors:
         yield
         return
+    if len(selectors) > 1:
+        raise ValueError(
+            f"{type(model).__name__} holds {len(selectors)} models with tasks: give each a block of its own."
+        )
     busy = {selectors[0].row(task) for task in active}
     idle = [row for row in range(len(selectors[0].tasks)) if row not in busy]
     kept: list[tuple[Tensor, slice, Tensor]] = []
