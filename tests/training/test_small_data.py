@@ -10,7 +10,7 @@ from tsbn_hub import Task
 from tsbn_hub.data import Mixture, split_off
 from tsbn_hub.results.recording import results_of_run
 from tsbn_hub.tasks import Edges, Regression
-from tsbn_hub.training import TrainingConfig, loop, train
+from tsbn_hub.training import TrainingConfig, evaluate_run, loop, train
 from tsbn_hub.training.evaluation import mean_score
 from tsbn_hub.training.recipe.sources import DataSource
 from tsbn_hub.training.timm.evaluator import MultiTaskEvaluator
@@ -107,3 +107,31 @@ def test_one_value_to_normalise(config_of):
 def test_a_mixture_of_what_has_no_index():
     with pytest.raises(ValueError, match=r"Data set 1 \(map\) has no length"):
         Mixture([Toy(2, *NUMBERS), map(str, [])])
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [{"labels": ["dog", "cat"]}, {"labels": ["cat", "dog", "cow"]}, {"kind": "attributes"}, {"num_classes": 3}],
+    ids=["swapped labels", "a label more", "another kind", "a class more"],
+)
+def test_splits_that_disagree(changed, tmp_path, monkeypatch):
+    labels = ["cat", "dog"] if "labels" in changed else None
+    of_training = Task("a", num_classes=2, labels=labels)
+    of_test = Task(**{"name": "a", "num_classes": None if labels else 2} | changed)
+    monkeypatch.setattr(DataSource, "dataset", lambda self, split: Toy(24, of_test if split == "test" else of_training))
+    config = TrainingConfig(model="test_resnet_tsbn", data="unused", output=str(tmp_path / "run"))
+    with pytest.raises(ValueError, match=r"Task 'a' is trained as .* a target would stand for something else"):
+        train(config)
+    assert not (tmp_path / "run").exists()
+
+
+def test_data_that_have_changed_since_the_training(config_of, tmp_path, monkeypatch):
+    class Animals(Toy):
+        def __getitem__(self, at):
+            return super().__getitem__(at) | {"targets": {"a": at % 2}}
+
+    train(config_of(Animals(24, Task("a", labels=["cat", "dog"])), model="timm/test_resnet"))
+    changed = Animals(24, Task("a", labels=["dog", "cat"]))
+    monkeypatch.setattr(DataSource, "dataset", lambda self, split: changed)
+    with pytest.raises(ValueError, match=r"Task 'a' is trained as .*'cat', 'dog'.*'dog', 'cat'"):
+        evaluate_run(tmp_path / "run")

@@ -10,7 +10,7 @@ from ..models import from_pretrained, surface_of
 from ..tasks import Kind
 from .evaluation import Scores, evaluate
 from .loaders import Loaders
-from .recipe.building import build_data, build_kinds, build_tasks
+from .recipe.building import build_data, build_kinds, build_tasks, check_same_targets
 from .recipe.own_code import recipe_of_run
 from .report import console_of
 
@@ -31,6 +31,7 @@ def evaluate_run(
 
     Raises:
         FileNotFoundError: if the folder holds no run, or one without a model yet.
+        ValueError: if the data have other tasks, kinds or labels than the model.
         NotImportedError: if it needs code that was not imported; it says which, and what to do. It is a ValueError.
     """
     with recipe_of_run(Path(folder), trust) as config:
@@ -39,6 +40,7 @@ def evaluate_run(
         kinds = build_kinds(build_tasks(config, data))
         model = from_pretrained(folder, trust=trust).to(accelerator.device)
     surface = surface_of(model)
+    check_same_targets([surface.described(name) for name in kinds], data)
     loaders = Loaders(config, kinds, surface.normalization(), accelerator, surface.image_shape[0])
     batches = loaders.evaluation_batches(data)
     shown = track(batches, split, total=len(batches), console=console_of(accelerator), transient=True)

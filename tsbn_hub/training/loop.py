@@ -23,6 +23,7 @@ from .recipe.building import (
     build_model,
     build_tasks,
     build_weighting,
+    check_same_targets,
     split_for_validation,
 )
 from .recipe.config import TrainingConfig
@@ -93,6 +94,7 @@ class Training:
         import_all(config.imports)
         data = build_data(config, "train")
         tasks = build_tasks(config, data)
+        check_same_targets(tasks, build_data(config, "test"))  # before the training, not after it
         self.kinds = build_kinds(tasks)
         image = first_image(data)
         channels, height, width = image.shape

@@ -61,6 +61,28 @@ def split_for_validation(data: Mixture, config: TrainingConfig) -> tuple[Mixture
     return kept, held_out
 
 
+def check_same_targets(trained: Sequence[Task], data: Mixture) -> None:
+    """Refuse data whose targets stand for something else than those that were, or are to be, trained on.
+
+    Args:
+        trained: The tasks as the model has them.
+        data: Of another split, or another day. It may lack tasks, and have fewer classes without labels.
+
+    Raises:
+        ValueError: if a task has another kind or other labels there, or more classes.
+    """
+    given = {task.name: task for task in data.tasks}
+    for task in trained:
+        other = given.get(task.name, task)
+        more_classes = None not in (task.num_classes, other.num_classes) and other.num_classes > task.num_classes
+        other_labels = None not in (task.labels, other.labels) and other.labels != task.labels
+        if task.kind != other.kind or more_classes or other_labels:
+            raise ValueError(
+                f"Task {task.name!r} is trained as {task.to_dict()}, and the data to score it on have "
+                f"{other.to_dict()}: a target would stand for something else. Let every split say the same."
+            )
+
+
 def build_tasks(config: TrainingConfig, data: Mixture) -> list[Task]:
     """The tasks to train, in order, each with the head that the config gives it.
 
