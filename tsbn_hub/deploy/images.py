@@ -3,7 +3,13 @@
 from pathlib import Path
 
 import numpy as np
+import torch
 from PIL import Image, ImageOps
+from torchvision.transforms.functional import to_pil_image
+
+from ..data.images import as_image
+from ..data.images import check_image as check_sample_image
+from ..models.preprocessing import check_channels
 
 
 def read_image(path: str | Path) -> Image.Image:
@@ -35,6 +41,33 @@ def read_image(path: str | Path) -> Image.Image:
                 return _in_8_bits(ImageOps.exif_transpose(image)).convert("RGB")
         except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
             raise ValueError(f"{path} cannot be read as an image: {error}") from error
+
+
+def as_picture(image: object) -> Image.Image:
+    """An image that is no file, as a picture of 8 bits a channel.
+
+    Args:
+        image: A picture already, which stays as it is; or a tensor or array (C, H, W), grey or RGB, as data sets have
+            them: uint8, or floating-point numbers from 0 to 1.
+
+    Raises:
+        ValueError: if it is neither.
+    """
+    if isinstance(image, Image.Image):
+        return image
+    check_sample_image(image)
+    values = as_image(image)
+    check_channels(len(values))
+    if values.dtype != torch.uint8:
+        low, high = (value.item() for value in values.aminmax())
+        if low < 0 or high > 1:
+            raise ValueError(
+                f"The values of the image go from {low:.3g} to {high:.3g}; expected are values from 0 to 1, which the "
+                "model's own preprocessing normalises."
+            )
+        values = (values * 255).round().byte()
+    picture: Image.Image = to_pil_image(values.cpu())
+    return picture
 
 
 def check_image(path: str | Path) -> None:

@@ -17,7 +17,7 @@ from ..models import surface_of
 from ..models.outputs import outputs_by_task
 from ..tasks import Kind
 from ..tasks.task import Json
-from .images import check_image, read_image
+from .images import as_picture, check_image, read_image
 
 PREDICTIONS = "predictions.json"
 
@@ -37,20 +37,23 @@ class TaskPrediction:
     picture: Tensor
 
 
-def predict(model: nn.Module, image: Image.Image, tasks: Sequence[str] | None = None) -> dict[str, TaskPrediction]:
+def predict(
+    model: nn.Module, image: Image.Image | Tensor, tasks: Sequence[str] | None = None
+) -> dict[str, TaskPrediction]:
     """What a model says of an image, which is prepared as the model's checkpoint says.
 
     Args:
         model: Of timm, or a `TsbnForMultiTask`, on any device. It is put into evaluation mode.
-        image: Of any size; see `tsbn_hub.deploy.images.read_image`.
+        image: Of any size; see `tsbn_hub.deploy.images.read_image`. Or a tensor (C, H, W), as data sets have them: bytes
+            (uint8), or floating-point numbers from 0 to 1.
         tasks: Names of tasks; None: all.
 
     Returns:
         By task, on the CPU.
 
     Raises:
-        ValueError: if there is no such task, the checkpoint does not say how images are prepared, or what the model
-            gives is not finite.
+        ValueError: if there is no such task, the image is none, the checkpoint does not say how images are prepared, or
+            what the model gives is not finite.
 
     Example:
         >>> import timm, tsbn_hub
@@ -66,7 +69,7 @@ def predict(model: nn.Module, image: Image.Image, tasks: Sequence[str] | None = 
     surface = surface_of(model)
     model = surface.model
     kinds, preprocessing = _chosen(surface.kinds(), tasks), surface.preprocessing()
-    image = image.convert("RGB" if preprocessing.channels == 3 else "L")
+    image = as_picture(image).convert("RGB" if preprocessing.channels == 3 else "L")
     parameter = next(model.parameters())
     prepared = preprocessing.prepare(image)[None].to(parameter.device, parameter.dtype)
     seen = preprocessing.show(image).expand(3, -1, -1)

@@ -74,7 +74,7 @@ def check_same_targets(trained: Sequence[Task], data: Mixture) -> None:
     given = {task.name: task for task in data.tasks}
     for task in trained:
         other = given.get(task.name, task)
-        more_classes = None not in (task.num_classes, other.num_classes) and other.num_classes > task.num_classes
+        more_classes = task.num_classes is not None and (other.num_classes or 0) > task.num_classes
         other_labels = None not in (task.labels, other.labels) and other.labels != task.labels
         if task.kind != other.kind or more_classes or other_labels:
             raise ValueError(
