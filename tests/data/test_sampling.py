@@ -10,9 +10,11 @@ import pytest
 import torch
 from hypothesis import assume, given
 from hypothesis import strategies as st
-from torch.utils.data import DataLoader, Dataset
+from PIL import Image
+from torch.utils.data import DataLoader, Dataset, Subset
 
-from tsbn_hub.data import Collate, Draw, EvaluationBatches, SeededSamples, TrainingBatches
+from tsbn_hub import Task
+from tsbn_hub.data import Collate, Draw, EvaluationBatches, Mixture, SeededSamples, TrainingBatches
 
 batch_sizes = st.integers(1, 7)
 some_processes = st.integers(1, 4)
@@ -320,3 +322,38 @@ def test_an_error_names_the_sample(workers):
         list(loader)
     told = str(caught.value) + "".join(getattr(caught.value, "__notes__", []))
     assert "no such image" in told and "This was sample 5 of Noisy." in told
+
+
+class Files(Dataset):
+    """Pictures in files, one of which is truncated; in another something else is wrong."""
+
+    def __init__(self, folder):
+        self.paths = [folder / f"{at}.png" for at in range(3)]
+        for path in self.paths:
+            Image.fromarray(np.random.default_rng(0).integers(256, size=(9, 9, 3), dtype=np.uint8)).save(path)
+        self.paths[1].write_bytes(self.paths[1].read_bytes()[:90])
+
+    def __len__(self):
+        return 3
+
+    def __getitem__(self, at):
+        image = Image.open(self.paths[at])
+        image.load()
+        raise ValueError("something else")
+
+
+def test_an_error_names_file_and_data_set(tmp_path):
+    data = Mixture([Sized(Noisy(2)), Sized(Files(tmp_path))])
+    for at, message in ((1, "truncated"), (2, "something else")):
+        with pytest.raises((OSError, ValueError), match=message) as caught:
+            SeededSamples(Subset(data, [0, 2 + at]))[Draw(1, 0)]
+        assert caught.value.__notes__ == [f"This was sample {at} of Files (data set 1), from {tmp_path}/{at}.png."]
+
+
+class Sized(Subset):
+    """All of a data set, with tasks."""
+
+    tasks = (Task("a", num_classes=2),)
+
+    def __init__(self, data):
+        super().__init__(data, range(len(data)))

@@ -333,3 +333,20 @@ def test_a_timm_checkpoint_needs_no_transformers(image, tmp_path, python):
     result = python(WITHOUT_TRANSFORMERS, tmp_path / "model", image, tmp_path / "out")
     assert result.returncode == 0, result.stderr
     assert (tmp_path / "out" / "image.a.png").is_file()
+
+
+def test_a_tensor_is_predicted_as_the_picture_is():
+    model, picture = timm_model(), noise()
+    expected = {task: each.value for task, each in predict(model, picture).items()}
+    values = pil_to_tensor(picture)
+    for image in (values, values / 255, values.numpy(), values.double() / 255):
+        found = {task: each.value for task, each in predict(model, image).items()}
+        assert all(torch.equal(found[task], value) for task, value in expected.items())
+    for image, message in (
+        (values.float(), "go from 0 to 255; expected"),
+        (values.float() / 128 - 1, "expected are values from 0 to 1, which the model's own preprocessing"),
+        (values.permute(1, 2, 0), r"which is \(H, W, C\)"),
+        ("image.png", "An image is of class builtins.str"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            predict(model, image)

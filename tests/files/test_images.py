@@ -9,7 +9,7 @@ from PIL import Image
 
 from tests.deploy.test_prediction import noise
 from tsbn_hub.data import read_image
-from tsbn_hub.files.images import FORMATS, check_image
+from tsbn_hub.files.images import FORMATS, check_image_file
 
 
 @pytest.fixture
@@ -74,7 +74,7 @@ def test_an_image_as_large_as_a_bomb_is_told(image, monkeypatch):
 @pytest.mark.parametrize("size", [(1, 60_000), (60_000, 1), (101, 10_200)])
 def test_a_strip_is_refused(size, tmp_path):
     Image.new("L", size).save(tmp_path / "strip.png")
-    for read in (read_image, check_image):
+    for read in (read_image, check_image_file):
         with pytest.raises(ValueError, match=r"strip\.png cannot be read as an image: .* one side is over 100 times"):
             read(tmp_path / "strip.png")
 
@@ -82,7 +82,7 @@ def test_a_strip_is_refused(size, tmp_path):
 def test_a_pipe_is_not_waited_for(tmp_path):
     os.mkfifo(tmp_path / "pipe.png")
     for path, what in ((tmp_path / "pipe.png", "no file"), (tmp_path, "a folder")):
-        for read in (read_image, check_image):
+        for read in (read_image, check_image_file):
             with pytest.raises(ValueError, match=f"cannot be read as an image: it is {what}"):
                 read(path)
 

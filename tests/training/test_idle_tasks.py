@@ -89,3 +89,12 @@ def test_unknown_and_plain():
     plain = timm.create_model("test_resnet")
     with idle_tasks_at_rest(plain, torch.optim.SGD(plain.parameters(), lr=0.1), ["anything"]):
         pass
+
+
+def test_several_models_with_tasks_are_refused():
+    models = torch.nn.ModuleList(
+        timm.create_model("test_resnet_tsbn", tasks=tasks) for tasks in (["a", "b"], ["b", "a"])
+    )
+    optimizer = torch.optim.SGD(models.parameters(), 0.1)
+    with pytest.raises(ValueError, match="holds 2 models with tasks"), idle_tasks_at_rest(models, optimizer, ["a"]):
+        pass

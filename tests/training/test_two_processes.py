@@ -155,7 +155,10 @@ def evaluate_each(folder):
     for sizes in SIZES:
         data = Mixture([Corners("test", test=size) for size in sizes])
         batches = Loaders(config, KINDS, torch.nn.Identity(), accelerator).evaluation_batches(data)
-        scores.append([len(batches), evaluate(a_model(), batches, KINDS, accelerator)])
+        model = accelerator.prepare(a_model())  # in DistributedDataParallel
+        for buffer in model.buffers() if accelerator.process_index else ():
+            buffer += 1  # its own statistics, until the evaluation
+        scores.append([len(batches), evaluate(model, batches, KINDS, accelerator)])
     (folder / f"scores.{accelerator.process_index}").write_text(json.dumps(scores))
 
 

@@ -93,6 +93,7 @@ def model_cost(model: nn.Module) -> Cost:
     Source: `torch.utils.flop_counter` counts the FLOPs.
     """
     surface = surface_of(model)
+    model = surface.model
     kinds, shape = surface.kinds(), surface.image_shape
     counted: dict[Hashable, int] = {}
     tasks = [_task_cost(surface, row, name, kind, counted) for row, (name, kind) in enumerate(kinds.items())]

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from ..norms import TaskModule, TaskNorm
+from ..norms import TaskModule, TaskNorm, unwrapped
 
 
 @dataclass(frozen=True)
@@ -27,7 +27,7 @@ def importance_matrix(model: nn.Module) -> Importance:
     r"""The matrix :math:`I[t, i] = \sigma(a_t)[i]` over all filters i of all gated norms.
 
     Args:
-        model: A model with gates.
+        model: A model with gates, or what is wrapped around it.
 
     Returns:
         The matrix (T, F), float32 on the CPU, with the names of its rows and columns.
@@ -43,6 +43,7 @@ def importance_matrix(model: nn.Module) -> Importance:
 
     Source: arXiv 2512.20420, section 4 (task-filter importance).
     """
+    model = unwrapped(model)
     norms = {
         name: norm
         for name, norm in model.named_modules()

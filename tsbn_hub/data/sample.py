@@ -6,6 +6,7 @@ from typing import Any, TypedDict
 from torch import Tensor
 
 from ..tasks import Task
+from .images import check_image
 
 
 def tasks_of(data: Any) -> list[Task]:
@@ -34,14 +35,35 @@ def tasks_of(data: Any) -> list[Task]:
 
 
 class Sample(TypedDict):
-    """What every data set yields: an image, and the targets that it has (a missing one is absent)."""
+    """What every data set yields: an image, and the targets that it has (a missing one is absent).
+
+    The image is (C, H, W): uint8, or floating-point numbers from 0 to 1.
+    """
 
     image: Tensor
     targets: dict[str, Tensor]
 
 
+def check_sample(sample: object, finite: bool = True) -> None:
+    """Raise ValueError unless this is a sample, with an image as `check_image` wants it.
+
+    Args:
+        sample: What a data set has yielded.
+        finite: Refuse an image with values that are NaN or infinite.
+    """
+    if not isinstance(sample, Mapping) or not {"image", "targets"} <= sample.keys():
+        given = f"has the keys {list(sample)}" if isinstance(sample, Mapping) else f"is a {type(sample).__name__}"
+        raise ValueError(f"A sample {given}; expected is {{'image': (C, H, W), 'targets': {{task: …}}}}.")
+    if not isinstance(sample["targets"], Mapping):
+        raise ValueError(f"The targets of a sample are a {type(sample['targets']).__name__}, no dict by task.")
+    check_image(sample["image"], finite)
+
+
 class Batch(TypedDict):
-    """Samples, stacked: images (B, C, H, W), and the targets of the tasks that at least one sample has a target for."""
+    """Samples, stacked: images (B, C, H, W), and the targets of the tasks that at least one sample has a target for.
+
+    Images are floating-point numbers, which the model takes as they are, or bytes (uint8), which are divided by 255.
+    """
 
     image: Tensor
     targets: dict[str, Tensor]

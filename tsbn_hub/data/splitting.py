@@ -11,7 +11,7 @@ def split_off(data: Dataset[Sample], fraction: float, seed: int = 0) -> tuple[Da
     """A data set without a random fraction of it, and this fraction.
 
     A data set whose samples share something (an image, a person) has a method `split_off(fraction, seed)` of its own,
-    so that the two parts share nothing. Any other is split sample by sample.
+    so that the two parts share nothing. Any other is split sample by sample; of two or more, at least one is split off.
 
     Args:
         data: Any data set with a length.
@@ -36,7 +36,9 @@ def split_off(data: Dataset[Sample], fraction: float, seed: int = 0) -> tuple[Da
         kept, held_out = data.split_off(fraction, seed)
         return kept, held_out
     generator = torch.Generator().manual_seed(seed)
-    kept, held_out = random_split(data, [1 - fraction, fraction], generator)
+    size = len(data)  # type: ignore[arg-type]
+    rounds_to_none = size > 1 and int(size * fraction) == 0
+    kept, held_out = random_split(data, [size - 1, 1] if rounds_to_none else [1 - fraction, fraction], generator)
     return _Part(data, kept.indices), _Part(data, held_out.indices)
 
 

@@ -14,11 +14,12 @@ from rich.progress import track
 from torch import Tensor, nn
 
 from ..files.atomic import write_atomically
-from ..files.images import check_image, check_sides, read_image
+from ..files.images import check_image_file, check_sides, read_image
 from ..models import surface_of
 from ..models.outputs import outputs_by_task
 from ..tasks import Kind
 from ..tasks.task import Json
+from .images import as_picture
 
 PREDICTIONS = "predictions.json"
 
@@ -40,20 +41,23 @@ class TaskPrediction:
     picture: Tensor
 
 
-def predict(model: nn.Module, image: Image.Image, tasks: Sequence[str] | None = None) -> dict[str, TaskPrediction]:
+def predict(
+    model: nn.Module, image: Image.Image | Tensor, tasks: Sequence[str] | None = None
+) -> dict[str, TaskPrediction]:
     """What a model says of an image, which is prepared as the model's checkpoint says.
 
     Args:
         model: Of timm, or a `TsbnForMultiTask`, on any device. It is put into evaluation mode.
-        image: Of any size; see `tsbn_hub.data.read_image`.
+        image: Of any size; see `tsbn_hub.data.read_image`. Or a tensor (C, H, W), as data sets have them: uint8
+            or floating-point numbers from 0 to 1.
         tasks: Names of tasks; None: all.
 
     Returns:
         By task, on the CPU.
 
     Raises:
-        ValueError: if there is no such task, the checkpoint does not say how images are prepared, or what the model
-            gives is not finite.
+        ValueError: if there is no such task, the image is none, the checkpoint does not say how images are prepared, or
+            what the model gives is not finite.
 
     Example:
         >>> import timm, tsbn_hub
@@ -67,7 +71,9 @@ def predict(model: nn.Module, image: Image.Image, tasks: Sequence[str] | None = 
         torch.Size([3, 160, 160])
     """
     surface = surface_of(model)
+    model = surface.model
     kinds, preprocessing = _chosen(surface.kinds(), tasks), surface.preprocessing()
+    image = as_picture(image)
     check_sides(image)
     image = image.convert("RGB" if preprocessing.channels == 3 else "L")
     parameter = next(model.parameters())
@@ -113,7 +119,7 @@ def predict_files(
     kinds = _chosen(surface.kinds(), tasks)
     surface.preprocessing()
     for path in paths:
-        check_image(path)
+        check_image_file(path)
     folder, names = Path(folder), _names(dict.fromkeys(paths), lambda path: Path(path).stem)
     of_tasks = _names(kinds, lambda task: quote(task, safe=" "))  # a task may have a slash in its name
     files = {(path, task): folder / f"{name}.{of_tasks[task]}.png" for path, name in names.items() for task in kinds}

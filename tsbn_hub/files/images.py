@@ -43,7 +43,7 @@ def read_image(path: str | Path) -> Image.Image:
         return _in_8_bits(ImageOps.exif_transpose(image)).convert("RGB")
 
 
-def check_image(path: str | Path) -> None:
+def check_image_file(path: str | Path) -> None:
     """Raise what `read_image` would of a file that does not begin as an image; much faster than to read it.
 
     Raises:

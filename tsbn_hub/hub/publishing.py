@@ -11,7 +11,7 @@ from torch import nn
 from ..files.checkpoints import read_json, read_shapes, weight_files
 from ..files.names import ADAPTER_CONFIG, CARD, CONFIG, RECIPE
 from ..files.repositories import check_inside
-from ..models import CheckpointError, save_pretrained
+from ..models import CheckpointError, save_pretrained, surface_of
 from ..results.recording import recipe_without_folders, results_of
 from .adapters.card import write_adapter_card
 from .adapters.files import check_base, read_adapter
@@ -67,7 +67,7 @@ def push_to_hub(
     with tempfile.TemporaryDirectory() as folder:
         save_pretrained(model, folder, max_shard_size=max_shard_size)
         write_card(folder, model, name=repo, revision=target.branch)
-        message = commit_message or f"Upload {type(model).__name__}"
+        message = commit_message or f"Upload {type(surface_of(model).model).__name__}"
         return publish(Path(folder), target, message, keep_edited_card=True)
 
 

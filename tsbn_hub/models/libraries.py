@@ -4,12 +4,13 @@ from collections.abc import Mapping
 
 from torch import nn
 
+from ..norms import unwrapped
 from .surface import NewModel, Surface
 from .timm.surface import TimmSurface
 
 
 def surface_of(model: nn.Module) -> Surface:
-    """The surface of a model of timm or transformers, with tasks or plain.
+    """The surface of a model of timm or transformers, with tasks or plain; what is wrapped around it does not matter.
 
     Raises:
         TypeError: if it is of neither.
@@ -21,6 +22,7 @@ def surface_of(model: nn.Module) -> Surface:
         >>> surface.library, surface.image_shape, {task: kind.num_classes for task, kind in surface.kinds().items()}
         ('timm', (3, 160, 160), {'gender': 2, 'age': 8})
     """
+    model = unwrapped(model)
     if hasattr(model, "pretrained_cfg"):
         return TimmSurface(model)
     if hasattr(model, "save_pretrained") and hasattr(model, "config"):

@@ -4,7 +4,6 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from timm.utils import unwrap_model
 from torch import nn
 
 from ..files.names import CONFIG, WEIGHTS
@@ -46,4 +45,4 @@ def save_pretrained(
         >>> torch.equal(again(x)["right"], model(x)["right"])
         True
     """
-    surface_of(unwrap_model(model)).save(Path(folder), data_config, max_shard_size)
+    surface_of(model).save(Path(folder), data_config, max_shard_size)

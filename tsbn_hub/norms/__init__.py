@@ -9,6 +9,7 @@ from .statistics import convert_sync_batchnorm, freeze_batch_norm, reestimate_st
 from .task_module import TaskModule
 from .task_norm import NormOptions, TaskNorm
 from .task_parameters import TaskModules, TaskParameters
+from .wrappers import unwrapped
 
 __all__ = [
     "NormOptions",
@@ -26,4 +27,5 @@ __all__ = [
     "reestimate_statistics",
     "register_batch_norm",
     "register_norm",
+    "unwrapped",
 ]

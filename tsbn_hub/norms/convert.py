@@ -13,6 +13,7 @@ from .recomputation import remember_task_in_checkpoints
 from .selection import TaskSelector
 from .task_module import TaskModule, as_task_module
 from .task_norm import NormOptions, Style, TaskNorm
+from .wrappers import unwrapped
 
 _logger = logging.getLogger(__name__)
 
@@ -43,8 +44,8 @@ def convert(
         The network itself, which can now do what `TaskModule` says.
 
     Raises:
-        ValueError: if a name or option is not allowed, a pattern matches nothing, the network has no norm, or it is
-            converted already.
+        ValueError: if a name or option is not allowed, a pattern matches nothing, the network has no norm, it is
+            converted already, or it is wrapped, as for distributed training.
 
     Example:
         >>> import torch
@@ -57,6 +58,8 @@ def convert(
         >>> net[1].gate_logits.shape
         torch.Size([2, 8])
     """
+    if unwrapped(module) is not module:
+        raise ValueError(f"A {type(module).__name__} is wrapped around the network: convert the network itself first.")
     for part in module.modules():
         if isinstance(part, TaskModule):
             raise ValueError(f"This {type(part).__name__} has task norms already, for {part.tasks}: use add_task.")

@@ -7,6 +7,7 @@ from fnmatch import fnmatchcase
 from torch import nn
 
 from .kernels import is_batch_norm, is_norm
+from .wrappers import unwrapped
 
 # The norms of queries and keys make attention numerically stable; they are no filters whose use could differ by task.
 _QUERY_OR_KEY = re.compile(r"(^|_)(q|k|query|key)_?norm$|(^|_)norm_?(q|k|query|key)$|(^|_)(q|k)_layernorm$")
@@ -18,7 +19,7 @@ def gated_norms(module: nn.Module, gated: Patterns = None) -> list[str]:
     """The names of the norms that get gates.
 
     Args:
-        module: A plain network.
+        module: A plain network, or what is wrapped around it.
         gated: None for the default: every BatchNorm, and of the other norms those of the blocks. Otherwise fnmatch
             patterns on module names, as a list or separated by commas.
 
@@ -35,6 +36,7 @@ def gated_norms(module: nn.Module, gated: Patterns = None) -> list[str]:
         >>> gated_norms(net), gated_norms(net, gated="3")
         (['1', '3'], ['3'])
     """
+    module = unwrapped(module)
     norms = {name: norm for name, norm in module.named_modules(remove_duplicate=False) if _can_be_gated(norm)}
     if gated is not None:
         return _matching(norms, gated)

@@ -11,6 +11,7 @@ from .batch_norm import STATISTICS, SharedBatchNorm, TaskBatchNorm
 from .kernels import after_batch_norm
 from .selection import TaskSelector
 from .task_module import TaskModule
+from .wrappers import unwrapped, unwrapped_to_change
 
 
 def freeze_batch_norm(module: nn.Module, frozen: bool = True) -> nn.Module:
@@ -24,7 +25,11 @@ def freeze_batch_norm(module: nn.Module, frozen: bool = True) -> nn.Module:
 
     Returns:
         The network.
+
+    Raises:
+        ValueError: if it is in DistributedDataParallel.
     """
+    module = unwrapped_to_change(module, "freeze_batch_norm")
     holder = nn.Sequential(module)  # a BatchNorm by itself has a place to be replaced in, too
     for norm in own_batch_norms(holder):
         norm.frozen = frozen
@@ -34,18 +39,19 @@ def freeze_batch_norm(module: nn.Module, frozen: bool = True) -> nn.Module:
 
 
 @torch.no_grad()
-def reestimate_statistics(model: TaskModule, task: str, batches: Iterable[Tensor]) -> None:
+def reestimate_statistics(model: nn.Module, task: str, batches: Iterable[Tensor]) -> None:
     """Take a task's running statistics anew, as the plain average over batches.
 
     Useful after weights were averaged, or for a task that moves to other data. Only BatchNorms are in training mode
     meanwhile; the statistics of other tasks, and those that tasks share, stay.
 
     Args:
-        model: A network with task norms.
+        model: A network with task norms, or what is wrapped around it.
         task: The task.
         batches: Inputs of the model, on its device.
 
     Raises:
+        TypeError: if the network has no task norms.
         ValueError: if there is no such task, or no batch.
 
     Example:
@@ -56,6 +62,9 @@ def reestimate_statistics(model: TaskModule, task: str, batches: Iterable[Tensor
         >>> model.bn1.num_batches_tracked
         tensor([2, 0])
     """
+    model = unwrapped(model)
+    if not isinstance(model, TaskModule):
+        raise TypeError(f"{type(model).__name__} has no tasks, whose statistics could be taken anew.")
     row = model.task_selector.row(task)
     norms = [norm for norm in model.modules() if isinstance(norm, TaskBatchNorm) and norm.running_mean is not None]
     training = {module: module.training for module in model.modules()}
@@ -112,7 +121,11 @@ def convert_sync_batchnorm(module: nn.Module, process_group: ProcessGroup | None
 
     Returns:
         The module. Call it before the model is wrapped for distributed training.
+
+    Raises:
+        ValueError: if it is in DistributedDataParallel.
     """
+    module = unwrapped_to_change(module, "convert_sync_batchnorm")
     holder = nn.Sequential(module)  # a BatchNorm by itself has a place to be replaced in, too
     for norm in own_batch_norms(holder):
         norm.synchronized, norm.process_group = True, process_group

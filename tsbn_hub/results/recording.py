@@ -1,6 +1,7 @@
 """What runs have measured, as results to keep."""
 
 import dataclasses
+import json
 import math
 import re
 from collections.abc import Sequence
@@ -12,11 +13,11 @@ import yaml
 
 from ..data import tasks_of
 from ..files.checkpoints import weights_digest
-from ..files.names import RECIPE, RESULTS
+from ..files.names import LOG, RECIPE, RESULTS
 from ..files.parsing import parse_yaml
 from ..tasks import make_kind
 from ..training import TrainingConfig
-from ..training.evaluation import Scores
+from ..training.evaluation import Scores, chosen_metric
 from ..training.recipe.building import build_data, build_tasks
 from .results import DataMeasured, Metric, Results, SingleTask, TaskMeasured
 
@@ -47,7 +48,10 @@ def results_of_run(config: TrainingConfig, scores: Scores) -> Results:
     order = list(scores)  # the model's: the data may name the tasks in another one
     tasks = sorted(build_tasks(config, data), key=lambda task: order.index(task.name))
     kinds = {task.name: make_kind(task) for task in tasks}
-    chosen_by = dict.fromkeys(kind.chosen_by for kind in kinds.values())
+    validation = _last_validation(config.output)
+    chosen_by = dict.fromkeys(
+        chosen_metric(kind, validation.get(name, {})) or kind.chosen_by for name, kind in kinds.items()
+    )
     return Results(
         weights=weights_digest(config.output),
         data=[_measured(each, size, list(kinds)) for each, size in zip(data.datasets, data.sizes, strict=True)],
@@ -74,6 +78,14 @@ def results_of_run(config: TrainingConfig, scores: Scores) -> Results:
             for task in tasks
         ],
     )
+
+
+def _last_validation(folder: str | Path) -> Scores:
+    """The scores on the validation split at the last epoch, from the log of a run; nothing where there is no log."""
+    log = Path(folder, LOG)
+    lines = [json.loads(line) for line in log.read_text("utf-8").splitlines()] if log.is_file() else []
+    scores: list[Scores] = [line["validation"] for line in lines if "validation" in line]
+    return scores[-1] if scores else {}
 
 
 def with_single_task(results: Results, folder: str | Path, runs: Sequence[str | Path]) -> Results:

@@ -32,7 +32,7 @@ class Kind(ABC):
         missing: Fills the target of a sample that has none.
         metrics: The metrics by name, and whether higher is better. The first is the primary one.
         chosen_by: The metric, in [0, 1] and higher is better, by which the best epoch is chosen: its mean over tasks
-            of different kinds makes sense.
+            of different kinds makes sense. Where it is not defined, the first of `metrics` that is takes its place.
         metrics_share_state: Whether all metrics are computed from one and the same state, which is then updated once.
         hub_task: The Hub's name of such a task, such as "image-segmentation"; None where it has none.
         hub_metrics: By the names of metrics, the Hub's names of those that it has a name for.

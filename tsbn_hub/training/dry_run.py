@@ -3,7 +3,7 @@
 from rich.table import Table
 
 from .acceleration import make_accelerator
-from .loaders import first_sample, labelled
+from .loaders import first_image, labelled
 from .loop import Training
 from .memory import PeakMemory
 from .recipe.building import build_data
@@ -27,7 +27,7 @@ def dry_run(config: TrainingConfig, *, trust: bool = False) -> None:
     data = Table("data", "split", "samples", "image", "tasks, and how many samples have a label")
     for split in ("train", "test"):
         for part in build_data(config, split).datasets:
-            image = "x".join(map(str, first_sample(part)["image"].shape))
+            image = "x".join(map(str, first_image(part).shape))
             tasks = ", ".join(f"{name} {share:.0%}" for name, share in labelled(part, training.kinds).items() if share)
             data.add_row(type(part).__name__, split, f"{len(part):,}", image, tasks)  # type: ignore[arg-type]
     training.console.print(data)

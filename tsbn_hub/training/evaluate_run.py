@@ -10,12 +10,10 @@ from ..models import from_pretrained, surface_of
 from ..tasks import Kind
 from .evaluation import Scores, evaluate
 from .loaders import Loaders
-from .recipe.building import build_data, build_kinds, build_tasks
+from .recipe.building import build_data, build_kinds, build_tasks, check_same_targets
 from .recipe.own_code import recipe_of_run
 from .recipe.target_options import with_options_of
 from .report import console_of
-from .state.description import check_tasks
-from .state.run import description_of_state
 
 
 def evaluate_run(
@@ -34,15 +32,17 @@ def evaluate_run(
 
     Raises:
         FileNotFoundError: if the folder holds no run, or one without a model yet.
-        ValueError: if a task of the data is another than it was in training.
+        ValueError: if the data have other tasks, kinds or labels than the model.
         NotImportedError: if it needs code that was not imported; it says which, and what to do. It is a ValueError.
     """
     with recipe_of_run(Path(folder), trust) as config:
         accelerator = Accelerator(mixed_precision=config.mixed_precision)
         data = build_data(config, split)
-        check_tasks(data, description_of_state(folder), split)
         model = from_pretrained(folder, trust=trust).to(accelerator.device)
-        kinds = build_kinds(with_options_of(surface_of(model), build_tasks(config, data)))
-    batches = Loaders(config, kinds, surface_of(model).normalization(), accelerator).evaluation_batches(data)
+    surface = surface_of(model)
+    kinds = build_kinds(with_options_of(surface, build_tasks(config, data)))
+    check_same_targets([surface.described(name) for name in kinds], data)
+    loaders = Loaders(config, kinds, surface.normalization(), accelerator, surface.image_shape[0])
+    batches = loaders.evaluation_batches(data)
     shown = track(batches, split, total=len(batches), console=console_of(accelerator), transient=True)
     return kinds, evaluate(model, shown, kinds, accelerator)

@@ -6,11 +6,13 @@ from typing import TYPE_CHECKING
 
 import torch
 from accelerate import Accelerator
-from accelerate.utils import send_to_device
+from accelerate.utils import broadcast, send_to_device
 from torch import Tensor, nn
 
+from ..data.images import scaled
 from ..data.sample import Batch
 from ..models.outputs import outputs_by_task
+from ..norms import unwrapped
 from ..tasks import Kind
 
 if TYPE_CHECKING:
@@ -32,13 +34,20 @@ def evaluate(
     any number of batches.
 
     Args:
-        model: Returns a dict by task, or, for one task, its output; it is left in evaluation mode.
-        batches: The batches of this process: `{"image": (B, C, H, W), "targets": {task: …}}`, on any device.
+        model: Returns a dict by task, or, for one task, its output; it is left in evaluation mode. What is wrapped
+            around it, for distributed training, compiled or averaged, is left out. All processes take the buffers of
+            the first one.
+        batches: The batches of this process: `{"image": (B, C, H, W), "targets": {task: …}}`, on any device. Images are
+            prepared, or bytes (uint8), which are divided by 255.
         kinds: The kind of each task.
         accelerator: Of this process; None: there is but one, and the model stays on its device.
 
     Returns:
         By task, the metrics of its kind; NaN for a task that no sample has a target for.
+
+    Raises:
+        ValueError: if a batch has other than one target for each image, the first targets of a task are none of its
+            kind, images are neither bytes nor floating-point numbers, or the model gives NaN.
 
     Example:
         >>> import timm, torch, tsbn_hub
@@ -51,18 +60,27 @@ def evaluate(
         {'left': ['accuracy'], 'right': ['accuracy']}
     """
     accelerator = accelerator or Accelerator()
-    model.eval()
-    device = next(model.parameters()).device
+    model = unwrapped(model).eval()
+    broadcast(list(model.buffers()))  # until here, each process has statistics of its own
+    parameter = next(model.parameters())
+    device = parameter.device
     metrics = TaskMetrics(kinds, device)
+    checked: set[str] = set()
     for batch in batches:
         present = [name for name in kinds if name in batch["targets"]]
         if not present:
             continue
         batch = send_to_device(batch, device, non_blocking=True)
         with accelerator.autocast():
-            outputs = outputs_by_task(model, batch["image"], present)
+            outputs = outputs_by_task(model, scaled(batch["image"]).to(parameter.dtype), present)
         for name in present:
-            metrics.update(name, outputs[name], batch["targets"][name])
+            target = batch["targets"][name]
+            if len(target) != len(batch["image"]):
+                raise ValueError(f"A batch has {len(batch['image'])} images, and {len(target)} targets of {name!r}.")
+            if name not in checked:
+                kinds[name].check(target, (batch["image"].shape[-2], batch["image"].shape[-1]))
+                checked.add(name)
+            metrics.update(name, outputs[name], target)
     return metrics.compute()
 
 
@@ -76,18 +94,35 @@ class TaskMetrics:
 
     def __init__(self, kinds: Mapping[str, Kind], device: torch.device) -> None:
         self._kinds = kinds
+        # Imported only here, as the metrics are: a program that scores nothing does not wait for torchmetrics.
+        from torchmetrics import SumMetric
+
         self._metrics: dict[str, MetricCollection] = {
             name: kind.new_metrics().to(device) for name, kind in kinds.items()
         }
+        self._not_numbers = {name: SumMetric().to(device) for name in kinds}
+        for metric in self._not_numbers.values():
+            metric.update(0)  # a metric of torchmetrics warns where it was never updated
 
     def update(self, name: str, output: Tensor, target: Tensor) -> None:
         """Add a task's batch: its outputs and targets."""
+        self._not_numbers[name].update(output.isnan().any())
         self._metrics[name].update(self._kinds[name].predict(output), target)
 
     def compute(self, distributed: bool = True) -> Scores:
-        """The metrics by task; over all processes, or of this one alone."""
+        """The metrics by task; over all processes, or of this one alone.
+
+        Raises:
+            ValueError: if an output was NaN, which no metric tells from a bad one.
+        """
         scores = {}
         for name, collection in sorted(self._metrics.items()):  # every process joins them in the same order
+            self._not_numbers[name].sync_on_compute = distributed
+            if self._not_numbers[name].compute():
+                raise ValueError(
+                    f"What the model gives for the task {name!r} is NaN for some images: its weights or statistics are "
+                    "broken, or the images are not finite."
+                )
             for metric in collection.values(copy_state=False):
                 metric.sync_on_compute = distributed
             values = collection.compute()
@@ -96,18 +131,41 @@ class TaskMetrics:
 
 
 def mean_score(kinds: Mapping[str, Kind], scores: Scores) -> float:
-    """What the best epoch is chosen by: the mean over tasks of a metric of each kind that is in [0, 1].
+    """What the best epoch is chosen by: the mean over tasks of `chosen_scores`.
 
     Raises:
-        ValueError: if no task has one.
+        ValueError: if no metric of any task is defined.
     """
     known = chosen_scores(kinds, scores)
     if not known:
-        raise ValueError("No sample of the validation split has a target: there is nothing to choose by.")
+        raise ValueError(
+            f"No metric of {list(scores)} is defined on the validation split: it has no target of theirs, or none that "
+            "can be scored, such as edges without a true pixel. There is nothing to choose the best epoch by: hold out "
+            "a greater part of the training data (validation)."
+        )
     return sum(known) / len(known)
 
 
 def chosen_scores(kinds: Mapping[str, Kind], scores: Scores) -> list[float]:
-    """Of each task that has one, the metric in [0, 1] by which its kind lets the best epoch be chosen."""
-    chosen = [values[kinds[name].chosen_by] for name, values in scores.items()]
-    return [value for value in chosen if not math.isnan(value)]
+    """Of each task with a metric that is defined, the score that lets the best epoch be chosen: higher is better.
+
+    An error e, where the metric in [0, 1] is not defined, counts as 1 / (1 + e).
+    """
+    chosen = []
+    for name, values in scores.items():
+        metric = chosen_metric(kinds[name], values)
+        if metric is not None:
+            chosen.append(values[metric] if kinds[name].metrics[metric] else 1 / (1 + values[metric]))
+    return chosen
+
+
+def chosen_metric(kind: Kind, values: Mapping[str, float | None]) -> str | None:
+    """The metric by which a kind lets the best epoch be chosen, or else the first one that is defined.
+
+    Equal targets, or a single one, have no r2, say. None: no metric is defined.
+    """
+    for metric in (kind.chosen_by, *kind.metrics):
+        value = values.get(metric)
+        if value is not None and not math.isnan(value):
+            return metric
+    return None

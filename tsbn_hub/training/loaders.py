@@ -1,5 +1,6 @@
 """Batches of a data set for one process."""
 
+import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import partial
@@ -7,14 +8,15 @@ from itertools import islice
 
 import torch
 from accelerate import Accelerator
-from torch import Tensor
+from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset, Sampler
 
 from ..data import Collate, Draw, EvaluationBatches, Mixture, SeededSamples, TrainingBatches
-from ..data.sample import Batch, Sample
+from ..data.images import as_image, scaled
+from ..data.sample import Batch, Sample, check_sample
 from ..tasks import Kind
 from .recipe.config import TrainingConfig
-from .state.signals import ignore_stop_signals
+from .state.signals import MainProcessStops
 
 Normalize = Callable[[Tensor], Tensor]
 
@@ -28,12 +30,14 @@ class Loaders:
         kinds: The kind of each task.
         normalize: What the model does to images, (B, C, H, W), whose values are from 0 to 1.
         accelerator: Of this process, which gets its own part of the data.
+        channels: Of the images that the model takes; None: any.
     """
 
     config: TrainingConfig
     kinds: Mapping[str, Kind]
     normalize: Normalize
     accelerator: Accelerator
+    channels: int | None = None
 
     def training_steps(self, data: Mixture) -> "TrainingSteps":
         """The optimizer steps of training data.
@@ -66,12 +70,15 @@ class Loaders:
         return self._loader(data, EvaluationBatches(data.sizes, size, process, processes))
 
     def _loader(self, data: Mixture, batches: Sampler[list[Draw]]) -> DataLoader[Sample]:
+        # Of several processes, one that raised alone would leave the others waiting. What is not finite shows in the
+        # loss, which all of them see.
+        finite = self.accelerator.num_processes == 1
         return DataLoader(
-            SeededSamples(data, check=partial(check_sample, self.kinds)),
+            SeededSamples(data, check=partial(check_of_tasks, self.kinds, channels=self.channels, finite=finite)),
             batch_sampler=batches,
             collate_fn=Collate({name: kind.missing for name, kind in self.kinds.items()}, self.normalize),
             num_workers=self.config.workers,
-            worker_init_fn=ignore_stop_signals,
+            worker_init_fn=MainProcessStops() if self.config.workers else None,
             pin_memory=self.accelerator.device.type == "cuda",
             # Its own generator: what a loader draws for its workers must not move the generator that dropout reads.
             generator=torch.Generator(),
@@ -103,25 +110,68 @@ class TrainingSteps:
             yield step
 
 
-def check_sample(kinds: Mapping[str, Kind], sample: Sample) -> None:
-    """Raise ValueError unless the targets of a sample are what their tasks' kinds say."""
-    height, width = sample["image"].shape[-2:]
+def check_of_tasks(kinds: Mapping[str, Kind], sample: Sample, channels: int | None = None, finite: bool = True) -> None:
+    """Raise ValueError unless the image of a sample is one, and its targets are what their tasks' kinds say.
+
+    Args:
+        kinds: The kind of each task; targets of others are left out.
+        sample: What a data set has yielded.
+        channels: Of the image; None: any.
+        finite: Refuse an image with values that are NaN or infinite.
+    """
+    check_sample(sample, finite)
+    given, height, width = sample["image"].shape
+    if channels not in (None, given):
+        raise ValueError(f"An image has {given} channels; the model takes {channels}, as the first image has.")
     for name, target in sample["targets"].items():
         if name in kinds:
             try:
-                kinds[name].check(torch.as_tensor(target)[None], (height, width))
+                kinds[name].check(_as_target(target)[None], (height, width))
             except ValueError as error:
                 raise ValueError(f"The target of task {name!r}: {error}") from error
 
 
-def first_sample(data: Dataset[Sample]) -> Sample:
-    """A sample, for the shape of the images."""
-    return SeededSamples(data)[Draw(0, 0)]
+def _as_target(target: object) -> Tensor:
+    try:
+        return torch.as_tensor(target)
+    except (TypeError, ValueError, RuntimeError) as error:
+        raise ValueError(
+            f"{target!r} is no number and no tensor. Where a sample has no target of a task, leave its name out."
+        ) from error
+
+
+def first_image(data: Dataset[Sample]) -> Tensor:
+    """The first image, checked, (C, H, W): the others have as many channels.
+
+    Raises:
+        ValueError: if it is none; it names the data set.
+    """
+    return as_image(SeededSamples(data, check_sample)[Draw(0, 0)]["image"])
+
+
+def check_scale(image: Tensor, normalize: Normalize) -> None:
+    """Refuse an image that would be normalised twice, and warn of one whose values are far from those of image files.
+
+    Args:
+        image: (C, H, W), of the data.
+        normalize: What becomes of it, where values are from 0 to 1.
+
+    Raises:
+        ValueError: if it seems to be normalised already.
+    """
+    low, high = (value.item() for value in scaled(image).aminmax())
+    if low >= -0.5 and high <= 1.5:
+        return
+    said = f"The values of the first image go from {low:.3g} to {high:.3g}; expected are values from 0 to 1"
+    if not isinstance(normalize, nn.Identity):
+        raise ValueError(f"{said}, which are then normalised as the pretrained weights were: normalise none before.")
+    warnings.warn(f"{said}, as predictions for image files get them.", stacklevel=2)
 
 
 def labelled(data: Dataset[Sample], names: Iterable[str], samples: int = 256) -> dict[str, float]:
     """The part of the samples that has a target of a task, in [0, 1], from some evenly spread over the data."""
     size = len(data)  # type: ignore[arg-type]
     chosen = range(0, size, max(1, size // samples))
-    targets = [SeededSamples(data)[Draw(index, 0)]["targets"] for index in chosen]
+    checked = SeededSamples(data, check_sample)
+    targets = [checked[Draw(index, 0)]["targets"] for index in chosen]
     return {name: sum(name in given for given in targets) / len(targets) for name in names}

@@ -16,12 +16,20 @@ from ..models import from_pretrained, save_pretrained, surface_of
 from . import report
 from .acceleration import make_accelerator
 from .evaluation import Scores, evaluate, mean_score
-from .loaders import Loaders, first_sample
-from .recipe.building import build_data, build_kinds, build_model, build_tasks, build_weighting
+from .loaders import Loaders, check_scale, first_image
+from .recipe.building import (
+    build_data,
+    build_kinds,
+    build_model,
+    build_tasks,
+    build_weighting,
+    check_same_targets,
+    split_for_validation,
+)
 from .recipe.config import TrainingConfig
 from .recipe.own_code import with_own_code
 from .recipe.target_options import options_from_targets, with_options, with_options_of
-from .state.description import OPTIONS, agreed_order, check_agreement, check_tasks, describe
+from .state.description import OPTIONS, agreed_order, check_agreement, describe
 from .state.record import EpochLine, Record
 from .state.run import RunFolder, description_of_state
 from .state.signals import Stopped, StopSignals
@@ -102,20 +110,23 @@ class Training:
 
         import_all(config.imports)
         data = build_data(config, "train")
-        training_data, validation_data = data.split_off(config.validation, config.seed)
+        training_data, validation_data = split_for_validation(data, config)
         earlier = {} if restart else description_of_state(config.output)
         names = config.tasks or agreed_order([task.name for task in data.tasks], earlier.get("tasks"))
         tasks = build_tasks(replace(config, tasks=names), data)
-        options = earlier.get(OPTIONS) or options_from_targets(tasks, training_data)
+        check_same_targets(tasks, build_data(config, "test"))  # before the training, not after it
+        options = earlier.get(OPTIONS) or options_from_targets(build_kinds(tasks), training_data)
         tasks = with_options(tasks, options)
-        channels, height, width = first_sample(data)["image"].shape
+        image = first_image(data)
+        channels, height, width = image.shape
         self.model = build_model(config, tasks, (channels, height, width), trust)
         tasks = with_options_of(surface_of(self.model), tasks)  # a checkpoint's tasks keep theirs
         self.kinds = build_kinds(tasks)
         description = describe(data, list(self.kinds), (channels, height, width), surface_of(self.model).tasks, options)
         check_agreement(description)
-        check_tasks(build_data(config, "test"), description, "test")  # not after the training
-        self.loaders = Loaders(config, self.kinds, surface_of(self.model).normalization(), accelerator)
+        normalize = surface_of(self.model).normalization()
+        check_scale(image, normalize)
+        self.loaders = Loaders(config, self.kinds, normalize, accelerator, channels)
         self.steps = self.loaders.training_steps(training_data)
         self.validation_batches = self.loaders.evaluation_batches(validation_data)
         weighting = build_weighting(config, tasks)

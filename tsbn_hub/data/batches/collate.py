@@ -6,6 +6,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils.data import default_collate
 
+from ..images import as_image, scaled
 from ..sample import Batch, Sample
 
 
@@ -14,7 +15,10 @@ class Collate:
 
     Args:
         missing: For each task, the value that stands for "no target". Other tasks' targets are left out.
-        normalize: What becomes of the images, (B, …) → (B, …).
+        normalize: What becomes of the images, (B, …) → (B, …), float32. Bytes (uint8) have been divided by 255.
+
+    Raises:
+        ValueError: from a call, if images, or a task's targets, differ in shape or dtype.
 
     Example:
         >>> import torch
@@ -32,13 +36,30 @@ class Collate:
         targets: dict[str, Tensor] = {}
         for task, missing in self.missing.items():
             given = [sample["targets"].get(task) for sample in samples]
-            like = next((torch.as_tensor(target) for target in given if target is not None), None)
-            if like is not None:
-                absent = torch.full_like(like, missing)
-                targets[task] = torch.stack([absent if target is None else torch.as_tensor(target) for target in given])
-        return {"image": self.normalize(_stacked([sample["image"] for sample in samples])), "targets": targets}
+            present = [torch.as_tensor(target) for target in given if target is not None]
+            if present:
+                check_alike(present, f"targets of {task!r}")
+                absent, rest = torch.full_like(present[0], missing), iter(present)
+                targets[task] = torch.stack([absent if target is None else next(rest) for target in given])
+        images = [as_image(sample["image"]) for sample in samples]
+        check_alike(images, "images")
+        stacked: Tensor = default_collate(images)
+        return {"image": self.normalize(scaled(stacked)), "targets": targets}
 
 
-def _stacked(images: list[Tensor]) -> Tensor:
-    stacked: Tensor = default_collate(images)
-    return stacked
+def check_alike(tensors: Sequence[Tensor], what: str) -> None:
+    """Raise ValueError unless tensors of one batch can be stacked.
+
+    Args:
+        tensors: At least one.
+        what: What they are, in the plural.
+    """
+    first = tensors[0]
+    for tensor in tensors:
+        if tensor.shape != first.shape:
+            raise ValueError(
+                f"The {what} of a batch have the shapes {tuple(first.shape)} and {tuple(tensor.shape)}: give all the "
+                "same size, by resizing or cropping, or take batch_size=1."
+            )
+        if tensor.dtype != first.dtype:
+            raise ValueError(f"The {what} of a batch are {first.dtype} and {tensor.dtype}: give all the same dtype.")

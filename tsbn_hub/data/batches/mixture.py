@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import Any
 
-from torch.utils.data import ConcatDataset, Dataset
+from torch.utils.data import ConcatDataset, Dataset, IterableDataset
 
 from ...tasks import Task
 from ..sample import Sample, tasks_of
@@ -25,8 +25,8 @@ class Mixture(ConcatDataset[Sample]):
         tasks: All tasks, in the order of the data sets.
 
     Raises:
-        ValueError: if two data sets have different tasks of one name, one does not say its tasks, there
-            is none, or the rates are not positive numbers, one a data set.
+        ValueError: if two data sets have different tasks of one name, one does not say its tasks, or has no length and
+            index, there is none, or the rates are not positive numbers, one a data set.
 
     Example:
         >>> from tsbn_hub.data import Mixture, MultiDigits
@@ -38,6 +38,12 @@ class Mixture(ConcatDataset[Sample]):
     def __init__(self, datasets: Sequence[Dataset[Sample]], rates: Sequence[float] | None = None) -> None:
         if not datasets:
             raise ValueError("A mixture needs at least one data set.")
+        for at, data in enumerate(datasets):
+            if isinstance(data, IterableDataset) or not hasattr(data, "__len__") or not hasattr(data, "__getitem__"):
+                raise ValueError(
+                    f"Data set {at} ({type(data).__name__}) has no length and index: samples are drawn by number, "
+                    "in an order that can be resumed. Make it a torch.utils.data.Dataset with __len__ and __getitem__."
+                )
         super().__init__(datasets)
         if rates is not None:
             check_rates(rates, len(datasets))

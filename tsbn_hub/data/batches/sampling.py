@@ -3,7 +3,6 @@
 import hashlib
 import math
 import random
-from bisect import bisect_right
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from itertools import accumulate
@@ -12,9 +11,12 @@ from typing import NamedTuple
 import numpy as np
 import torch
 from torch import Tensor
-from torch.utils.data import ConcatDataset, Dataset, Sampler, Subset
+from torch.utils.data import Dataset, Sampler
 
+from ..images import as_image
 from ..sample import Sample
+from .collate import check_alike
+from .origin import note_sample
 
 
 class Draw(NamedTuple):
@@ -168,8 +170,9 @@ class SeededSamples(Dataset[Sample]):
     are as they were.
 
     Args:
-        data: Any data set with a length. An error in reading one of its samples gets a note with the index.
-        check: Raises for a sample that is not as it should be; None: none is checked.
+        data: Any data set with a length. An error in reading one of its samples gets a note with its index and file.
+        check: Raises for a sample that is not as it should be; images of one batch are compared besides. None: nothing
+            is checked.
 
     Example:
         >>> from torch.utils.data import DataLoader
@@ -191,18 +194,22 @@ class SeededSamples(Dataset[Sample]):
 
     def __getitems__(self, draws: Sequence[Draw]) -> list[Sample]:
         """What a DataLoader calls for a batch. Keeping NumPy's state takes longer than seeding: it is done once."""
+        samples: list[Sample] = []
         with _global_generators_kept():
-            return [self._sample(draw) for draw in draws]
+            for draw in draws:
+                samples.append(self._sample(draw, samples[:1]))
+        return samples
 
-    def _sample(self, draw: Draw) -> Sample:
+    def _sample(self, draw: Draw, first: list[Sample]) -> Sample:
+        """A sample, which must be like the first one of its batch, if there is one."""
         _seed_global_generators(draw.seed)
         try:
             sample: Sample = self.data[draw.index]
             if self.check is not None:
                 self.check(sample)
+                check_alike([as_image(each["image"]) for each in (*first, sample)], "images")
         except Exception as error:
-            data, at = _origin(self.data, draw.index)
-            error.add_note(f"This was sample {at} of {type(data).__name__}.")
+            note_sample(error, self.data, draw.index)
             raise
         return sample
 
@@ -211,16 +218,6 @@ def check_rates(rates: Sequence[float], sets: int) -> None:
     """Raise ValueError unless the rates are positive numbers, one a data set."""
     if len(rates) != sets or not all(0 < rate < math.inf for rate in rates):
         raise ValueError(f"rates={list(rates)} must be positive numbers, one for each of the {sets} data sets.")
-
-
-def _origin(data: object, at: int) -> tuple[object, int]:
-    """The data set that a sample of a mixture, or of a part, comes from, and its index there."""
-    if isinstance(data, ConcatDataset):
-        which = bisect_right(data.cumulative_sizes, at)
-        return _origin(data.datasets[which], at - (data.cumulative_sizes[which - 1] if which else 0))
-    if isinstance(data, Subset):
-        return _origin(data.dataset, data.indices[at])
-    return data, at
 
 
 def _check_batches(sizes: Sequence[int], batch_size: int, process: int, processes: int) -> None:

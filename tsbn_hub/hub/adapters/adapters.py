@@ -18,6 +18,7 @@ from ...models.surface import NormStyle, Surface
 from ...models.task_parts import add_task_with, differences, task_state_dict, trunk_sha256
 from ...norms import TaskModule
 from ...norms.task_names import check_task_names
+from ...norms.wrappers import unwrapped_to_change
 from ...tasks import Task
 from .files import ADAPTER_FILES, AdapterConfig, read_adapter, write_adapter
 
@@ -85,7 +86,7 @@ def load_task(
         CheckpointError: if the adapter's files are damaged, or it is for another base; it says what differs. The model
             is as it was. A NotImportedError, which is one, if it needs code that was not imported.
         HubError: if the Hub cannot be reached, or has no such repo.
-        ValueError: if the model has a task of this name.
+        ValueError: if the model has a task of this name, or is in DistributedDataParallel.
     """
     folder = local_folder(folder_or_repo, ADAPTER_FILES, revision=revision, token=token)
     config, task, tensors = read_adapter(folder)
@@ -93,7 +94,7 @@ def load_task(
     with code_named_in(folder, config.imports, trust):
         if not isinstance(model, nn.Module):
             return _on_base(*_repo_and_revision(model), [adapter], token, trust)
-        _add(surface_with_tasks(model), *adapter)
+        _add(surface_with_tasks(unwrapped_to_change(model, "load_task")), *adapter)
     return model
 
 

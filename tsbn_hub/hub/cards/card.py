@@ -82,6 +82,7 @@ def write_card(
     if model is None:
         model = from_pretrained(folder, trust=trust)
     surface, results = surface_of(model), results_of(folder)
+    model = surface.model
     if results is not None:
         _check_tasks(folder, surface, results)
     with _modes_kept(model):

@@ -11,7 +11,7 @@ from timm.optim import MADGRAD, RMSpropTF
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from ...norms import TaskParameters
+from ...norms import TaskParameters, unwrapped
 from .param_groups import ParamGroup, param_groups
 
 _TRIAL_SHAPE = (64, 128, 1, 1)  # of a parameter that is large enough for optimizers to treat it as a matrix
@@ -35,7 +35,7 @@ def create_optimizer(
     the other tasks'. Each is tried out on stand-ins for the parameters, with the options that are given.
 
     Args:
-        model: A model with task norms, or a plain one.
+        model: A model with task norms, or a plain one, or what is wrapped around it.
         name: One of `timm.optim.list_optimizers()`.
         lr: The trunk's learning rate.
         weight_decay: The weight decay of the trunk's and heads' weights.
@@ -58,7 +58,7 @@ def create_optimizer(
         Traceback (most recent call last):
         ValueError: optimizer='adafactor' mixes the tasks: ...
     """
-    options = dict(options or {})
+    model, options = unwrapped(model), dict(options or {})
     _check_name_and_options(name, options)
     create: Callable[..., Optimizer] = timm.optim.create_optimizer_v2
     build = partial(create, opt=name, lr=lr, **options)

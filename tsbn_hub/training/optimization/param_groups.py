@@ -6,7 +6,7 @@ from typing import Any, cast
 from timm.models import group_parameters
 from torch import nn
 
-from ...norms import TaskBatchNorm, TaskNorm
+from ...norms import TaskBatchNorm, TaskNorm, unwrapped
 
 GATE_LR_SCALE_BATCH_NORM = 100.0
 GATE_LR_SCALE_OTHERS = 10.0
@@ -28,7 +28,7 @@ def param_groups(
     `layer_decay`, each layer learns slower than the next one; the heads, and what else comes last, learn at `lr`.
 
     Args:
-        model: A model with task norms, or a plain one.
+        model: A model with task norms, or a plain one, or what is wrapped around it.
         lr: The learning rate of everything else.
         weight_decay: The weight decay of the other weights.
         gate_lr_scale: How much faster gates learn. None: 100 times for BatchNorms, 10 times for other norms.
@@ -60,6 +60,7 @@ def param_groups(
     for name, value in (("lr", lr), ("weight_decay", weight_decay), ("gate_lr_scale", gate_lr_scale)):
         if value is not None and value < 0:
             raise ValueError(f"{name}={value} is negative.")
+    model = unwrapped(model)
     of_gates: dict[int, str] = {}
     for module in model.modules():
         if isinstance(module, TaskNorm):

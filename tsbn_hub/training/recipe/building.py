@@ -20,7 +20,7 @@ def build_data(config: TrainingConfig, split: Literal["train", "test"]) -> Mixtu
     """The data of a split, without data sets that have none of the tasks.
 
     Raises:
-        ValueError: if no data set has a task that is asked for.
+        ValueError: if no data set has a task that is asked for, or one is empty.
     """
     sources = config.sources()
     datasets = [source.dataset(split) for source in sources]
@@ -38,7 +38,54 @@ def build_data(config: TrainingConfig, split: Literal["train", "test"]) -> Mixtu
         if config.tasks is None or not set(config.tasks).isdisjoint(own)
     ]
     rates = [rate for _, rate in chosen if rate is not None]
-    return Mixture([data for data, _ in chosen], rates or None)
+    mixture = Mixture([data for data, _ in chosen], rates or None)
+    for part, size in zip(mixture.datasets, mixture.sizes, strict=True):
+        if not size:
+            raise ValueError(f"{type(part).__name__} is empty: its split {split!r} has no sample.")
+    return mixture
+
+
+def split_for_validation(data: Mixture, config: TrainingConfig) -> tuple[Mixture, Mixture]:
+    """The training data without what is held out, and what is held out to choose the best epoch.
+
+    Raises:
+        ValueError: if nothing of a data set would be held out.
+    """
+    kept, held_out = data.split_off(config.validation, config.seed)
+    for part, size, rest in zip(data.datasets, held_out.sizes, kept.sizes, strict=True):
+        if not size:
+            raise ValueError(
+                f"Of the {rest} training samples of {type(part).__name__}, validation={config.validation} holds out "
+                "none: there would be nothing to choose the best epoch by. Give more samples, or a greater part."
+            )
+    return kept, held_out
+
+
+def check_same_targets(trained: Sequence[Task], data: Mixture) -> None:
+    """Refuse data whose targets stand for something else than those that were, or are to be, trained on.
+
+    Args:
+        trained: The tasks as the model has them.
+        data: Of another split, or another day. It may lack tasks.
+
+    Raises:
+        ValueError: if a task is of another kind there, or has other labels, in another order or in another number.
+    """
+    given = {task.name: task for task in data.tasks}
+    for task in trained:
+        other = given.get(task.name, task)
+        differ = [
+            name
+            for name in ("kind", "num_classes", "labels")
+            # A model of timm does not say how its classes are called.
+            if None not in (getattr(task, name), getattr(other, name)) and getattr(task, name) != getattr(other, name)
+        ]
+        if differ:
+            one, another = ({name: getattr(each, name) for name in differ} for each in (task, other))
+            raise ValueError(
+                f"Task {task.name!r} is trained with {one}, and the data to score it on have {another}: a target would "
+                "stand for something else. Let every split say the same, its classes in the same order."
+            )
 
 
 def build_tasks(config: TrainingConfig, data: Mixture) -> list[Task]:
@@ -55,8 +102,18 @@ def build_tasks(config: TrainingConfig, data: Mixture) -> list[Task]:
 
 
 def build_kinds(tasks: list[Task]) -> dict[str, Kind]:
-    """What the targets of each task are, in order."""
-    return {task.name: make_kind(task) for task in tasks}
+    """What the targets of each task are, in order.
+
+    Raises:
+        ValueError: if there is no such kind, or it does not take what the task says, or lacks a number of classes.
+    """
+    kinds = {task.name: make_kind(task) for task in tasks}
+    for name, kind in kinds.items():
+        try:
+            _ = kind.outputs
+        except ValueError as error:
+            raise ValueError(f"Task {name!r} of kind {kind.name!r}: {error}") from error
+    return kinds
 
 
 def build_weighting(config: TrainingConfig, tasks: Sequence[Task]) -> LossWeighting:

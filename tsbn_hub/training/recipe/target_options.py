@@ -6,9 +6,10 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
-from ...data import Mixture
+from ...data import Draw, Mixture, SeededSamples
+from ...data.sample import check_sample
 from ...models.surface import Surface
-from ...tasks import Task, make_kind
+from ...tasks import Kind, Task, make_kind
 from ...tasks.task import Json
 
 TargetOptions = dict[str, dict[str, Json]]
@@ -17,23 +18,23 @@ TargetOptions = dict[str, dict[str, Json]]
 _MOST_SAMPLES = 1000
 
 
-def options_from_targets(tasks: Sequence[Task], data: Mixture) -> TargetOptions:
+def options_from_targets(kinds: Mapping[str, Kind], data: Mixture) -> TargetOptions:
     """What the kinds of the tasks take from the training targets, read from at most 1,000 samples, evenly spread.
 
     Args:
-        tasks: Those that are trained.
+        kinds: The kind of each task that is trained.
         data: The training data, without what is held out. Nothing is read if no kind takes anything.
 
     Returns:
         The keywords, for the tasks that have any.
     """
-    kinds = {task.name: make_kind(task) for task in tasks}
     taking = {name: kind for name, kind in kinds.items() if kind.taken_from_targets}
     if not taking:
         return {}
     targets: dict[str, list[Tensor]] = {name: [] for name in taking}
+    samples = SeededSamples(data, check_sample)  # an error names the sample
     for index in range(0, len(data), -(-len(data) // _MOST_SAMPLES)):
-        given = data[index]["targets"]
+        given = samples[Draw(index, 0)]["targets"]
         for name in taking:
             if name in given:
                 targets[name].append(torch.as_tensor(given[name]))

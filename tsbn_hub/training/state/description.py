@@ -52,25 +52,6 @@ def _plain(described: Description) -> Description:
     return plain
 
 
-def check_tasks(data: Mixture, trained: Description, split: str) -> None:
-    """Refuse data in which a task is another than it was in training: of another kind, or with other classes.
-
-    Args:
-        data: The data.
-        trained: What the training data have said.
-        split: Which part these are.
-
-    Raises:
-        ValueError: if one is; it says how.
-    """
-    ours = {name: task for name, task in _plain(_by_name(data.tasks)).items() if name in trained}
-    if found := differences({name: trained[name] for name in ours}, ours):
-        raise ValueError(
-            f"The {split} data have other tasks than those that are trained ({'; '.join(found)}): their targets would "
-            "mean something else. Let the data set say the same of a task each time, its classes in the same order."
-        )
-
-
 def differences(theirs: Description, ours: Description) -> list[str]:
     """What differs between two descriptions, as "name: theirs, here ours"."""
     names = dict.fromkeys([*ours, *theirs])

@@ -1,8 +1,11 @@
 """Ctrl-C and SIGTERM: finish the step, save, exit."""
 
+import multiprocessing
+import os
 import signal
 import threading
 from collections.abc import Callable
+from multiprocessing.util import Finalize
 from types import FrameType
 
 import torch
@@ -38,10 +41,25 @@ class StopSignals:
         self.received = self.received or signal.Signals(number)
 
 
-def ignore_stop_signals(_: int = 0) -> None:
-    """Leave stopping to the main process: for the worker processes of a DataLoader, which a Ctrl-C reaches too."""
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, signal.SIG_IGN)
+class MainProcessStops:
+    """The `worker_init_fn` of a DataLoader whose worker processes leave stopping to the main process, until its end.
+
+    A Ctrl-C, and the SIGTERM at a job's end, reach the workers as well, but the main process finishes its step first,
+    and needs their batches. At its own end, Python stops its children by SIGTERM and waits for them: then they obey.
+    """
+
+    def __init__(self) -> None:
+        self._ending = multiprocessing.RawValue("b", False)  # in memory that the processes share
+        Finalize(self, setattr, (self._ending, "value", True), exitpriority=0)  # before the children are stopped
+
+    def __call__(self, _: int = 0) -> None:
+        """Handle the signals of the worker process that this is called in."""
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
+        signal.signal(signal.SIGTERM, self._end_with_main)
+
+    def _end_with_main(self, number: int, frame: FrameType | None) -> None:
+        if self._ending.value:
+            os._exit(0)  # torch would raise any other status as an error in the main process
 
 
 class Stopped(KeyboardInterrupt):

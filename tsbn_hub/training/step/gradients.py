@@ -8,8 +8,10 @@ import torch
 from accelerate import Accelerator
 from torch import Tensor, nn
 
+from ...data.images import scaled
 from ...data.sample import Batch
 from ...models.outputs import outputs_by_task
+from ...norms.wrappers import unwrapped_to_change
 from ...tasks import Kind
 from ..optimization.freezing import parameters_of_single_tasks
 from ..recipe.config import Backward
@@ -22,15 +24,27 @@ class TasksForward(nn.Module):
 
     Args:
         model: Takes `task=`, and returns a dict by task, or, for one task, its output.
+
+    Raises:
+        ValueError: if the model is in DistributedDataParallel: this goes between the two.
     """
 
     def __init__(self, model: nn.Module) -> None:
         super().__init__()
+        unwrapped_to_change(model, "TasksForward")
         self.model = model
 
     def forward(self, images: Tensor, tasks: Sequence[str], repeated: bool = False) -> dict[str, Tensor]:
-        """The outputs of these tasks. See `outputs_by_task`."""
-        return outputs_by_task(self.model, images, tasks, repeated)
+        """The outputs of these tasks. Images that are bytes (uint8) are divided by 255. See `outputs_by_task`."""
+        try:
+            return outputs_by_task(self.model, scaled(images), tasks, repeated)
+        except ValueError as error:
+            if "more than 1 value per channel" in str(error):  # torch's words
+                error.add_note(
+                    f"A BatchNorm has one value to normalise, of a batch of {len(images)} and a map of 1x1: take a "
+                    "batch_size of at least 2, larger images, or tsbn_hub.norms.freeze_batch_norm(model)."
+                )
+            raise
 
 
 def label_counts(batches: Sequence[Batch], kinds: Mapping[str, Kind], accelerator: Accelerator) -> Tensor:

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from ...norms import TaskParameters
+from ...norms import TaskModule, TaskParameters
 
 
 @contextmanager
@@ -19,12 +19,12 @@ def idle_tasks_at_rest(model: nn.Module, optimizer: Optimizer, active: Iterable[
     (Adam's step count) counts every step.
 
     Args:
-        model: A model with tasks.
+        model: A model with tasks, or what is wrapped around it; one without tasks has none that could be idle.
         optimizer: Its optimizer.
         active: The tasks that this step is for.
 
     Raises:
-        ValueError: if there is no such task.
+        ValueError: if there is no such task, or it holds several models with tasks of their own.
 
     Example:
         >>> import timm, torch, tsbn_hub
@@ -38,12 +38,16 @@ def idle_tasks_at_rest(model: nn.Module, optimizer: Optimizer, active: Iterable[
         >>> dict(zip(model.tasks, moved.tolist()))
         {'left': True, 'right': False}
     """
-    if not hasattr(model, "task_selector"):
+    selectors = list({module.task_selector for module in model.modules() if isinstance(module, TaskModule)})
+    if not selectors:
         yield
         return
-    tasks = model.task_selector.tasks  # type: ignore[union-attr]
-    busy = {model.task_selector.row(task) for task in active}  # type: ignore[union-attr,operator]
-    idle = [row for row in range(len(tasks)) if row not in busy]  # type: ignore[arg-type]
+    if len(selectors) > 1:
+        raise ValueError(
+            f"{type(model).__name__} holds {len(selectors)} models with tasks: give each a block of its own."
+        )
+    busy = {selectors[0].row(task) for task in active}
+    idle = [row for row in range(len(selectors[0].tasks)) if row not in busy]
     kept: list[tuple[Tensor, slice, Tensor]] = []
     new: list[tuple[nn.Parameter, slice]] = []
     for module in model.modules() if idle else ():

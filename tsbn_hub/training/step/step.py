@@ -8,7 +8,7 @@ from pathlib import Path
 
 import torch
 from accelerate import Accelerator
-from accelerate.utils import DistributedDataParallelKwargs, broadcast, send_to_device
+from accelerate.utils import DistributedDataParallelKwargs, send_to_device
 from timm.utils import ModelEmaV3
 from torch import Tensor, nn
 from torch.optim import Optimizer
@@ -193,10 +193,8 @@ class Learner:
         )
 
     def trained_model(self) -> nn.Module:
-        """The model to evaluate and to keep: the average, where there is one; the same on every process."""
-        model = self.model if self.ema is None else self.ema.module
-        broadcast(list(model.buffers()))  # a process's statistics are its own until here
-        return model
+        """The model to evaluate and to keep: the average, where there is one."""
+        return self.model if self.ema is None else self.ema.module
 
     def state_dict(self) -> State:
         """All that the steps have moved."""

@@ -17,6 +17,7 @@ from torch.utils.hooks import RemovableHandle
 
 from ...data import Collate, Sample
 from ...models.outputs import outputs_by_task
+from ...norms.wrappers import unwrapped_to_change
 from ...tasks import Classification, Kind
 from ..balancing import LossWeighting
 from ..step.gradients import zero_of
@@ -76,8 +77,8 @@ class MultiTaskTraining(TrainingTask):
 
     Raises:
         TypeError: if the model has no tasks; from the forward, if the targets are no dict.
-        ValueError: if `kinds` or `weighting` has tasks that the model has not, or lacks some that are trained; from the
-            forward, if there are targets of other tasks.
+        ValueError: if `kinds` or `weighting` has tasks that the model has not, or lacks some that are trained, or the
+            model is in DistributedDataParallel; from the forward, if there are targets of other tasks.
         RuntimeError: from a forward with gradients, if no optimizer is guarded.
 
     Example:
@@ -105,6 +106,7 @@ class MultiTaskTraining(TrainingTask):
         verbose: bool = True,
     ) -> None:
         super().__init__(device=device, dtype=dtype, verbose=verbose)
+        unwrapped_to_change(model, type(self).__name__)
         if not hasattr(model, "tasks"):
             raise TypeError(
                 f"{type(model).__name__} has no tasks: create it by a name with _tsbn, or tsbn_hub.convert(model, "

@@ -1,0 +1,62 @@
+"""What `evaluate` and its metrics refuse: NaN, and targets that are none. What they score is tested with the kinds."""
+
+import math
+
+import pytest
+import torch
+from torch import nn
+
+from tsbn_hub.tasks import Classification, Regression
+from tsbn_hub.training import evaluate
+
+
+class Given(nn.Module):
+    """Gives what it is made of, whatever it sees."""
+
+    tasks = ["a"]
+
+    def __init__(self, output):
+        super().__init__()
+        self.output = nn.Parameter(torch.tensor(output))
+
+    def forward(self, images):
+        return self.output
+
+
+IMAGES = torch.rand(2, 3, 8, 8)
+
+
+@pytest.mark.parametrize("kind", [Classification(2), Regression(2)], ids=["classification", "regression"])
+def test_nan_is_no_prediction(kind):
+    target = torch.tensor([0, 1]) if isinstance(kind, Classification) else torch.zeros(2, 2)
+    model = Given([[1.0, math.nan], [0.0, 1.0]])
+    with pytest.raises(ValueError, match="What the model gives for the task 'a' is NaN"):
+        evaluate(model, [{"image": IMAGES, "targets": {"a": target}}], {"a": kind})
+    assert math.isnan(evaluate(model, [], {"a": kind})["a"][kind.primary])
+
+
+def test_a_prediction_of_nan_is_no_missing_target():
+    metrics = Regression(2).new_metrics()
+    metrics.update(torch.tensor([[1.0, 2.0], [math.nan, 4.0]]), torch.tensor([[1.0, 2.0], [3.0, 4.0]]))
+    assert {name: math.isnan(value) for name, value in metrics.compute().items()} == dict.fromkeys(metrics, True)
+    metrics.reset()
+    metrics.update(torch.tensor([[math.nan, 2.0], [1.0, 5.0]]), torch.tensor([[math.nan, 2.0], [2.0, 4.0]]))
+    assert {name: value.item() for name, value in metrics.compute().items()} == {
+        "mae": pytest.approx(2 / 3), "rmse": pytest.approx(math.sqrt(2 / 3)), "r2": 0.5
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("target", "message"),
+    [
+        (torch.tensor([0, 1, 0]), "A batch has 2 images, and 3 targets of 'a'"),
+        (torch.tensor([0, 7]), r"has the classes \[7\]. Known are 0 to 1"),
+        (torch.tensor([0.0, 1.0]), r"one class for each image; this one is torch.float32"),
+    ],
+    ids=["one more", "another class", "floats"],
+)
+def test_targets_that_are_none(target, message):
+    with pytest.raises(ValueError, match=message):
+        evaluate(
+            Given([[1.0, 0.0], [0.0, 1.0]]), [{"image": IMAGES, "targets": {"a": target}}], {"a": Classification(2)}
+        )
