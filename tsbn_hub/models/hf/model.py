@@ -1,6 +1,6 @@
 """A backbone of transformers, or of timm, with task norms: transformers' base class for it."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from copy import deepcopy
 from dataclasses import asdict
 from pathlib import Path
@@ -19,7 +19,7 @@ from ...norms import NormOptions, SharedBatchNorm, TaskModule, TaskNorm, TaskSel
 from ...norms.convert import convert_norms
 from ...norms.folding import block_what_loses_gates, folded
 from ...norms.gating import gated_norms
-from ...norms.recomputation import remembering_task
+from ...norms.recomputation import Checkpoint, remembering_task
 from ...norms.task_module import Tasks
 from ...tasks import Task
 from ..heads import Features
@@ -207,12 +207,12 @@ class TsbnPreTrainedModel(TaskModule, PreTrainedModel):
     # --- gradient checkpointing ---
 
     def _set_gradient_checkpointing(self, enable: bool = True, **kwargs: Any) -> None:
-        function: Callable[..., Any] = kwargs.pop("gradient_checkpointing_func", torch.utils.checkpoint.checkpoint)
+        function: Checkpoint = kwargs.pop("gradient_checkpointing_func", torch.utils.checkpoint.checkpoint)
         trunk: Any = self.base_model
         for backbone in trunk.backbones():
             if not backbone.supports_gradient_checkpointing:
                 raise ValueError(f"{type(backbone).__name__} does not support gradient checkpointing.")
-            remembering = remembering_task(function)
+            remembering = _reaching_parameters(remembering_task(function), function)
             backbone._set_gradient_checkpointing(enable, gradient_checkpointing_func=remembering, **kwargs)
 
     # --- the tasks ---
@@ -346,6 +346,20 @@ class TsbnModel(Trunk, TsbnPreTrainedModel):
                 f"This {type(plain).__name__} does not fit its own configuration: it lacks {missing[:3]}, and has "
                 f"{unexpected[:3]} besides."
             )
+
+
+def _reaching_parameters(checkpoint: Checkpoint, given: Checkpoint) -> Checkpoint:
+    """Re-entrant recomputation has no gradient unless an input asks for one: behind what is frozen none does."""
+    if not getattr(given, "keywords", {}).get("use_reentrant"):
+        return checkpoint
+
+    def reaching(function: Checkpoint, x: Tensor, *args: Any) -> object:
+        asks = not torch.is_grad_enabled() or any(
+            isinstance(each, Tensor) and each.requires_grad for each in (x, *args)
+        )
+        return checkpoint(function, x if asks else x.detach().requires_grad_(), *args)
+
+    return reaching
 
 
 def _initialize(norm: TaskNorm | SharedBatchNorm) -> None:
