@@ -8,6 +8,7 @@ from timm.utils import unwrap_model
 from torch import nn
 
 from ..files.names import CONFIG, WEIGHTS
+from ..norms.folding import refuse_unmerged
 from .libraries import surface_of
 
 MODEL_FILES = CONFIG, WEIGHTS
@@ -34,6 +35,7 @@ def save_pretrained(
 
     Raises:
         TypeError: if the model is neither timm's nor transformers'.
+        RuntimeError: if there are layers of PEFT in it that are not merged.
         OSError: if a file cannot be written.
 
     Example:
@@ -46,4 +48,5 @@ def save_pretrained(
         >>> torch.equal(again(x)["right"], model(x)["right"])
         True
     """
+    refuse_unmerged(model, "save_pretrained")
     surface_of(unwrap_model(model)).save(Path(folder), data_config, max_shard_size)

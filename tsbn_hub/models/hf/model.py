@@ -17,7 +17,7 @@ from transformers.utils.output_capturing import maybe_install_capturing_hooks
 from ...files.permission import code_named_in
 from ...norms import NormOptions, SharedBatchNorm, TaskModule, TaskNorm, TaskSelector
 from ...norms.convert import convert_norms
-from ...norms.folding import block_what_loses_gates, folded
+from ...norms.folding import block_what_loses_gates, folded, refuse_unmerged
 from ...norms.gating import gated_norms
 from ...norms.recomputation import Checkpoint, remembering_task
 from ...norms.task_module import Tasks
@@ -162,7 +162,14 @@ class TsbnPreTrainedModel(TaskModule, PreTrainedModel):
         return (model, info) if output_loading_info else model
 
     def save_pretrained(self, save_directory: Any, is_main_process: bool = True, *args: Any, **kwargs: Any) -> None:
-        """As transformers has it, with the image processor."""
+        """As transformers has it, with the image processor.
+
+        Raises:
+            RuntimeError: if there are layers of PEFT in it that are not merged, and that transformers has not added: it
+                saves those of its own `add_adapter`, alone.
+        """
+        if not getattr(self, "_hf_peft_config_loaded", False):
+            refuse_unmerged(self, "save_pretrained")
         if self.image_processor is not None and is_main_process:
             self.image_processor.save_pretrained(save_directory)
         config = self.config.backbone_config

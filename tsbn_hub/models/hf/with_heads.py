@@ -1,7 +1,6 @@
 """A head for each task, with losses and labels, on any trunk."""
 
 from collections.abc import Iterable, Mapping, Sequence
-from copy import deepcopy
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,6 +9,7 @@ from torch import Tensor
 from transformers.utils import ModelOutput
 
 from ...norms import TaskModules
+from ...norms.folding import merged_copy
 from ...norms.task_module import Tasks
 from ...norms.task_names import check_task_names
 from ...tasks import Kind, Task, make_kind
@@ -240,8 +240,17 @@ class ModelWithHeads(TsbnPreTrainedModel):
         self._record_tasks(each for each in self.config.tasks if each.name != task)
 
     def fold_head(self, task: str | None = None) -> Head:
-        """A copy of a task's head. It takes the `Features` of the folded backbone, and the size of the images."""
-        return deepcopy(self.head(self.tasks[self._row_to_fold(task)]))
+        """A copy of a task's head. It takes the `Features` of the folded backbone, and the size of the images.
+
+        What PEFT has put into it is merged.
+
+        Raises:
+            ValueError: if there is no such task.
+            RuntimeError: if it is not said which task, or something in it cannot be merged.
+        """
+        head = merged_copy(self.head(self.tasks[self._row_to_fold(task)]))
+        assert isinstance(head, Head)
+        return head
 
 
 def _of_samples(features: Features, samples: list[int]) -> Features:
