@@ -9,7 +9,7 @@ from typing import Any, ClassVar
 import torch
 import transformers.initialization as init
 from torch import Tensor, nn
-from transformers import AutoConfig, AutoModel, PreTrainedConfig, PreTrainedModel
+from transformers import AutoConfig, AutoModel, PreTrainedConfig, PreTrainedModel, TimmWrapperPreTrainedModel
 from transformers.core_model_loading import revert_weight_conversion
 from transformers.utils import IMAGE_PROCESSOR_NAME
 from transformers.utils.output_capturing import maybe_install_capturing_hooks
@@ -37,6 +37,7 @@ from .sources import (
     safely,
     saved_image_processor,
 )
+from .timm_images import describe_folded
 from .trunk import Trunk, feature_layout_of, register_trunk
 
 
@@ -250,6 +251,8 @@ class TsbnPreTrainedModel(TaskModule, PreTrainedModel):
         """
         plain: Any = super().fold(task)
         plain.image_processor = deepcopy(self.image_processor)
+        if isinstance(plain, TimmWrapperPreTrainedModel):
+            describe_folded(plain, plain.image_processor)
         return plain
 
     def _record_tasks(self, tasks: Any) -> None:

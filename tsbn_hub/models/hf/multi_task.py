@@ -70,6 +70,7 @@ def _classifier(
     config = deepcopy(backbone.config)
     config.id2label = dict(enumerate(labels))
     config.label2id = {label: number for number, label in enumerate(labels)}
+    config.problem_type = "single_label_classification"
     model = classification_class(config).to(backbone.dtype)
     if isinstance(backbone, TimmWrapperModel):
         classifier = model.timm_model.get_classifier()

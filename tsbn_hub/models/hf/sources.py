@@ -1,13 +1,11 @@
 """From what a user has to a native model: a model, a repo, a folder, a name."""
 
-import math
 from copy import deepcopy
 from pathlib import Path
 from typing import Any
 
 import timm
 import torch
-from timm.data.model_config import resolve_input_data_config
 from torch import nn
 from transformers import (
     CONFIG_MAPPING,
@@ -15,7 +13,6 @@ from transformers import (
     AutoConfig,
     AutoImageProcessor,
     AutoModel,
-    BitImageProcessor,
     PreTrainedConfig,
     PreTrainedModel,
     TimmWrapperConfig,
@@ -28,6 +25,7 @@ from ...files.names import ADAPTER_CONFIG, CONFIG, IMAGE_PROCESSOR
 from ...files.permission import names_in
 from ...files.repositories import is_repo, local_folder, no_folder, one_revision, repo_commit
 from ...norms import TaskModule
+from .timm_images import timm_processor
 
 Source = Any
 """What a user has a backbone by: text, a path, a model, or a configuration."""
@@ -161,7 +159,7 @@ def image_processor_of(source: Source, native: PreTrainedModel, **kwargs: Any) -
     if is_name and not _is_architecture(source):
         return saved_image_processor(source, **kwargs)
     if isinstance(native, TimmWrapperModel) and getattr(native.config, "pretrained_cfg", None):
-        return _timm_processor(native)
+        return timm_processor(native)
     name = None if is_name else getattr(source, "name_or_path", None)
     if not name:
         return None
@@ -240,24 +238,3 @@ def _wrapped(model: nn.Module) -> TimmWrapperModel:
     if missing:
         raise ValueError(f"timm builds {wrapped.config.architecture} with {missing[:3]}, which this model lacks.")
     return wrapped.train(model.training)
-
-
-def _timm_processor(model: TimmWrapperModel) -> BitImageProcessor | None:
-    """The evaluation transform of timm, as an image processor of transformers; None for one that pads images.
-
-    Where a crop cannot be in the middle, it may be half a pixel off it in the other direction.
-    """
-    asked = {"img_size": (model.config.model_args or {}).get("img_size")}
-    data = resolve_input_data_config(model.timm_model, asked, model.config.pretrained_cfg)
-    if data["crop_mode"] == "border":
-        return None
-    _, height, width = data["input_size"]
-    resized = [math.floor(length / data["crop_pct"]) for length in (height, width)]
-    squashed = data["crop_mode"] == "squash"
-    return BitImageProcessor(
-        size={"height": resized[0], "width": resized[1]} if squashed else {"shortest_edge": min(resized)},
-        crop_size={"height": height, "width": width},
-        resample={"bilinear": 2, "bicubic": 3}.get(data["interpolation"], 3),
-        image_mean=list(data["mean"]),
-        image_std=list(data["std"]),
-    )

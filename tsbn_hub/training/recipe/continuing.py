@@ -61,9 +61,10 @@ def _add(task: Task, surface: Surface, checkpoint: str) -> None:
 
 
 def _check_same(task: Task, surface: Surface, known: Kind, checkpoint: str) -> None:
-    """Refuse another task of the same name. A model of timm does not say how its classes are called."""
-    given, options = make_kind(task), surface.described(task.name).kind_args
-    differ = None not in (known.labels, given.labels) and known.labels != given.labels
+    """Refuse another task of the same name. Where one of them does not say how its classes are called, any fit."""
+    given, described = make_kind(task), surface.described(task.name)
+    options = described.kind_args
+    differ = None not in (described.labels, task.labels) and described.labels != task.labels
     if type(known) is not type(given) or known.outputs != given.outputs or differ:
         one, other = (
             f"{type(kind).__name__} of {kind.outputs} outputs{f', {kind.labels}' if differ else ''}"
