@@ -8,7 +8,7 @@ from typing import Any
 
 from safetensors import SafetensorError, safe_open
 
-from .names import ADAPTER_CONFIG, CONFIG, WEIGHTS, WEIGHTS_INDEX
+from .names import ADAPTER_CONFIG, CONFIG, OLDER_ADAPTER_CONFIG, WEIGHTS, WEIGHTS_INDEX
 
 PICKLES = (".bin", ".pth", ".pt", ".pkl", ".ckpt")
 
@@ -134,7 +134,7 @@ def remove_older_weights(folder: Path, written: Collection[str]) -> None:
 def without_config(where: str, config: str, files: Collection[str]) -> str:
     """What to say of a folder or repo without its config: a model and a task adapter are taken for each other."""
     text = f"{where} has no {config} ({sorted(files)})."
-    if config == CONFIG and ADAPTER_CONFIG in files:
+    if config == CONFIG and (ADAPTER_CONFIG in files or OLDER_ADAPTER_CONFIG in files):
         return f'{text} It is a task adapter: tsbn_hub.load_task(base, "{where}") adds it to a model.'
     if config == ADAPTER_CONFIG and CONFIG in files:
         return f'{text} It is a model: tsbn_hub.from_pretrained("{where}") loads it.'

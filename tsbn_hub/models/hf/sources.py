@@ -18,10 +18,16 @@ from transformers import (
     TimmWrapperConfig,
     TimmWrapperModel,
 )
-from transformers.utils import cached_file
+from transformers.utils import cached_file, is_peft_available
 
 from ...files.checkpoints import CheckpointError, read_json, without_config
-from ...files.names import ADAPTER_CONFIG, CONFIG, IMAGE_PROCESSOR
+from ...files.names import (
+    ADAPTER_CONFIG,
+    CONFIG,
+    IMAGE_PROCESSOR,
+    OLDER_ADAPTER_CONFIG,
+    OLDER_ADAPTER_WEIGHTS,
+)
 from ...files.permission import names_in
 from ...files.repositories import is_repo, local_folder, no_folder, one_revision, repo_commit
 from ...norms import TaskModule
@@ -118,12 +124,20 @@ def check_folder(source: str | Path) -> None:
 
     Raises:
         FileNotFoundError: if there is no such folder, or it holds an adapter alone.
+        CheckpointError: if transformers would take a task adapter beside the model for one of PEFT.
     """
     folder = Path(source)
     if (isinstance(source, Path) or folder.is_absolute() or folder.is_file()) and not folder.is_dir():
         raise FileNotFoundError(no_folder(source))
-    if (folder / ADAPTER_CONFIG).is_file() and not (folder / CONFIG).is_file():
+    has_adapter = (folder / ADAPTER_CONFIG).is_file() or (folder / OLDER_ADAPTER_CONFIG).is_file()
+    if has_adapter and not (folder / CONFIG).is_file():
         raise FileNotFoundError(without_config(str(source), CONFIG, [path.name for path in folder.iterdir()]))
+    older = folder / OLDER_ADAPTER_CONFIG
+    if is_peft_available() and older.is_file() and read_json(older).get("peft_type") == "TSBN":
+        raise CheckpointError(
+            f"{folder} has a task adapter of an older version beside its model, which transformers takes for one of "
+            f"PEFT: move {OLDER_ADAPTER_CONFIG} and {OLDER_ADAPTER_WEIGHTS} to a folder of their own."
+        )
 
 
 def code_of(source: str | Path | None, kwargs: Keywords) -> tuple[Path, list[str]]:
