@@ -10,6 +10,7 @@ from safetensors import SafetensorError, safe_open
 
 from .names import ADAPTER_CONFIG, CONFIG, OLDER_ADAPTER_CONFIG, WEIGHTS, WEIGHTS_INDEX
 
+_LFS_POINTER = b"version https://git-lfs"
 PICKLES = (".bin", ".pth", ".pt", ".pkl", ".ckpt")
 
 Shapes = dict[str, tuple[int, ...]]
@@ -171,6 +172,13 @@ def read_shapes(path: Path) -> Shapes:
         with safe_open(path, framework="pt") as file:
             return {name: tuple(file.get_slice(name).get_shape()) for name in file.keys()}  # noqa: SIM118 — no mapping
     except (SafetensorError, OSError) as error:
+        with path.open("rb") as file:
+            is_pointer = file.read(len(_LFS_POINTER)) == _LFS_POINTER
+        if is_pointer:
+            raise CheckpointError(
+                f"{path} is what git puts in the place of a large file. Get the file itself: git lfs install, then "
+                "git lfs pull, in that folder."
+            ) from error
         raise CheckpointError(
             f"{path} is truncated, or no safetensors file ({path.stat().st_size} bytes): {error}"
         ) from error

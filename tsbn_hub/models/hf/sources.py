@@ -20,7 +20,7 @@ from transformers import (
 )
 from transformers.utils import cached_file, is_peft_available
 
-from ...files.checkpoints import CheckpointError, read_json, without_config
+from ...files.checkpoints import CheckpointError, read_json, read_shapes, without_config
 from ...files.names import (
     ADAPTER_CONFIG,
     CONFIG,
@@ -124,7 +124,8 @@ def check_folder(source: str | Path) -> None:
 
     Raises:
         FileNotFoundError: if there is no such folder, or it holds an adapter alone.
-        CheckpointError: if transformers would take a task adapter beside the model for one of PEFT.
+        CheckpointError: if its weights are damaged, or transformers would take a task adapter beside the model for one
+            of PEFT.
     """
     folder = Path(source)
     if (isinstance(source, Path) or folder.is_absolute() or folder.is_file()) and not folder.is_dir():
@@ -132,6 +133,8 @@ def check_folder(source: str | Path) -> None:
     has_adapter = (folder / ADAPTER_CONFIG).is_file() or (folder / OLDER_ADAPTER_CONFIG).is_file()
     if has_adapter and not (folder / CONFIG).is_file():
         raise FileNotFoundError(without_config(str(source), CONFIG, [path.name for path in folder.iterdir()]))
+    for weights in folder.glob("model*.safetensors"):
+        read_shapes(weights)  # raises
     older = folder / OLDER_ADAPTER_CONFIG
     if is_peft_available() and older.is_file() and read_json(older).get("peft_type") == "TSBN":
         raise CheckpointError(
