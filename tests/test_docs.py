@@ -68,6 +68,14 @@ def test_the_dense_tasks(tmp_path, monkeypatch):
     assert type(scope["backbone"]).__name__ == "TimmWrapperModel"
 
 
+def test_the_trainer_of_transformers(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    scope: dict = {}
+    for code in code_of("docs/transformers-trainer.md"):
+        exec(code, scope)
+    assert {"eval_loss_room", "eval_loss_age"} <= scope["scores"].keys()
+
+
 def test_every_kind_and_head_is_in_the_docs():
     page = (ROOT / "docs/dense-tasks.md").read_text()
     for kind in ("classification", "attributes", "regression", "segmentation", "depth", "normals", "edges", "saliency"):

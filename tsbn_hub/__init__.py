@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from .models.hf import TsbnModel as TsbnModel
     from .norms import convert as convert
     from .tasks import Task as Task
+    from .training.hf import TsbnTrainer as TsbnTrainer
     from .training.optimization.freezing import freeze_trunk as freeze_trunk
     from .training.optimization.param_groups import param_groups as param_groups
 
@@ -38,6 +39,7 @@ _HOMES = {
     "TsbnConfig": "models.hf",
     "TsbnForMultiTask": "models.hf",
     "TsbnModel": "models.hf",
+    "TsbnTrainer": "training.hf",
     "convert": "norms",
     "freeze_trunk": "training",
     "from_pretrained": "models",

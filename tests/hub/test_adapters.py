@@ -11,7 +11,7 @@ import torch
 from huggingface_hub import ModelCard
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
-from transformers import ViTConfig
+from transformers import ResNetConfig, ViTConfig
 from typer.testing import CliRunner
 
 import tsbn_hub
@@ -22,7 +22,7 @@ from tsbn_hub.hub.adapters.card import write_adapter_card
 from tsbn_hub.models import surface_of
 from tsbn_hub.models.task_parts import HEAD, task_state_dict
 
-FILES = {"adapter_config.json", "adapter_model.safetensors"}
+FILES = {"task_adapter.json", "task_adapter.safetensors"}
 SIZES = {"z": 3, "a": 7, "m": 5}  # not in alphabetical order
 ODD_NAMES = ["type", "keys", "ü", "a/b", "0", "train", " ", "/z", "head", "norms"]
 
@@ -204,7 +204,7 @@ def test_odd_names(build, tmp_path):
         tsbn_hub.load_task(base, tmp_path / str(at))
     assert_equal_outputs(outputs(base), expected)
     assert {path.name for path in tmp_path.rglob("*") if path.is_file()} == FILES
-    keys = [set(load_file(tmp_path / str(at) / "adapter_model.safetensors")) for at in range(len(ODD_NAMES) - 1)]
+    keys = [set(load_file(tmp_path / str(at) / "task_adapter.safetensors")) for at in range(len(ODD_NAMES) - 1)]
     assert all(key == keys[0] for key in keys)
 
 
@@ -360,7 +360,7 @@ def test_a_plain_base_of_transformers(backbone, tmp_path):
         model = with_other_tasks(TsbnForMultiTask.from_backbone(folder, [Task("other", "depth"), task]))
         expected[task.name] = output(model, images(model), task.name)
         tsbn_hub.save_task(model, task.name, tmp_path / task.name)
-        config = json.loads((tmp_path / task.name / "adapter_config.json").read_text())
+        config = json.loads((tmp_path / task.name / "task_adapter.json").read_text())
         assert config["base_model_name_or_path"] == str(folder)
     merged = tsbn_hub.merge({"walls": tmp_path / "seg", "z": tmp_path / "z"})
     assert merged.tasks == ["walls", "z"] and not merged.training
@@ -417,7 +417,7 @@ def test_tasks_trained_on_the_same_base_by_others(two):
 
 
 def edit(folder, **values):
-    path = folder / "adapter_config.json"
+    path = folder / "task_adapter.json"
     path.write_text(json.dumps(json.loads(path.read_text()) | values))
 
 
@@ -439,7 +439,7 @@ def edit(folder, **values):
         (
             lambda folder: {"adapters": [folder / "base"]},
             FileNotFoundError,
-            r'has no adapter_config.json .*config.json.* It is a model: tsbn_hub\.from_pretrained\("\S+base"\)',
+            r'has no task_adapter.json .*config.json.* It is a model: tsbn_hub\.from_pretrained\("\S+base"\)',
         ),
         (
             lambda folder: edit(folder / "m", base_model_name_or_path="org/other", revision="v1"),
@@ -486,7 +486,7 @@ def retrained(model, name):
 
 def with_tensors(folder, change):
     """The adapter, with its tensors changed by a function."""
-    path = folder / "adapter_model.safetensors"
+    path = folder / "task_adapter.safetensors"
     tensors = load_file(path)
     change(tensors)
     save_file(tensors, path)
@@ -503,12 +503,12 @@ def bad_file(name, content):
 
 def without_weights(folder):
     save(timm_model(), folder)
-    (folder / "adapter_model.safetensors").unlink()
+    (folder / "task_adapter.safetensors").unlink()
     (folder / "adapter_model.bin").write_bytes(b"a pickle")
 
 
 def lora(folder):
-    (folder / "adapter_config.json").write_text(json.dumps({"peft_type": "LORA", "r": 8, "task_type": None}))
+    (folder / "task_adapter.json").write_text(json.dumps({"peft_type": "LORA", "r": 8, "task_type": None}))
 
 
 def changed_tensors(change, build=timm_model):
@@ -530,7 +530,7 @@ def changed_config(build=timm_model, **values):
 def changed_task(build=timm_model, **values):
     def write(folder):
         save(build(), folder)
-        edit(folder, task=json.loads((folder / "adapter_config.json").read_text())["task"] | values)
+        edit(folder, task=json.loads((folder / "task_adapter.json").read_text())["task"] | values)
 
     return write
 
@@ -672,20 +672,20 @@ REFUSED = {
         "many more layers than the weights have",
     ),
     # files
-    "no-adapter": (timm_model, lambda folder: None, "has no adapter_config.json"),
+    "no-adapter": (timm_model, lambda folder: None, "has no task_adapter.json"),
     "a-model": (
         timm_model,
         lambda folder: tsbn_hub.save_pretrained(timm_model(), folder),
-        r'has no adapter_config.* It is a model: tsbn_hub\.from_pretrained\("\S+"\) loads it',
+        r'has no task_adapter.* It is a model: tsbn_hub\.from_pretrained\("\S+"\) loads it',
     ),
     "lora": (timm_model, lora, "peft_type='LORA': a task adapter of ours has 'TSBN'"),
-    "no-json": (timm_model, bad_file("adapter_config.json", b"{"), "is no JSON"),
-    "no-object": (timm_model, bad_file("adapter_config.json", b"[]"), "holds no object"),
+    "no-json": (timm_model, bad_file("task_adapter.json", b"{"), "is no JSON"),
+    "no-object": (timm_model, bad_file("task_adapter.json", b"[]"), "holds no object"),
     "foreign-key": (timm_model, changed_config(r=8), r"unknown keys \['r'\]"),
     "wrong-type": (timm_model, changed_config(keep_affine="yes"), "keep_affine is 'yes', but must be true or false"),
     "pickle": (timm_model, without_weights, "Pickled weights .* are not read. Save it with tsbn_hub.save_task"),
-    "truncated": (timm_model, bad_file("adapter_model.safetensors", lambda data: data[:-9]), "truncated"),
-    "no-safetensors": (timm_model, bad_file("adapter_model.safetensors", b"a pickle"), "no safetensors file"),
+    "truncated": (timm_model, bad_file("task_adapter.safetensors", lambda data: data[:-9]), "truncated"),
+    "no-safetensors": (timm_model, bad_file("task_adapter.safetensors", b"a pickle"), "no safetensors file"),
 }  # fmt: skip
 
 
@@ -695,7 +695,7 @@ def test_what_load_task_refuses(build, write, message, tmp_path):
     model = build()
     before = deepcopy(model)
     write(tmp_path)
-    error = FileNotFoundError if "has no adapter_config" in message else CheckpointError
+    error = FileNotFoundError if "has no task_adapter" in message else CheckpointError
     with pytest.raises(error, match=message):
         tsbn_hub.load_task(model, tmp_path, name="new")
     assert_unchanged(model, before)
@@ -747,7 +747,7 @@ def test_a_base_of_another_architecture(tmp_path):
 
 def test_config(tmp_path):
     save(timm_model("test_vit", img_size=64, gated=["blocks.*.norm1", "blocks.*.norm2"]), tmp_path)
-    config = json.loads((tmp_path / "adapter_config.json").read_text())
+    config = json.loads((tmp_path / "task_adapter.json").read_text())
     assert re.fullmatch("[0-9a-f]{64}", config.pop("trunk_sha256"))
     assert config == {
         "task": {"name": "a", "num_classes": 7},
@@ -763,7 +763,7 @@ def test_config(tmp_path):
         "peft_type": "TSBN",
         "tsbn_version": tsbn_hub.__version__,
     }
-    names = set(load_file(tmp_path / "adapter_model.safetensors"))
+    names = set(load_file(tmp_path / "task_adapter.safetensors"))
     blocks = len(timm_model("test_vit").blocks)
     norms = {f"norms.blocks.{block}.norm{at}.gate_logits" for block in range(blocks) for at in (1, 2)}
     assert names == {*norms, "head.head.weight", "head.head.bias"}
@@ -817,3 +817,40 @@ def test_cards_of_odd_names(name, tmp_path):
     save(timm_model(num_classes={name: 3, "other": 2}), tmp_path, name)
     write_adapter_card(tmp_path, "ada/odd")
     assert ModelCard.load(tmp_path / "README.md").data.tags[-1] == name
+
+
+# --- beside PEFT ---
+
+
+def older(folder):
+    """An adapter as it was saved when its files had the names of PEFT's."""
+    (folder / "task_adapter.json").rename(folder / "adapter_config.json")
+    (folder / "task_adapter.safetensors").rename(folder / "adapter_model.safetensors")
+
+
+def test_an_adapter_of_older_names_loads_and_is_replaced(tmp_path):
+    model = timm_model()
+    task = model.tasks[0]
+    tsbn_hub.save_task(model, task, tmp_path)
+    older(tmp_path)
+    tsbn_hub.load_task(model, tmp_path, name="again")
+    x = torch.rand(1, 3, 64, 64)
+    assert torch.equal(model(x)["again"], model(x)[task])
+    tsbn_hub.save_task(model, task, tmp_path)
+    assert {path.name for path in tmp_path.iterdir()} == FILES
+
+
+def test_an_adapter_in_its_models_folder(tmp_path, monkeypatch):
+    """transformers, where PEFT is installed, would take one of older names for one of PEFT."""
+    model = TsbnForMultiTask.from_backbone(
+        ResNetConfig(embedding_size=8, hidden_sizes=[16, 24], depths=[1, 1]), [Task("a", num_classes=2)]
+    )
+    tsbn_hub.save_pretrained(model, tmp_path)
+    tsbn_hub.save_task(model, "a", tmp_path)
+    for load in (tsbn_hub.from_pretrained, TsbnForMultiTask.from_pretrained):
+        assert load(tmp_path).tasks == ["a"]
+    older(tmp_path)
+    monkeypatch.setattr("tsbn_hub.models.hf.sources.is_peft_available", lambda: True)
+    for load in (tsbn_hub.from_pretrained, TsbnForMultiTask.from_pretrained):
+        with pytest.raises(tsbn_hub.CheckpointError, match=r"adapter of an older version.*a folder of their own"):
+            load(tmp_path)

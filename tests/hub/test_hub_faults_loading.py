@@ -166,7 +166,7 @@ print(json.dumps({
         assert part in errors and "Traceback" not in errors, name
     for name in ("short", "net-pickle"):
         assert ran["timm"][name].startswith("CheckpointError: ") and parts[name] in ran["timm"][name]
-    assert ran["task"].startswith("CheckpointError: bad/task-pickle has no adapter_model.safetensors")
+    assert ran["task"].startswith("CheckpointError: bad/task-pickle has no task_adapter.safetensors")
     assert ran["task"].endswith(f"{pickle}save_task.")
     secret = f"HubError: ada/secret: there is no folder and no repo of this name, or it is private. {LOG_IN}"
     assert ran["secret"] == [secret, secret, net]
@@ -229,7 +229,7 @@ T = [Task("seg", "segmentation", num_classes=3)]
 for kind in ("net", "task"):
     Path(kind).mkdir()
 Path("net", "config.json").write_text("{}")
-Path("task", "adapter_config.json").write_text("{}")
+Path("task", "task_adapter.json").write_text("{}")
 
 def whole(source):
     return outcome(TsbnForMultiTask.from_pretrained, source)
@@ -257,7 +257,7 @@ print(json.dumps({
         assert error.startswith(f"FileNotFoundError: {name} has no config.json ([")
         assert error.endswith(adapter.format(name))
     for name, error in zip(["ada/net"] * 2 + ["net"], told["models"], strict=True):
-        assert error.startswith(f"FileNotFoundError: {name} has no adapter_config.json ([")
+        assert error.startswith(f"FileNotFoundError: {name} has no task_adapter.json ([")
         assert error.endswith(f'It is a model: tsbn_hub.from_pretrained("{name}") loads it.')
     whole, *backbones = told["timm"]
     assert whole == (

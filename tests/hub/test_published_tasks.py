@@ -45,7 +45,7 @@ on_resnet = timm.create_model(
 )
 models.randomized_tasks(on_resnet)
 tsbn_hub.save_task(on_resnet, "eye", "eye")  # by itself it knows the repo that timm took the weights from
-origin = json.loads(Path("eye/adapter_config.json").read_text())["base_model_name_or_path"]
+origin = json.loads(Path("eye/task_adapter.json").read_text())["base_model_name_or_path"]
 tsbn_hub.save_pretrained(on_resnet, "on_resnet")
 command = models.run_command("push on_resnet ada/eye --task eye --base lab/resnet@main")
 assert command[0] == 0, command
@@ -104,7 +104,7 @@ def test_tasks_of_several_people(hub, run_client):
     newer, old, _ = net.commits()
     resnet = hub.repositories["lab/resnet"].at()
     configs = {
-        name: json.loads(hub.repositories[f"ada/{name}"].files()["adapter_config.json"])
+        name: json.loads(hub.repositories[f"ada/{name}"].files()["task_adapter.json"])
         for name in ("smile", "age", "depth", "seg", "eye")
     }
     assert {name: config["base_model_name_or_path"] for name, config in configs.items()} == {
@@ -117,9 +117,9 @@ def test_tasks_of_several_people(hub, run_client):
     assert [configs[name]["revision"] for name in ("smile", "age", "eye")] == [old.id, old.id, resnet.id]
     assert [commit.title for commit in smile.commits()] == ["Upload the task smile", "initial commit"]
     assert [commit.title for commit in hub.repositories["ada/depth"].commits()] == ["Deep", "initial commit"]
-    assert smile.files().keys() == {".gitattributes", "README.md", "adapter_config.json", "adapter_model.safetensors"}
+    assert smile.files().keys() == {".gitattributes", "README.md", "task_adapter.json", "task_adapter.safetensors"}
     assert f"`lab/net@{old.id}`".encode() in smile.files()["README.md"]
-    pickle = {"adapter_config.json": smile.files()["adapter_config.json"], "adapter_model.bin": b"cos\nsystem\n"}
+    pickle = {"task_adapter.json": smile.files()["task_adapter.json"], "adapter_model.bin": b"cos\nsystem\n"}
     hub.commit("ada/pickle", pickle)
 
     load = LOAD.replace("OLD", old.id)
@@ -155,13 +155,13 @@ def test_tasks_of_several_people(hub, run_client):
         "another name: load_task(…, name=…), or merge({name: 'ada/age'}).",
         "no revision": "HubError: ada/smile@v9: the repo has no branch, tag or commit 'v9'.",
         "no base": f"HubError: lab/nothing: there is no folder and no repo of this name, or it is private. {log_in}",
-        "pickle": "CheckpointError: ada/pickle has no adapter_model.safetensors (it has ['.gitattributes', "
-        "'adapter_config.json', 'adapter_model.bin']). Pickled weights (.bin, .pth) can run code when they are loaded, "
+        "pickle": "CheckpointError: ada/pickle has no task_adapter.safetensors (it has ['.gitattributes', "
+        "'adapter_model.bin', 'task_adapter.json']). Pickled weights (.bin, .pth) can run code when they are loaded, "
         "and are not read. Save it with tsbn_hub.save_task.",
-        "a model": "FileNotFoundError: lab/vit has no adapter_config.json (['.gitattributes', 'README.md', "
+        "a model": "FileNotFoundError: lab/vit has no task_adapter.json (['.gitattributes', 'README.md', "
         "'config.json', 'model.safetensors']). It is a model: tsbn_hub.from_pretrained(\"lab/vit\") loads it.",
         "as a model": "FileNotFoundError: ada/smile has no config.json (['.gitattributes', 'README.md', "
-        "'adapter_config.json', 'adapter_model.safetensors']). It is a task adapter: tsbn_hub.load_task(base, "
+        "'task_adapter.json', 'task_adapter.safetensors']). It is a task adapter: tsbn_hub.load_task(base, "
         '"ada/smile") adds it to a model.',
     }
     assert newer.id != old.id

@@ -94,7 +94,7 @@ def test_what_is_there_already(hub, run_client):
     """Older weights go in the same commit, a card of somebody's stays, and so does what is no checkpoint's."""
     old = {"README.md": b"# Mine\n", "pytorch_model.bin": b"", "notes.txt": b"", **dict.fromkeys(TWO_SHARDS, b"{}")}
     hub.commit("ada/old", old)
-    hub.commit("ada/task", {"adapter_config.json": b"{}"})
+    hub.commit("ada/task", {"task_adapter.json": b"{}"})
     hub.commit("ada/card", {})
     hub.repositories["ada/old"].add_ref("refs/tags/v1", "main")
     ran = run_client(
@@ -188,7 +188,7 @@ print(json.dumps({
     told = {name: told for name, told in ran.items() if isinstance(told, str)}
     assert told == {
         "bad": 'ValueError: Invalid metadata in README.md.\n- "tags" must be an array of strings',
-        "both": "CheckpointError: both holds a model (config.json) and a task adapter (adapter_config.json). Each "
+        "both": "CheckpointError: both holds a model (config.json) and a task adapter (task_adapter.json). Each "
         "needs a folder, and a repo, of its own.",
         "stale": "ValueError: stale/results.json is of other weights than those beside it. Measure these (`tsbn "
         "train`), or remove it: the card then says that nothing was measured.",
@@ -279,12 +279,12 @@ def test_the_command_line(hub, run_client, model_cards, tmp_path):
     assert f"{digits} is at {hub.url}/ada/digits/commit/{digits_repo.at('try').id}." in private[1]
     assert f"is at {hub.url}/bob/net/discussions/1." in request[1]
     assert history(hub, "ada/left") == [
-        ("Upload the task left", ["README.md", "adapter_config.json", "adapter_model.safetensors"])
+        ("Upload the task left", ["README.md", "task_adapter.json", "task_adapter.safetensors"])
     ]
-    adapter = json.loads(hub.repositories["ada/left"].files()["adapter_config.json"])
+    adapter = json.loads(hub.repositories["ada/left"].files()["task_adapter.json"])
     assert adapter["base_model_name_or_path"] == "lab/multi_digits_resnet"
     assert adapter["revision"] == hub.repositories["lab/multi_digits_resnet"].at().id
-    assert f"The task left of {digits} is at " in task[1] and "adapter_model.safetensors" in task[1]
+    assert f"The task left of {digits} is at " in task[1] and "task_adapter.safetensors" in task[1]
     assert "accuracy ↑ | 99.33%" in hub.repositories["ada/left"].files()["README.md"].decode()
     assert [each["name"] for each in json.loads(info[1])["tasks"]] == ["left", "right"]
     assert "classification (10)" in branch_info[1] and "predictions.json" in prediction[1]
@@ -303,7 +303,7 @@ def test_the_command_line(hub, run_client, model_cards, tmp_path):
         "save_task(…, base='org/name'), or tsbn push … --task NAME --base org/name.",
         "tsbn: The task 'right' does not fit the model in lab/scenes_resnet: library is 'timm', and 'transformers' in "
         "the model; architecture is 'resnet10t', and 'resnet' in the model.",
-        f"tsbn: {digits} has no folder with a config.json or adapter_config.json: nothing can be published.",
+        f"tsbn: {digits} has no folder with a config.json or task_adapter.json: nothing can be published.",
         "tsbn: --all pushes whole checkpoints: leave out --task.",
         "tsbn: nowhere has no config.json (no such folder).",
         "tsbn: many/empty/model.safetensors is truncated, or no safetensors file (0 bytes): Error while deserializing "

@@ -56,9 +56,9 @@ LOADERS = [tsbn_hub.from_pretrained, TsbnForMultiTask.from_pretrained]
 
 def test_what_the_config_says(checkpoint):
     assert imports_of("model") == ["src/my_weights.py", "my_heads.py"], "and of an absolute path no folder"
-    assert imports_of("weight", "adapter_config.json") == ["src/my_weights.py"]
-    assert imports_of("size", "adapter_config.json") == ["my_heads.py"]
-    assert "imports" not in json.loads(Path("place", "adapter_config.json").read_text())
+    assert imports_of("weight", "task_adapter.json") == ["src/my_weights.py"]
+    assert imports_of("size", "task_adapter.json") == ["my_heads.py"]
+    assert "imports" not in json.loads(Path("place", "task_adapter.json").read_text())
 
 
 @pytest.mark.parametrize("load", LOADERS)

@@ -10,8 +10,9 @@ from typing import Any
 
 from safetensors import SafetensorError, safe_open
 
-from .names import ADAPTER_CONFIG, CONFIG, WEIGHTS, WEIGHTS_INDEX
+from .names import ADAPTER_CONFIG, CONFIG, OLDER_ADAPTER_CONFIG, WEIGHTS, WEIGHTS_INDEX
 
+_LFS_POINTER = b"version https://git-lfs"
 PICKLES = (".bin", ".pth", ".pt", ".pkl", ".ckpt")
 
 Shapes = dict[str, tuple[int, ...]]
@@ -152,7 +153,7 @@ def remove_older_weights(folder: Path, written: Collection[str]) -> None:
 def without_config(where: str, config: str, files: Collection[str]) -> str:
     """What to say of a folder or repo without its config: a model and a task adapter are taken for each other."""
     text = f"{where} has no {config} ({sorted(files)})."
-    if config == CONFIG and ADAPTER_CONFIG in files:
+    if config == CONFIG and (ADAPTER_CONFIG in files or OLDER_ADAPTER_CONFIG in files):
         return f'{text} It is a task adapter: tsbn_hub.load_task(base, "{where}") adds it to a model.'
     if config == ADAPTER_CONFIG and CONFIG in files:
         return f'{text} It is a model: tsbn_hub.from_pretrained("{where}") loads it.'
@@ -236,6 +237,13 @@ def read_shapes(path: Path) -> Shapes:
             dtypes = {name: header.get_dtype() for name, header in headers.items()}
             shapes = {name: tuple(header.get_shape()) for name, header in headers.items()}
     except (SafetensorError, OSError) as error:
+        with path.open("rb") as file:
+            is_pointer = file.read(len(_LFS_POINTER)) == _LFS_POINTER
+        if is_pointer:
+            raise CheckpointError(
+                f"{path} is what git puts in the place of a large file. Get the file itself: git lfs install, then "
+                "git lfs pull, in that folder."
+            ) from error
         raise CheckpointError(
             f"{path} is truncated, or no safetensors file ({path.stat().st_size} bytes): {error}"
         ) from error

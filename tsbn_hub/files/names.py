@@ -5,8 +5,11 @@ WEIGHTS = "model.safetensors"
 WEIGHTS_INDEX = f"{WEIGHTS}.index.json"
 IMAGE_PROCESSOR = "preprocessor_config.json"
 
-ADAPTER_CONFIG = "adapter_config.json"
-ADAPTER_WEIGHTS = "adapter_model.safetensors"
+ADAPTER_CONFIG = "task_adapter.json"
+ADAPTER_WEIGHTS = "task_adapter.safetensors"
+# Of older versions. They are PEFT's names: where it is installed, transformers takes the files for PEFT's.
+OLDER_ADAPTER_CONFIG = "adapter_config.json"
+OLDER_ADAPTER_WEIGHTS = "adapter_model.safetensors"
 
 CARD = "README.md"
 GATES = "gates.png"

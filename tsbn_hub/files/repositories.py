@@ -5,6 +5,7 @@ import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 from huggingface_hub import is_offline_mode, list_repo_files, snapshot_download
 from huggingface_hub.errors import (
@@ -74,6 +75,8 @@ def local_folder(
     revision: str | None = None,
     cache_dir: str | Path | None = None,
     token: str | None = None,
+    local_files_only: bool = False,
+    force_download: bool = False,
 ) -> Path:
     """The folder itself, or that of a repo of the Hub, downloaded to the cache, where its weights are checked.
 
@@ -83,6 +86,8 @@ def local_folder(
         revision: A branch, tag or commit.
         cache_dir: Another cache than that of huggingface_hub.
         token: Another token than the stored one.
+        local_files_only: Take a repo from the cache, and ask the Hub nothing.
+        force_download: Download a repo's files, even if the cache has them.
 
     Raises:
         FileNotFoundError: if it is neither a folder nor a repo's name, or the repo has no config.
@@ -97,10 +102,22 @@ def local_folder(
         raise FileNotFoundError(no_folder(folder_or_repo))
     repo, revision = one_revision(str(folder_or_repo), revision)
     with hub_errors(repo, revision):
-        folder = _downloaded(repo, revision, files, cache_dir, token)
+        folder = _downloaded(
+            repo,
+            files,
+            revision=revision,
+            cache_dir=cache_dir,
+            token=token,
+            local_files_only=local_files_only,
+            force_download=force_download,
+        )
         weights = [path for name in files for path in folder.glob(name) if path.suffix == ".safetensors"]
         if not weights or not (folder / files[0]).is_file():
-            found = list_repo_files(repo, revision=revision, token=token)
+            found = (
+                [path.name for path in folder.iterdir()]
+                if local_files_only
+                else list_repo_files(repo, revision=revision, token=token)
+            )
             if files[0] not in found:
                 raise FileNotFoundError(without_config(str(folder_or_repo), files[0], found))
             wanted = next((name for name in files if name.endswith(".safetensors") and "*" not in name), WEIGHTS)
@@ -132,23 +149,24 @@ def no_folder(source: str | Path) -> str:
     return f"{source} is neither a folder nor a Hub repo's name (org/name)."
 
 
-def _downloaded(
-    repo: str, revision: str | None, files: Sequence[str], cache_dir: str | Path | None, token: str | None
-) -> Path:
+def _downloaded(repo: str, files: Sequence[str], cache_dir: str | Path | None, **options: Any) -> Path:
     # huggingface_hub warns where nothing matches, as for a model that is taken for an adapter. Every repo has the last.
     patterns = [*files, ".gitattributes"]
     try:
         return Path(
             snapshot_download(
                 repo,
-                revision=revision,
                 allow_patterns=patterns,
                 ignore_patterns="*/*",  # what is in folders: the patterns would reach into them
                 cache_dir=cache_dir,
-                token=token,
+                **options,
             )
         )
     except OSError as error:
+        if options.get("local_files_only") and isinstance(error, LocalEntryNotFoundError):
+            raise HubError(
+                f"{repo}: local_files_only is set, and the cache has no copy. Leave it out to ask the Hub."
+            ) from error
         if error.errno is None or isinstance(error, ConnectionError):  # of the Hub
             raise
         way_out = "set HF_HOME to a folder that can be written" if cache_dir is None else "give another cache_dir"

@@ -9,7 +9,7 @@ from pathlib import Path
 from torch import nn
 
 from ..files.checkpoints import read_json, read_shapes, weight_files
-from ..files.names import ADAPTER_CONFIG, CARD, CONFIG, RECIPE
+from ..files.names import ADAPTER_CONFIG, CARD, CONFIG, OLDER_ADAPTER_CONFIG, RECIPE
 from ..files.repositories import check_inside
 from ..models import CheckpointError, save_pretrained, surface_of
 from ..results.recording import recipe_without_folders, results_of
@@ -18,6 +18,8 @@ from .adapters.files import check_base, read_adapter
 from .cards.card import write_card
 from .cards.mark import is_edited
 from .sending import Publication, Target, publish
+
+_ADAPTERS = (ADAPTER_CONFIG, OLDER_ADAPTER_CONFIG)
 
 
 def push_to_hub(
@@ -128,7 +130,7 @@ def checkpoints_in(folder: str | Path) -> list[Path]:
     Raises:
         FileNotFoundError: if there is none.
     """
-    found = sorted({path.parent for name in (CONFIG, ADAPTER_CONFIG) for path in Path(folder).glob(f"*/{name}")})
+    found = sorted({path.parent for name in (CONFIG, *_ADAPTERS) for path in Path(folder).glob(f"*/{name}")})
     if not found:
         raise FileNotFoundError(
             f"{folder} has no folder with a {CONFIG} or {ADAPTER_CONFIG}: nothing can be published."
@@ -173,10 +175,10 @@ def _check(folder: Path) -> None:
     for path in folder.iterdir() if folder.is_dir() else ():
         if path.is_file():  # folders are not published
             check_inside(folder, path)
-    if (folder / ADAPTER_CONFIG).is_file():
+    if adapter := next((name for name in _ADAPTERS if (folder / name).is_file()), None):
         if (folder / CONFIG).is_file():
             raise CheckpointError(
-                f"{folder} holds a model ({CONFIG}) and a task adapter ({ADAPTER_CONFIG}). Each needs a folder, and a "
+                f"{folder} holds a model ({CONFIG}) and a task adapter ({adapter}). Each needs a folder, and a "
                 "repo, of its own."
             )
         config, _, _ = read_adapter(folder)

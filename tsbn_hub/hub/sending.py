@@ -15,6 +15,8 @@ from ..files.names import (
     CONFIG,
     GATES,
     IMAGE_PROCESSOR,
+    OLDER_ADAPTER_CONFIG,
+    OLDER_ADAPTER_WEIGHTS,
     RECIPE,
     RESULTS,
     WEIGHTS,
@@ -26,9 +28,10 @@ from .cards.mark import is_edited
 
 _PULL_REQUEST = "refs/pr/"
 _WEIGHTS = (WEIGHTS, WEIGHTS_INDEX, "model-*-of-*.safetensors", ADAPTER_WEIGHTS)
+_OLDER_ADAPTER = (OLDER_ADAPTER_CONFIG, OLDER_ADAPTER_WEIGHTS)
 _PICKLES = ("pytorch_model*.bin", "pytorch_model.bin.index.json")
 _BESIDE_WEIGHTS = (IMAGE_PROCESSOR, RECIPE, RESULTS, GATES)
-_PUBLISHED = (CARD, "LICENSE*", CONFIG, ADAPTER_CONFIG, *_WEIGHTS, *_BESIDE_WEIGHTS)
+_PUBLISHED = (CARD, "LICENSE*", CONFIG, ADAPTER_CONFIG, *_OLDER_ADAPTER, *_WEIGHTS, *_BESIDE_WEIGHTS)
 
 
 @dataclass(frozen=True)
@@ -119,7 +122,8 @@ def publish(folder: Path, target: Target, message: str, *, keep_edited_card: boo
             keep_edited_card and CARD in there and is_edited(Path(api.hf_hub_download(repo, CARD, revision=parent)))
         )
         files = [name for name in files if not (keeps_card and name == CARD)]
-        removed = [name for name in _matching(there, (*_WEIGHTS, *_PICKLES, *_BESIDE_WEIGHTS)) if name not in files]
+        older = _matching(there, (*_WEIGHTS, *_OLDER_ADAPTER, *_PICKLES, *_BESIDE_WEIGHTS))
+        removed = [name for name in older if name not in files]
         commit = api.create_commit(
             repo,
             [CommitOperationAdd(name, folder / name) for name in files] + [*map(CommitOperationDelete, removed)],
@@ -137,7 +141,8 @@ def publish(folder: Path, target: Target, message: str, *, keep_edited_card: boo
 def _check_same_kind(repo: str, files: Iterable[str], there: Iterable[str]) -> None:
     """Refuse to put an adapter over a model, or a model over an adapter."""
     pushed, found = ("a model", "a task adapter") if CONFIG in files else ("a task adapter", "a model")
-    if (ADAPTER_CONFIG if CONFIG in files else CONFIG) in there:
+    others = {ADAPTER_CONFIG, OLDER_ADAPTER_CONFIG} if CONFIG in files else {CONFIG}
+    if not others.isdisjoint(there):
         raise HubError(f"{repo} holds {found}: nothing was sent. Publish {pushed} as a repo of its own.")
 
 

@@ -21,6 +21,8 @@ def from_pretrained(
     cache_dir: str | Path | None = None,
     token: str | None = None,
     trust: bool = False,
+    local_files_only: bool = False,
+    force_download: bool = False,
     **kwargs: Any,
 ) -> nn.Module:
     """Load a model of timm or transformers from a folder, or from a repo of the Hub: "org/name" or "org/name@revision".
@@ -35,12 +37,15 @@ def from_pretrained(
         token: Another token than the stored one.
         trust: Import the files and modules that the checkpoint names, such as those of a task's kind, whoever has
             written them. Those of your own runs are imported anyway.
+        local_files_only: Take a repo from the cache, and ask the Hub nothing.
+        force_download: Download a repo's files, even if the cache has them.
         **kwargs: Further keywords of `timm.create_model`, or of transformers' `from_pretrained`.
 
     Returns:
         The model: of timm, in training mode, or of transformers, in evaluation mode, as these give it.
 
     Raises:
+        TypeError: if it is asked for a subfolder or a variant.
         FileNotFoundError: if there is no such folder, or it has no config.json.
         HubError: if the Hub cannot be reached, or has no such repo.
         CheckpointError: if the weights are no safetensors, or do not fit the config, or the config names no known
@@ -54,7 +59,20 @@ def from_pretrained(
         ...     tsbn_hub.from_pretrained(folder).tasks
         ['left', 'right']
     """
-    folder = local_folder(folder_or_repo, revision=revision, cache_dir=cache_dir, token=token)
+    if elsewhere := sorted(kwargs.keys() & {"subfolder", "variant"}):
+        raise TypeError(
+            f"from_pretrained takes no {elsewhere}: a checkpoint is one config.json and one set of weights beside it. "
+            "Give the folder that they are in; from a folder or variant in a repo, download it first: "
+            "huggingface_hub.snapshot_download."
+        )
+    folder = local_folder(
+        folder_or_repo,
+        revision=revision,
+        cache_dir=cache_dir,
+        token=token,
+        local_files_only=local_files_only,
+        force_download=force_download,
+    )
     config = read_json(folder / CONFIG)
     surface_class = surface_class_of_config(config)
     model = _loaded(folder, config, trust, lambda shapes: surface_class.load(folder, config, shapes, **kwargs))

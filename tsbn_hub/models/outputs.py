@@ -4,6 +4,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 
 from ..norms import TaskModule, TaskSelector
@@ -40,7 +41,7 @@ def outputs_by_task(
     if not _pass_together(model, known, tasks, repeated):
         by_task: dict[str, Outputs] = {}
         for task in tasks:
-            with _pass_for(model, task, repeated or bool(by_task)):
+            with pass_for(model, task, repeated or bool(by_task)):
                 output = model(images)
                 by_task[task] = output.logits[task] if hasattr(output, "logits") else output
         return by_task
@@ -59,8 +60,14 @@ def _pass_together(model: nn.Module, known: Sequence[str], tasks: Sequence[str],
 
 
 @contextmanager
-def _pass_for(model: nn.Module, task: str, repeated: bool) -> Iterator[None]:
-    """Within the block, the model runs for a task, and what is before the fork does not count a repeated batch."""
+def pass_for(model: nn.Module, task: str, repeated: bool) -> Iterator[None]:
+    """Within the block, the model runs for a task.
+
+    Args:
+        model: A model with tasks.
+        task: One of them.
+        repeated: These images have passed in this step: what is before the fork does not count them again.
+    """
     selector: TaskSelector = model.task_selector  # type: ignore[assignment]
     # Hard sharing has plain norms, which know nothing of tasks. All of them are before the fork.
     plain = model.modules() if repeated and selector.shares_trunk else ()
@@ -73,6 +80,12 @@ def _pass_for(model: nn.Module, task: str, repeated: bool) -> Iterator[None]:
     finally:
         for norm in counting:
             norm.track_running_stats = True
+
+
+def zero_of_parameters(model: nn.Module) -> Tensor:
+    """The loss of a batch without any target: 0, with a gradient of 0 for every trainable parameter."""
+    parts = [parameter.flatten()[:0].float() for parameter in model.parameters() if parameter.requires_grad]
+    return torch.cat(parts).sum()
 
 
 @contextmanager

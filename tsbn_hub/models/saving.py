@@ -7,6 +7,7 @@ from typing import Any
 from torch import nn
 
 from ..files.names import CONFIG, WEIGHTS
+from ..norms.folding import refuse_unmerged
 from .libraries import surface_of
 
 MODEL_FILES = CONFIG, WEIGHTS
@@ -33,6 +34,7 @@ def save_pretrained(
 
     Raises:
         TypeError: if the model is neither timm's nor transformers'.
+        RuntimeError: if there are layers of PEFT in it that are not merged.
         OSError: if a file cannot be written.
 
     Example:
@@ -45,4 +47,6 @@ def save_pretrained(
         >>> torch.equal(again(x)["right"], model(x)["right"])
         True
     """
-    surface_of(model).save(Path(folder), data_config, max_shard_size)
+    surface = surface_of(model)
+    refuse_unmerged(surface.model, "save_pretrained")
+    surface.save(Path(folder), data_config, max_shard_size)

@@ -17,7 +17,7 @@ from .edits import (
 )
 from .seeds import PICKLE
 
-CONFIG, WEIGHTS, ADAPTER = "config.json", "model.safetensors", "adapter_config.json"
+CONFIG, WEIGHTS, ADAPTER = "config.json", "model.safetensors", "task_adapter.json"
 ELSEWHERE = "a checkpoint may not ask for that"
 
 _OTHER_PICKLE = f"{OUTSIDE}/{PICKLE}"
@@ -29,7 +29,7 @@ REFUSED: dict[str, tuple[Case, str]] = {
     "pickle-without-weights": (Case("timm vit", (Missing(WEIGHTS),)), "Pickled weights .* are not read"),
     "pickle-of-transformers": (Case("folded vit", (Missing(WEIGHTS),)), "Pickled weights .* are not read"),
     "pickle-of-a-task": (
-        Case("task of timm", (Missing("adapter_model.safetensors"),)),
+        Case("task of timm", (Missing("task_adapter.safetensors"),)),
         "Pickled weights .* are not read",
     ),
     "pickle-for-timm-in-transformers": (
@@ -49,9 +49,7 @@ REFUSED: dict[str, tuple[Case, str]] = {
         ELSEWHERE,
     ),
     "pickle-by-a-task": (
-        Case(
-            "task on plain timm", (Put("task/adapter_config.json", ("model_args", "checkpoint_path"), _OTHER_PICKLE),)
-        ),
+        Case("task on plain timm", (Put("task/task_adapter.json", ("model_args", "checkpoint_path"), _OTHER_PICKLE),)),
         ELSEWHERE,
     ),
     "file-of-an-overlay": (
@@ -154,7 +152,7 @@ REFUSED: dict[str, tuple[Case, str]] = {
             "task on plain vit",
             (
                 Put("base/config.json", ("architecture",), "resnet18_tsbn"),
-                Remove("task/adapter_config.json", ("norm",)),
+                Remove("task/task_adapter.json", ("norm",)),
             ),
         ),
         r"lacks \['norm'\]",

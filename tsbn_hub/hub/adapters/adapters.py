@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from ...files.checkpoints import CheckpointError
 from ...files.permission import code_named_in
-from ...files.repositories import local_folder, split_revision
+from ...files.repositories import split_revision
 from ...models import surface_of
 from ...models.loading import load_base
 from ...models.own_code import imports_of_checkpoint
@@ -20,14 +20,14 @@ from ...norms import TaskModule
 from ...norms.task_names import check_task_names
 from ...norms.wrappers import unwrapped_to_change
 from ...tasks import Task
-from .files import ADAPTER_FILES, AdapterConfig, read_adapter, write_adapter
+from .files import AdapterConfig, adapter_folder, read_adapter, write_adapter
 
 _Read = tuple[str, str | None, AdapterConfig, Task, dict[str, Tensor]]
 """An adapter: where it is from, the name that its task is to have, and what `read_adapter` gave."""
 
 
 def save_task(model: nn.Module, task: str, folder: str | Path, *, base: str | Path | None = None) -> None:
-    """Save what belongs to one task: gates, statistics and head, as adapter_config.json and adapter_model.safetensors.
+    """Save what belongs to one task: gates, statistics and head, as task_adapter.json and task_adapter.safetensors.
 
     The files do not hold the task's name but in the config: it can be loaded under another.
 
@@ -88,7 +88,7 @@ def load_task(
         HubError: if the Hub cannot be reached, or has no such repo.
         ValueError: if the model has a task of this name, or is in DistributedDataParallel.
     """
-    folder = local_folder(folder_or_repo, ADAPTER_FILES, revision=revision, token=token)
+    folder = adapter_folder(folder_or_repo, revision, token)
     config, task, tensors = read_adapter(folder)
     adapter = (str(folder_or_repo), name, config, task, tensors)
     with code_named_in(folder, config.imports, trust):
@@ -136,7 +136,7 @@ def merge(
     if isinstance(adapters, str | Path) or not adapters:
         raise ValueError(f"merge takes a list of adapters, or a mapping from names to adapters, and got {adapters!r}.")
     named = list(adapters.items()) if isinstance(adapters, Mapping) else [(None, adapter) for adapter in adapters]
-    folders = [local_folder(adapter, ADAPTER_FILES, token=token) for _, adapter in named]
+    folders = [adapter_folder(adapter, token=token) for _, adapter in named]
     read = [(str(adapter), name, *read_adapter(folder)) for (name, adapter), folder in zip(named, folders, strict=True)]
     names = [_name(name, task) for _, name, _, task, _ in read]
     if repeated := sorted({name for name in names if names.count(name) > 1}):
@@ -169,7 +169,7 @@ def surface_with_tasks(model: nn.Module) -> Surface:
 
 
 def adapter_config(surface: Surface, task: str, base: str | None, revision: str | None) -> AdapterConfig:
-    """What adapter_config.json is to say of a task of a model."""
+    """What task_adapter.json is to say of a task of a model."""
     style = surface.norm_style()
     return AdapterConfig(
         task=surface.described(task).to_dict(),

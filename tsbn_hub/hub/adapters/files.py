@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -11,20 +12,21 @@ from torch import Tensor
 
 from ...files.atomic import write_atomically
 from ...files.checkpoints import CheckpointError, read_json, read_shapes, without_weights
-from ...files.names import ADAPTER_CONFIG, ADAPTER_WEIGHTS
-from ...files.repositories import is_repo, with_revision
+from ...files.names import ADAPTER_CONFIG, ADAPTER_WEIGHTS, OLDER_ADAPTER_CONFIG, OLDER_ADAPTER_WEIGHTS
+from ...files.repositories import is_repo, local_folder, with_revision
 from ...files.strict_json import read_strictly
 from ...tasks import Task
 from ...version import __version__
 
 ADAPTER_FILES = (ADAPTER_CONFIG, ADAPTER_WEIGHTS)
+_OLDER_FILES = (OLDER_ADAPTER_CONFIG, OLDER_ADAPTER_WEIGHTS)
 
 _TYPE = "TSBN"
 
 
 @dataclass(frozen=True)
 class AdapterConfig:
-    """What adapter_config.json says, in PEFT's manner.
+    """What task_adapter.json says, in PEFT's manner.
 
     Args:
         task: The task, as `Task.to_dict` has it.
@@ -81,7 +83,7 @@ def check_base(base: str | None) -> None:
 
 
 def write_adapter(folder: str | Path, config: AdapterConfig, tensors: Mapping[str, Tensor]) -> None:
-    """Write an adapter's two files, whole, or none.
+    """Write an adapter's two files, whole, or none. Those of an older version are removed.
 
     Raises:
         OSError: if one cannot be written.
@@ -97,17 +99,35 @@ def write_adapter(folder: str | Path, config: AdapterConfig, tensors: Mapping[st
             folder / ADAPTER_WEIGHTS: lambda path: save_file(own, path, metadata={"format": "pt"}),
         }
     )
+    if (folder / OLDER_ADAPTER_CONFIG).is_file() and read_json(folder / OLDER_ADAPTER_CONFIG).get("peft_type") == _TYPE:
+        for name in _OLDER_FILES:
+            (folder / name).unlink(missing_ok=True)
+
+
+def adapter_folder(folder_or_repo: str | Path, revision: str | None = None, token: str | None = None) -> Path:
+    """The folder of an adapter, or that of its repo, as `local_folder` gives it.
+
+    Raises:
+        As `local_folder` does.
+    """
+    try:
+        return local_folder(folder_or_repo, ADAPTER_FILES, revision=revision, token=token)
+    except FileNotFoundError:
+        with suppress(FileNotFoundError):
+            return local_folder(folder_or_repo, _OLDER_FILES, revision=revision, token=token)
+        raise
 
 
 def read_adapter(folder: str | Path) -> tuple[AdapterConfig, Task, dict[str, Tensor]]:
-    """What `write_adapter` wrote.
+    """What `write_adapter` wrote, of this version or an older one.
 
     Raises:
-        FileNotFoundError: if the folder has no adapter_config.json.
+        FileNotFoundError: if the folder has no task_adapter.json.
         CheckpointError: if a file of it is not what it should be.
     """
     folder = Path(folder)
-    path = folder / ADAPTER_CONFIG
+    is_older = not (folder / ADAPTER_CONFIG).is_file() and (folder / OLDER_ADAPTER_CONFIG).is_file()
+    path, weights = (folder / name for name in (_OLDER_FILES if is_older else ADAPTER_FILES))
     values = read_json(path)
     if values.get("peft_type") != _TYPE:
         raise CheckpointError(
@@ -118,8 +138,8 @@ def read_adapter(folder: str | Path) -> tuple[AdapterConfig, Task, dict[str, Ten
         task = Task.from_dict(config.task)
     except (ValueError, TypeError) as error:
         raise CheckpointError(f"{path}: {error}") from error
-    if not (folder / ADAPTER_WEIGHTS).is_file():
+    if not weights.is_file():
         found = [each.name for each in folder.iterdir()]
-        raise CheckpointError(without_weights(str(folder), found, ADAPTER_WEIGHTS, "tsbn_hub.save_task"))
-    read_shapes(folder / ADAPTER_WEIGHTS)
-    return config, task, load_file(folder / ADAPTER_WEIGHTS)
+        raise CheckpointError(without_weights(str(folder), found, weights.name, "tsbn_hub.save_task"))
+    read_shapes(weights)
+    return config, task, load_file(weights)

@@ -1,6 +1,6 @@
 """A backbone of transformers, or of timm, with task norms: transformers' base class for it."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from copy import deepcopy
 from dataclasses import asdict
 from pathlib import Path
@@ -9,7 +9,7 @@ from typing import Any, ClassVar
 import torch
 import transformers.initialization as init
 from torch import Tensor, nn
-from transformers import AutoConfig, AutoModel, PreTrainedConfig, PreTrainedModel
+from transformers import AutoConfig, AutoModel, PreTrainedConfig, PreTrainedModel, TimmWrapperPreTrainedModel
 from transformers.core_model_loading import revert_weight_conversion
 from transformers.utils import IMAGE_PROCESSOR_NAME
 from transformers.utils.output_capturing import maybe_install_capturing_hooks
@@ -17,9 +17,9 @@ from transformers.utils.output_capturing import maybe_install_capturing_hooks
 from ...files.permission import code_named_in
 from ...norms import NormOptions, SharedBatchNorm, TaskModule, TaskNorm, TaskSelector
 from ...norms.convert import convert_norms
-from ...norms.folding import block_what_loses_gates, folded
+from ...norms.folding import block_what_loses_gates, folded, refuse_unmerged
 from ...norms.gating import gated_norms
-from ...norms.recomputation import remembering_task
+from ...norms.recomputation import Checkpoint, remembering_task
 from ...norms.task_module import Tasks
 from ...tasks import Task
 from ..heads import Features
@@ -37,6 +37,7 @@ from .sources import (
     safely,
     saved_image_processor,
 )
+from .timm_images import describe_folded
 from .trunk import Trunk, feature_layout_of, register_trunk
 
 
@@ -163,7 +164,14 @@ class TsbnPreTrainedModel(TaskModule, PreTrainedModel):
         return (model, info) if output_loading_info else model
 
     def save_pretrained(self, save_directory: Any, is_main_process: bool = True, *args: Any, **kwargs: Any) -> None:
-        """As transformers has it, with the image processor."""
+        """As transformers has it, with the image processor.
+
+        Raises:
+            RuntimeError: if there are layers of PEFT in it that are not merged, and that transformers has not added: it
+                saves those of its own `add_adapter`, alone.
+        """
+        if not getattr(self, "_hf_peft_config_loaded", False):
+            refuse_unmerged(self, "save_pretrained")
         if self.image_processor is not None and is_main_process:
             self.image_processor.save_pretrained(save_directory)
         config = self.config.backbone_config
@@ -208,12 +216,12 @@ class TsbnPreTrainedModel(TaskModule, PreTrainedModel):
     # --- gradient checkpointing ---
 
     def _set_gradient_checkpointing(self, enable: bool = True, **kwargs: Any) -> None:
-        function: Callable[..., Any] = kwargs.pop("gradient_checkpointing_func", torch.utils.checkpoint.checkpoint)
+        function: Checkpoint = kwargs.pop("gradient_checkpointing_func", torch.utils.checkpoint.checkpoint)
         trunk: Any = self.base_model
         for backbone in trunk.backbones():
             if not backbone.supports_gradient_checkpointing:
                 raise ValueError(f"{type(backbone).__name__} does not support gradient checkpointing.")
-            remembering = remembering_task(function)
+            remembering = _reaching_parameters(remembering_task(function), function)
             backbone._set_gradient_checkpointing(enable, gradient_checkpointing_func=remembering, **kwargs)
 
     # --- the tasks ---
@@ -244,6 +252,8 @@ class TsbnPreTrainedModel(TaskModule, PreTrainedModel):
         """
         plain: Any = super().fold(task)
         plain.image_processor = deepcopy(self.image_processor)
+        if isinstance(plain, TimmWrapperPreTrainedModel):
+            describe_folded(plain, plain.image_processor)
         return plain
 
     def _record_tasks(self, tasks: Any) -> None:
@@ -351,6 +361,20 @@ class TsbnModel(Trunk, TsbnPreTrainedModel):
                 f"This {type(plain).__name__} does not fit its own configuration: it lacks {missing[:3]}, and has "
                 f"{unexpected[:3]} besides."
             )
+
+
+def _reaching_parameters(checkpoint: Checkpoint, given: Checkpoint) -> Checkpoint:
+    """Re-entrant recomputation has no gradient unless an input asks for one: behind what is frozen none does."""
+    if not getattr(given, "keywords", {}).get("use_reentrant"):
+        return checkpoint
+
+    def reaching(function: Checkpoint, x: Tensor, *args: Any) -> object:
+        asks = not torch.is_grad_enabled() or any(
+            isinstance(each, Tensor) and each.requires_grad for each in (x, *args)
+        )
+        return checkpoint(function, x if asks else x.detach().requires_grad_(), *args)
+
+    return reaching
 
 
 def _initialize(norm: TaskNorm | SharedBatchNorm) -> None:

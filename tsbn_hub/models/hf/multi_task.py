@@ -52,10 +52,12 @@ class TsbnForMultiTask(ModelWithHeads):
     def _fold(self, row: int) -> PreTrainedModel:
         plain = self.tsbn._fold(row)
         described = self.config.tasks[row]
-        kind, head = self.kinds[described.name], self.head(described.name)
+        kind, head = self.kinds[described.name], self.fold_head(described.name)
         classification_class = classification_class_of(plain.config)
         if described.kind == "classification" and (described.head or kind.head) == "linear" and classification_class:
-            linear = next(module for module in head.modules() if isinstance(module, nn.Linear))
+            linear = head.linear
+            if type(linear) is not nn.Linear:
+                raise RuntimeError(_replaced(f"The head of task {described.name!r}", head))
             return _classifier(classification_class, plain, linear, kind.labels) or plain
         return plain
 
@@ -68,6 +70,7 @@ def _classifier(
     config = deepcopy(backbone.config)
     config.id2label = dict(enumerate(labels))
     config.label2id = {label: number for number, label in enumerate(labels)}
+    config.problem_type = "single_label_classification"
     model = classification_class(config).to(backbone.dtype)
     if isinstance(backbone, TimmWrapperModel):
         classifier = model.timm_model.get_classifier()
@@ -77,7 +80,19 @@ def _classifier(
             return None
         classifier = model.get_submodule(name)
     plain = backbone.timm_model if isinstance(backbone, TimmWrapperModel) else backbone
-    unexpected = model.base_model.load_state_dict(plain.state_dict(), strict=False).unexpected_keys
-    assert all(name.startswith("pooler.") for name in unexpected)
+    missing, unexpected = model.base_model.load_state_dict(plain.state_dict(), strict=False)
+    own = {id(parameter) for parameter in classifier.parameters()}
+    named = model.base_model.named_parameters()
+    missing = set(missing) - {name for name, parameter in named if id(parameter) in own}
+    if missing or not all(name.startswith("pooler.") for name in unexpected):
+        raise RuntimeError(_replaced("The backbone", plain))
     classifier.load_state_dict(linear.state_dict())
     return model.to(next(backbone.parameters()).device).train(backbone.training)
+
+
+def _replaced(what: str, module: nn.Module) -> str:
+    layers = {type(part).__name__ for part in module.modules() if not list(part.children())}
+    return (
+        f"{what} has other layers than its architecture ({', '.join(sorted(layers))}): some were replaced or "
+        "parametrized. Fold a task first, and quantize or parametrize the plain model."
+    )

@@ -1,13 +1,11 @@
 """From what a user has to a native model: a model, a repo, a folder, a name."""
 
-import math
 from copy import deepcopy
 from pathlib import Path
 from typing import Any
 
 import timm
 import torch
-from timm.data.model_config import resolve_input_data_config
 from torch import nn
 from transformers import (
     CONFIG_MAPPING,
@@ -15,20 +13,26 @@ from transformers import (
     AutoConfig,
     AutoImageProcessor,
     AutoModel,
-    BitImageProcessor,
     PreTrainedConfig,
     PreTrainedModel,
     TimmWrapperConfig,
     TimmWrapperModel,
 )
-from transformers.utils import cached_file
+from transformers.utils import cached_file, is_peft_available
 
-from ...files.checkpoints import CheckpointError, read_json, without_config
-from ...files.names import ADAPTER_CONFIG, CONFIG, IMAGE_PROCESSOR
+from ...files.checkpoints import CheckpointError, read_json, read_shapes, without_config
+from ...files.names import (
+    ADAPTER_CONFIG,
+    CONFIG,
+    IMAGE_PROCESSOR,
+    OLDER_ADAPTER_CONFIG,
+    OLDER_ADAPTER_WEIGHTS,
+)
 from ...files.permission import names_in
 from ...files.repositories import is_repo, local_folder, no_folder, one_revision, repo_commit
 from ...norms import TaskModule
 from ..timm.building import eps_args
+from .timm_images import timm_processor
 
 Source = Any
 """What a user has a backbone by: text, a path, a model, or a configuration."""
@@ -121,12 +125,23 @@ def check_folder(source: str | Path) -> None:
 
     Raises:
         FileNotFoundError: if there is no such folder, or it holds an adapter alone.
+        CheckpointError: if its weights are damaged, or transformers would take a task adapter beside the model for one
+            of PEFT.
     """
     folder = Path(source)
     if (isinstance(source, Path) or folder.is_absolute() or folder.is_file()) and not folder.is_dir():
         raise FileNotFoundError(no_folder(source))
-    if (folder / ADAPTER_CONFIG).is_file() and not (folder / CONFIG).is_file():
+    has_adapter = (folder / ADAPTER_CONFIG).is_file() or (folder / OLDER_ADAPTER_CONFIG).is_file()
+    if has_adapter and not (folder / CONFIG).is_file():
         raise FileNotFoundError(without_config(str(source), CONFIG, [path.name for path in folder.iterdir()]))
+    for weights in folder.glob("model*.safetensors"):
+        read_shapes(weights)  # raises
+    older = folder / OLDER_ADAPTER_CONFIG
+    if is_peft_available() and older.is_file() and read_json(older).get("peft_type") == "TSBN":
+        raise CheckpointError(
+            f"{folder} has a task adapter of an older version beside its model, which transformers takes for one of "
+            f"PEFT: move {OLDER_ADAPTER_CONFIG} and {OLDER_ADAPTER_WEIGHTS} to a folder of their own."
+        )
 
 
 def code_of(source: str | Path | None, kwargs: Keywords) -> tuple[Path | None, list[str]]:
@@ -162,7 +177,7 @@ def image_processor_of(source: Source, native: PreTrainedModel, **kwargs: Any) -
     if is_name and not _is_architecture(source):
         return saved_image_processor(source, **kwargs)
     if isinstance(native, TimmWrapperModel) and getattr(native.config, "pretrained_cfg", None):
-        return _timm_processor(native)
+        return timm_processor(native)
     name = None if is_name else getattr(source, "name_or_path", None)
     if not name:
         return None
@@ -246,24 +261,3 @@ def _wrapped(model: nn.Module) -> TimmWrapperModel:
     if missing:
         raise ValueError(f"timm builds {wrapped.config.architecture} with {missing[:3]}, which this model lacks.")
     return wrapped.train(model.training)
-
-
-def _timm_processor(model: TimmWrapperModel) -> BitImageProcessor | None:
-    """The evaluation transform of timm, as an image processor of transformers; None for one that pads images.
-
-    Where a crop cannot be in the middle, it may be half a pixel off it in the other direction.
-    """
-    asked = {"img_size": (model.config.model_args or {}).get("img_size")}
-    data = resolve_input_data_config(model.timm_model, asked, model.config.pretrained_cfg)
-    if data["crop_mode"] == "border":
-        return None
-    _, height, width = data["input_size"]
-    resized = [math.floor(length / data["crop_pct"]) for length in (height, width)]
-    squashed = data["crop_mode"] == "squash"
-    return BitImageProcessor(
-        size={"height": resized[0], "width": resized[1]} if squashed else {"shortest_edge": min(resized)},
-        crop_size={"height": height, "width": width},
-        resample={"bilinear": 2, "bicubic": 3}.get(data["interpolation"], 3),
-        image_mean=list(data["mean"]),
-        image_std=list(data["std"]),
-    )

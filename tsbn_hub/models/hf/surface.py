@@ -13,7 +13,7 @@ import transformers
 from PIL import Image
 from safetensors import SafetensorError
 from torch import Tensor, nn
-from transformers import CONFIG_MAPPING, BitImageProcessor, PreTrainedModel
+from transformers import CONFIG_MAPPING, BitImageProcessor, PreTrainedModel, TimmWrapperPreTrainedModel
 from transformers.utils import logging
 
 from ...files.atomic import move_all, new_file_mode
@@ -177,7 +177,7 @@ class TransformersSurface(Surface):
         folder.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=folder, prefix=f".{WEIGHTS}.") as unfinished, without_progress_bars():
             try:
-                self.model.save_pretrained(unfinished, max_shard_size=max_shard_size)
+                self.model.save_pretrained(unfinished, max_shard_size=max_shard_size, **self._names_of_timm())
                 if self._image_processor is not None and not isinstance(self.model, TsbnPreTrainedModel):
                     self._image_processor.save_pretrained(unfinished)  # a plain model does not save it by itself
             except SafetensorError as error:  # what it makes of a full disk
@@ -189,6 +189,13 @@ class TransformersSurface(Surface):
                 path.chmod(new_file_mode())  # safetensors makes the weights the owner's alone
             move_all(written)
             remove_older_weights(folder, {path.name for path in written})
+
+    def _names_of_timm(self) -> dict[str, object]:
+        """For a plain model of timm's: its weights under the names that both libraries load."""
+        if self.tasks or not isinstance(self.model, TimmWrapperPreTrainedModel):
+            return {}
+        prefix = f"{self.model.base_model_prefix}."
+        return {"state_dict": {name.removeprefix(prefix): tensor for name, tensor in self.model.state_dict().items()}}
 
     def usage(self, name: str, revision: str | None) -> str:
         return usage(self, self.model, name, revision)

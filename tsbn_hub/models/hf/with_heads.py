@@ -1,18 +1,20 @@
 """A head for each task, with losses and labels, on any trunk."""
 
-from collections.abc import Mapping
-from copy import deepcopy
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 from transformers.utils import ModelOutput
 
 from ...norms import TaskModules
+from ...norms.folding import merged_copy
 from ...norms.task_module import Tasks
 from ...norms.task_names import check_task_names
 from ...tasks import Kind, Task, make_kind
 from ..heads import Features, Head, make_head
+from ..outputs import pass_for, zero_of_parameters
 from .config import TsbnConfig
 from .model import TsbnPreTrainedModel
 from .trunk import Trunk
@@ -24,8 +26,8 @@ class MultiTaskOutput(ModelOutput):
 
     Attributes:
         loss: The sum of the losses, a scalar, float32; None without labels.
-        losses: By task: the mean over its valid labels, a scalar, float32.
-        logits: By task: what its head gives, (B, outputs) or (B, outputs, H, W) in the size of the images.
+        losses: By task that has labels: the mean over its valid labels, a scalar, float32.
+        logits: By task that was run: what its head gives, (B, outputs) or (B, outputs, H, W) in the size of the images.
     """
 
     loss: Tensor | None = None
@@ -94,7 +96,7 @@ class ModelWithHeads(TsbnPreTrainedModel):
     def forward(
         self,
         pixel_values: Tensor,
-        labels: Mapping[str, Tensor] | None = None,
+        labels: Mapping[str, Tensor] | Tensor | None = None,
         task: Tasks | None = None,
         return_dict: bool | None = None,
         output_hidden_states: bool | None = None,
@@ -103,9 +105,13 @@ class ModelWithHeads(TsbnPreTrainedModel):
     ) -> MultiTaskOutput | tuple[object, ...]:
         """The outputs, and with labels the losses, of all tasks, or of those asked for.
 
+        In training, a forward with labels is for the tasks that have any in this batch: the others are not run, so that
+        their statistics stay. If there is none, the loss is 0, and so are its gradients.
+
         Args:
             pixel_values: (B, C, H, W).
-            labels: By task, as its kind says; tasks without labels have no loss.
+            labels: By task, as its kind says; tasks without labels have no loss. Of a forward for one task: a tensor,
+                too.
             task: A name, for that task alone; or one a sample: then each task's outputs, and its labels, are those of
                 its samples, in their order. None: the task that is set, else all.
             return_dict: False: a tuple of what is not None.
@@ -116,6 +122,7 @@ class ModelWithHeads(TsbnPreTrainedModel):
         Raises:
             ValueError: if there is no such task, or labels are not what the task's kind says, or hidden states or
                 attentions are asked for.
+            TypeError: if the labels are not by task, and the forward is for several.
         """
         if output_hidden_states or output_attentions:
             raise ValueError(
@@ -124,13 +131,34 @@ class ModelWithHeads(TsbnPreTrainedModel):
             )
         size = (pixel_values.shape[-2], pixel_values.shape[-1])
         maps = any(kind.dense for kind in self.kinds.values())
-        features = self.trunk.features(pixel_values, task=task, maps=maps, **kwargs)
-        by_task = self._features_by_task(features, task)
+        labels = None if labels is None else self._by_task(labels, task)
+        if labels is not None and self.training and task is None and (self.task is None or len(self.tasks) == 1):
+            self._check(labels, self.tasks, size)
+            labels = self._labelled(labels)
+            by_task = self._features_of(list(labels), pixel_values, maps=maps, **kwargs)
+        else:
+            features = self.trunk.features(pixel_values, task=task, maps=maps, **kwargs)
+            by_task = self._features_by_task(features, task)
+            if labels is not None:
+                self._check(labels, by_task, size)
         logits = {name: self.head(name)(each, size) for name, each in by_task.items()}
-        losses = None if labels is None else self._losses(logits, labels, size)
-        loss = torch.stack(list(losses.values())).sum() if losses else None
+        losses = loss = None
+        if labels is not None:
+            losses = {name: self.kinds[name].loss(logits[name], labels[name]) for name in logits if name in labels}
+            loss = torch.stack(list(losses.values())).sum() if losses else None if logits else zero_of_parameters(self)
         output = MultiTaskOutput(loss, losses, logits)
         return output.to_tuple() if return_dict is False else output
+
+    def _features_of(self, tasks: Sequence[str], pixel_values: Tensor, **kwargs: Any) -> dict[str, Features]:
+        """What the heads of some tasks get, in as few passes as they need; nothing else is run."""
+        if set(tasks) == set(self.tasks) or (len(tasks) > 1 and self.task_selector.shares_trunk):
+            features = self.trunk.features(pixel_values, **kwargs)
+            return {name: features[name] if isinstance(features, dict) else features for name in tasks}
+        by_task: dict[str, Any] = {}
+        for name in tasks:
+            with pass_for(self, name, repeated=bool(by_task)):
+                by_task[name] = self.trunk.features(pixel_values, **kwargs)
+        return by_task
 
     def _features_by_task(self, features: Features | dict[str, Features], task: Tasks | None) -> dict[str, Features]:
         if isinstance(features, dict):
@@ -146,24 +174,33 @@ class ModelWithHeads(TsbnPreTrainedModel):
             if name in names
         }
 
-    def _losses(
-        self, logits: Mapping[str, Tensor], labels: Mapping[str, Tensor], size: tuple[int, int]
-    ) -> dict[str, Tensor]:
-        unknown = sorted(set(labels) - set(logits))
-        if unknown:
-            raise ValueError(f"labels are given for {unknown}, and this forward is for the tasks {list(logits)}.")
-        losses = {}
-        for name, target in labels.items():
-            if not torch.compiler.is_compiling():
-                self._check(name, target, size)
-            losses[name] = self.kinds[name].loss(logits[name], target)
-        return losses
+    def _by_task(self, labels: Mapping[str, Tensor] | Tensor, task: Tasks | None) -> Mapping[str, Tensor]:
+        if isinstance(labels, Mapping):
+            return labels
+        only = task if isinstance(task, str) else self.task if task is None else None
+        if not isinstance(labels, Tensor) or only is None:
+            raise TypeError(
+                f"The labels are a {type(labels).__name__}, and the tasks are {self.tasks}: give a dict of tensors by "
+                f"task, labels={{{self.tasks[0]!r}: …}}."
+            )
+        return {only: labels}
 
-    def _check(self, name: str, target: Tensor, size: tuple[int, int]) -> None:
-        try:
-            self.kinds[name].check(target, size)
-        except ValueError as error:
-            raise ValueError(f"The labels of task {name!r}: {error}") from error
+    def _check(self, labels: Mapping[str, Tensor], tasks: Iterable[str], size: tuple[int, int]) -> None:
+        unknown = sorted(set(labels) - set(tasks))
+        if unknown:
+            raise ValueError(f"labels are given for {unknown}, and this forward is for the tasks {list(tasks)}.")
+        for name, target in labels.items() if not torch.compiler.is_compiling() else ():
+            try:
+                self.kinds[name].check(target, size)
+            except ValueError as error:
+                raise ValueError(f"The labels of task {name!r}: {error}") from error
+
+    def _labelled(self, labels: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """The labels of the tasks that have any in this batch, in the model's order. A compiled graph has all given."""
+        given = {name: labels[name] for name in self.tasks if name in labels}
+        if torch.compiler.is_compiling():
+            return given
+        return {name: target for name, target in given.items() if self.kinds[name].count(target)}
 
     # --- the tasks ---
 
@@ -205,10 +242,14 @@ class ModelWithHeads(TsbnPreTrainedModel):
     def fold_head(self, task: str | None = None) -> nn.Module:
         """A copy of a task's head. It takes the `Features` of the folded backbone, and the size of the images.
 
-        What the head of a regression gives is in the units of the data.
+        What PEFT has put into it is merged. What the head of a regression gives is in the units of the data.
+
+        Raises:
+            ValueError: if there is no such task.
+            RuntimeError: if it is not said which task, or something in it cannot be merged.
         """
         name = self.tasks[self._row_to_fold(task)]
-        return self.kinds[name].fold_into(deepcopy(self.head(name)))
+        return self.kinds[name].fold_into(merged_copy(self.head(name)))
 
 
 def _of_samples(features: Features, samples: list[int]) -> Features:

@@ -19,6 +19,7 @@ from ...norms.kernels import is_batch_norm, is_norm
 from ...norms.task_module import Forward, Outputs, as_task_module
 from ...norms.task_names import check_task_names
 from ...norms.task_parameters import StateDict, TaskParameters
+from ...tasks import Task
 from .classifiers import TaskClassifier, check_sizes, named_classifiers
 
 Classes = int | Mapping[str, int]
@@ -36,6 +37,7 @@ class Recipe:
         gated: Which norms are gated, as the user said it.
         names: The names of the gated norms.
         as_pretrained: Whether timm built the plain model as for its own weights.
+        labels: The names of the classes, of those tasks that have any.
     """
 
     architecture: str
@@ -45,6 +47,7 @@ class Recipe:
     gated: Patterns = None
     names: list[str] = field(default_factory=list)
     as_pretrained: bool = False
+    labels: dict[str, list[str]] = field(default_factory=dict)
 
     def model_args(self) -> dict[str, object]:
         """The keyword arguments of `timm.create_model` that say the same, for config.json."""
@@ -57,11 +60,15 @@ class Recipe:
         }
         if self.task_classes is not None:
             args["task_classes"] = list(self.task_classes)
+        if self.labels:
+            args["task_labels"] = [self.labels.get(task) for task in self.tasks]
         if self.gated is not None:
             args["gated"] = self.gated if isinstance(self.gated, str) else list(self.gated)
         return args
 
 
+OF_CLASSES = ("label_names", "label_descriptions", "label_offset")
+"""What a pretrained config says of the classes of a plain model."""
 _OF_ONE_TASK = ("forward_features", "forward_head", "forward_intermediates", "get_classifier")
 
 
@@ -96,7 +103,18 @@ class TimmTaskModel(TaskModule):
         classifiers = self._classifiers()
         return list(classifiers[0].sizes) if classifiers else [getattr(self, "num_classes", 0)] * len(self.tasks)
 
-    def add_task(self, task: str, like: str | None = None, num_classes: int | None = None) -> None:
+    @property
+    def task_labels(self) -> list[list[str] | None]:
+        """The names of each task's classes, or None."""
+        return [self.recipe.labels.get(task) for task in self.tasks]
+
+    def add_task(
+        self,
+        task: str,
+        like: str | None = None,
+        num_classes: int | None = None,
+        labels: Sequence[str] | None = None,
+    ) -> None:
         """Add a task at the end, in place. The parameters that it has a part of are new objects: rebuild the optimizer.
 
         Args:
@@ -104,10 +122,11 @@ class TimmTaskModel(TaskModule):
             like: An existing task whose gates, statistics and, if the size fits, classifier it starts from; None
                 starts fresh.
             num_classes: Its classes; None for as many as `like`, or the largest task, has.
+            labels: The names of its classes.
 
         Raises:
-            ValueError: if the name is taken or not allowed, or there is no task `like`, or this is no number of
-                classes. Nothing is changed.
+            ValueError: if the name is taken or not allowed, there is no task `like`, this is no number of classes, or
+                the labels are not as many as the classes, or repeated. Nothing is changed.
         """
         like_row = None if like is None else self.task_selector.row(like)
         sizes = self.task_classes
@@ -116,6 +135,7 @@ class TimmTaskModel(TaskModule):
             raise ValueError("This model has no classifier: reset_classifier(…) gives it one.")
         names = check_task_names([*self.tasks, task])  # before anything changes
         *_, size = check_sizes([*sizes, size], names)
+        described = Task(task, num_classes=size, labels=labels)  # raises
         split_classifiers(self, sizes)
         fits = like_row is not None and size == sizes[like_row]
         rows = list(range(len(sizes)))
@@ -126,6 +146,8 @@ class TimmTaskModel(TaskModule):
             else:
                 parts[module] = [*rows, self._rows_of_new_task(module, like_row)]
         self._replace_tasks(names, parts)
+        if described.labels is not None:
+            self.recipe.labels[task] = list(described.labels)
         self._record_tasks()
 
     def remove_task(self, task: str) -> None:
@@ -140,6 +162,10 @@ class TimmTaskModel(TaskModule):
     def _record_tasks(self) -> None:
         self.recipe.tasks = self.tasks
         self.recipe.task_classes = self.task_classes
+        sizes = dict(zip(self.tasks, self.task_classes, strict=True))
+        self.recipe.labels = {
+            task: labels for task, labels in self.recipe.labels.items() if sizes.get(task) == len(labels)
+        }
         if hasattr(self, "num_classes"):
             self.num_classes = max(self.task_classes)
         update_model_args(self, **self.recipe.model_args())
@@ -181,16 +207,18 @@ class TimmTaskModel(TaskModule):
         return [module for module in self.modules() if isinstance(module, TaskClassifier)]
 
     def _fold(self, row: int) -> nn.Module:
-        classes = self.task_classes[row]
+        classes, labels = self.task_classes[row], self.task_labels[row]
         plain: Any = super()._fold(row)
         if hasattr(plain, "num_classes"):
             plain.num_classes = classes
         plain._model_args = {
             key: value
             for key, value in getattr(plain, "_model_args", {}).items()
-            if key not in (*self.recipe.model_args(), "num_classes", "task_classes", "gated")
+            if key not in (*self.recipe.model_args(), "num_classes", "task_classes", "task_labels", "gated")
         }
-        plain.pretrained_cfg = {**deepcopy(self.pretrained_cfg), "architecture": self.recipe.architecture}
+        kept = {key: value for key, value in deepcopy(self.pretrained_cfg).items() if key not in OF_CLASSES}
+        named = {} if labels is None else {"label_names": list(labels)}
+        plain.pretrained_cfg = {**kept, **named, "num_classes": classes, "architecture": self.recipe.architecture}
         plain.default_cfg = plain.pretrained_cfg
         return plain
 
@@ -210,6 +238,13 @@ class TimmTaskModel(TaskModule):
         if not isinstance(outputs, Tensor) or len(set(sizes)) == 1:
             return outputs
         return [output[: sizes[row]] for row, output in zip(rows, outputs, strict=True)]
+
+
+def labels_of(model: Any) -> list[str] | None:
+    """The names of the classes of a timm model of one task, where its pretrained config says them, one for each."""
+    labels = model.pretrained_cfg.get("label_names")
+    known = isinstance(labels, Sequence) and len(set(labels)) == len(labels) == getattr(model, "num_classes", None)
+    return list(labels) if known else None
 
 
 def _task_part(output: Tensor, classifier: TaskClassifier, row: int, total: int) -> Tensor:
@@ -234,6 +269,8 @@ def convert_timm_model(model: nn.Module, selector: TaskSelector, recipe: Recipe,
     if split:
         if recipe.task_classes is None:
             recipe.task_classes = [getattr(model, "num_classes", 0)] * len(recipe.tasks)
+        if len(recipe.tasks) == 1 and not recipe.labels and (labels := labels_of(model)):
+            recipe.labels[recipe.tasks[0]] = labels
         if len(recipe.tasks) > 1:
             split_classifiers(task_model, recipe.task_classes)
         update_model_args(model, **recipe.model_args())
@@ -285,6 +322,8 @@ def _resetting_classifiers(method: Forward) -> Forward:
         except BaseException:
             self.num_classes = before  # which timm changes before it builds the classifier
             raise
+        reset = list(num_classes) if isinstance(num_classes, Mapping) else self.tasks
+        self.recipe.labels = {task: labels for task, labels in self.recipe.labels.items() if task not in reset}
         # Some architectures build norms anew with their head.
         convert_norms(self, self.task_selector, self.recipe.options, self._rebuilt_norms())
         if len(sizes) > 1:

@@ -25,7 +25,7 @@ from ...norms.task_names import check_same_tasks
 from ...norms.task_norm import Style
 from . import norms as timm_norms  # noqa: F401 — registers timm's norm classes
 from .building import before_loading, loading_of, without_loading
-from .model import Classes, Recipe, TimmTaskModel, as_timm_task_model, convert_timm_model, task_classes_of
+from .model import OF_CLASSES, Classes, Recipe, TimmTaskModel, as_timm_task_model, convert_timm_model, task_classes_of
 
 SUFFIX = "_tsbn"
 
@@ -97,6 +97,7 @@ def _create(
     tasks: Sequence[str] | None = None,
     num_classes: Classes | None = None,
     task_classes: Sequence[int] | None = None,
+    task_labels: Sequence[Sequence[str] | None] | None = None,
     norm: Style = "sigmoid",
     gated: Patterns = None,
     keep_affine: bool | None = None,
@@ -115,6 +116,8 @@ def _create(
         tasks: Names of the tasks; None: those of `num_classes`, or a single one.
         num_classes: One number for all tasks, or a dict by task.
         task_classes: A saved model's numbers of classes, in the order of its tasks.
+        task_labels: The names of the classes of each task, or None, in the order of the tasks. Those that are not as
+            many as a task has classes, for other numbers are asked for than the checkpoint has, are dropped.
         norm: "sigmoid" (TSσBN), "affine" (TSBN) or "shared" (hard sharing).
         gated: Which norms are task-specific; see `tsbn_hub.convert`.
         keep_affine: Keep the shared weight and bias beside the gates; None: only with `pretrained`.
@@ -139,6 +142,10 @@ def _create(
     )
     selector = TaskSelector(names)
     as_pretrained = pretrained if as_pretrained is None else as_pretrained
+    labels = {}
+    if task_labels is not None and sizes is not None:
+        named = zip(names, sizes, task_labels, strict=True)
+        labels = {task: list(each) for task, size, each in named if each is not None and len(each) == size}
     overlay = {**(pretrained_cfg_overlay or {}), "architecture": name}
     if pretrained:
         weights = _safetensors_to_load(pretrained_cfg, overlay, kwargs.get("cache_dir"))
@@ -159,7 +166,7 @@ def _create(
 
     load = loading_of(name, lambda: build(True)) if pretrained and not as_pretrained else None
     as_pretrained = as_pretrained or (pretrained and load is None)
-    recipe = Recipe(architecture, selector.tasks, sizes, options, gated, as_pretrained=as_pretrained)
+    recipe = Recipe(architecture, selector.tasks, sizes, options, gated, as_pretrained=as_pretrained, labels=labels)
     # Feature extractors that trace or call the model while they are built see one task.
     with (
         before_loading(name, convert, load),
@@ -179,7 +186,8 @@ def _create(
 
 def _note_source(model: TimmTaskModel, loaded: bool) -> None:
     """Say in the pretrained config where the weights are from; timm says it of a repo or folder that it was told."""
-    config = dict(model.pretrained_cfg)
+    # What the classes are called, the tasks say.
+    config = {key: value for key, value in dict(model.pretrained_cfg).items() if key not in OF_CLASSES}
     if not loaded:
         config = {key: value for key, value in config.items() if key not in ("source", "file")}
     elif not config.get("source") and not config.get("file") and config.get("hf_hub_id"):

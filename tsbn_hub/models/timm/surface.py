@@ -20,14 +20,14 @@ from ...files.atomic import write_atomically
 from ...files.checkpoints import CheckpointError, Shapes, note_tasks_of_weights, remove_older_weights
 from ...files.names import CONFIG, WEIGHTS
 from ...files.repositories import split_revision, with_revision
-from ...tasks import Classification, Kind, Task
+from ...tasks import Classification, Kind, Task, make_kind
 from ..own_code import imports_of_checkpoint, own_code_of
 from ..preprocessing import Preprocessing, check_channels, check_mean, normalization
 from ..sketching import built, check_size
 from ..surface import ImageShape, NewModel, NormStyle, Surface
 from .building import eps_args, without_loading
 from .classifiers import TaskClassifier, named_classifiers
-from .model import TimmTaskModel
+from .model import TimmTaskModel, labels_of
 from .names import SUFFIX
 from .usage import usage
 
@@ -52,11 +52,12 @@ class TimmSurface(Surface):
         if not self.has_heads:
             raise ValueError(f"This {type(self.model).__name__} has no classifier: reset_classifier(…) gives it one.")
         if not self.tasks:
-            return {DEFAULT_TASK: Classification(self.model.num_classes)}
-        return {task: Classification(size) for task, size in zip(self.tasks, self.model.task_classes, strict=True)}
+            return {DEFAULT_TASK: Classification(self.model.num_classes, labels_of(self.model))}
+        return {task: make_kind(self.described(task)) for task in self.tasks}
 
     def described(self, task: str) -> Task:
-        return Task(task, num_classes=self.model.task_classes[self.model.task_selector.row(task)])
+        row = self.model.task_selector.row(task)
+        return Task(task, num_classes=self.model.task_classes[row], labels=self.model.task_labels[row])
 
     def objection_to(self, task: Task) -> str | None:
         if task.kind != "classification" or task.head is not None or task.head_args or task.kind_args:
@@ -66,7 +67,7 @@ class TimmSurface(Surface):
         return None
 
     def add_task(self, task: Task, like: str | None = None) -> None:
-        self.model.add_task(task.name, like=like, num_classes=task.num_classes)
+        self.model.add_task(task.name, like=like, num_classes=task.num_classes, labels=task.labels)
 
     def head_state(self, task: str) -> dict[str, Tensor]:
         # A model of one task has plain classifiers.
@@ -136,7 +137,7 @@ class TimmSurface(Surface):
         return getattr(self.model, "_model_args", {})
 
     def build_args(self) -> dict[str, Any]:
-        of_tasks = {*self.model.recipe.model_args(), "num_classes", "task_classes", "gated"}
+        of_tasks = {*self.model.recipe.model_args(), "num_classes", "task_classes", "task_labels", "gated"}
         return {name: value for name, value in self._model_args.items() if name not in of_tasks}
 
     def own_code(self, task: str | None = None) -> list[str]:
@@ -175,8 +176,15 @@ class TimmSurface(Surface):
 
     def _save_config(self, path: Path, data_config: Mapping[str, object] | None) -> None:
         model_args = self.model.recipe.model_args() if self.tasks else self._args_of_a_fold()
+        labels = (
+            labels_of(self.model) if not self.tasks else self.model.task_labels[0] if len(self.tasks) == 1 else None
+        )
         save_config_for_hf(
-            self.model, str(path), model_args=model_args, data_config=None if data_config is None else dict(data_config)
+            self.model,
+            str(path),
+            model_config={"label_names": labels},
+            model_args=model_args,
+            data_config=None if data_config is None else dict(data_config),
         )
         config = json.loads(path.read_text(encoding="utf-8"))
         # timm takes the number of classes from the config itself; transformers' TimmWrapper passes it, and would pass
@@ -219,6 +227,7 @@ class TimmSurface(Surface):
             new.name,
             pretrained=new.pretrained,
             num_classes={task.name: task.num_classes for task in new.tasks},
+            task_labels=[task.labels for task in new.tasks],
             norm=new.norm,
             **{"in_chans": channels, **new.model_args},
         )

@@ -70,7 +70,7 @@ def create_optimizer(
                 f"optimizer={name!r} does not start its state at zero, as a task must that joins after the first step. "
                 "Take another one, such as adamw, adam, sgd, rmsprop or lion."
             )
-        _check_tasks_stay_apart(model, groups, build, name)
+        check_tasks_stay_apart(model, groups, build, name)
     return optimizer
 
 
@@ -94,9 +94,20 @@ def _check_name_and_options(name: str, options: Mapping[str, object]) -> None:
         raise ValueError(f"optimizer={name!r} has no options {unknown}. It has {possible}.")
 
 
-def _check_tasks_stay_apart(
+def check_tasks_stay_apart(
     model: nn.Module, groups: list[ParamGroup], build: Callable[..., Optimizer], name: str
 ) -> None:
+    """Refuse an optimizer in which a task's step depends on the other tasks' gradients. It is tried on stand-ins.
+
+    Args:
+        model: A model with tasks.
+        groups: Its `param_groups`.
+        build: Makes the optimizer of such groups.
+        name: Of the optimizer.
+
+    Raises:
+        ValueError: if it mixes the tasks.
+    """
     modules = (module for module in model.modules() if isinstance(module, TaskParameters))
     stacked = {id(parameter) for module in modules for parameter in module.stacked_parameters()}
     for group in groups:

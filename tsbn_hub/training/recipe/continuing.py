@@ -61,13 +61,13 @@ def _add(task: Task, surface: Surface, checkpoint: str) -> None:
 
 
 def _check_same(task: Task, surface: Surface, known: Kind, checkpoint: str) -> None:
-    """Refuse another task of the same name. A model of timm does not say how its classes are called."""
-    given = make_kind(task)
+    """Refuse another task of the same name. Where one of them does not say how its classes are called, any fit."""
+    given, described = make_kind(task), surface.described(task.name)
     options, wanted = (
         {key: value for key, value in each.items() if key not in given.taken_from_targets}
-        for each in (surface.described(task.name).kind_args, task.kind_args)
+        for each in (described.kind_args, task.kind_args)
     )
-    differ = None not in (known.labels, given.labels) and known.labels != given.labels
+    differ = None not in (described.labels, task.labels) and described.labels != task.labels
     if type(known) is not type(given) or known.outputs != given.outputs or differ:
         one, other = (
             f"{type(kind).__name__} of {kind.outputs} outputs{f', {kind.labels}' if differ else ''}"

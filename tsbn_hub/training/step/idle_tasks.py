@@ -1,11 +1,12 @@
 """An optimizer step that leaves out tasks must not move what belongs to them."""
 
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Collection, Iterable, Iterator
+from contextlib import ExitStack, contextmanager
 
 import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
+from torch.utils.hooks import RemovableHandle
 
 from ...norms import TaskModule, TaskParameters
 
@@ -64,6 +65,50 @@ def idle_tasks_at_rest(model: nn.Module, optimizer: Optimizer, active: Iterable[
         for parameter, rows in new:  # state that the first step has made: an idle row starts from nothing
             for tensor in _state_like(parameter, optimizer):
                 tensor[rows] = 0
+
+
+def rest_idle_tasks_in_steps(
+    model: nn.Module, optimizer: Optimizer, active: Callable[[], Collection[str]], *others: nn.Module
+) -> list[RemovableHandle]:
+    """Let every further step of an optimizer leave idle tasks as they are. A step for no task moves nothing at all.
+
+    Args:
+        model: A model with tasks.
+        optimizer: Of all its trainable parameters.
+        active: Says, before each step, which tasks it is for.
+        *others: Further modules that the optimizer must train.
+
+    Returns:
+        Handles that end it.
+
+    Raises:
+        ValueError: if the optimizer lacks a trainable parameter, or is a wrapper that moves parameters outside of the
+            steps of the optimizer within.
+    """
+    if not getattr(type(optimizer).step, "hooked", False):
+        raise ValueError(
+            f"{type(optimizer).__name__} wraps another optimizer, and what it moves besides cannot be held back: "
+            "train with the optimizer inside it."
+        )
+    given = {id(parameter) for group in optimizer.param_groups for parameter in group["params"]}
+    trained = [named for module in (model, *others) for named in module.named_parameters()]
+    lacking = [name for name, parameter in trained if parameter.requires_grad and id(parameter) not in given]
+    if lacking:
+        raise ValueError(
+            f"The optimizer lacks {lacking[:3]}{' and more' if lacking[3:] else ''}. Build it after add_task and "
+            "remove_task, and add the parameters of a learned weighting as a group without weight decay."
+        )
+    step = ExitStack()
+
+    def before_step(*args: object) -> None:
+        if not active():
+            optimizer.zero_grad()
+        step.enter_context(idle_tasks_at_rest(model, optimizer, active()))
+
+    def after_step(*args: object) -> None:
+        step.close()
+
+    return [optimizer.register_step_pre_hook(before_step), optimizer.register_step_post_hook(after_step)]
 
 
 def _state_like(parameter: nn.Parameter, optimizer: Optimizer) -> list[Tensor]:

@@ -3,7 +3,6 @@
 import logging
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from contextlib import AbstractContextManager
 from typing import Any
 
 import torch
@@ -16,12 +15,12 @@ from torch.optim import Optimizer
 from torch.utils.hooks import RemovableHandle
 
 from ...data import Collate, Sample
-from ...models.outputs import outputs_by_task
+from ...models.outputs import outputs_by_task, zero_of_parameters
 from ...norms.wrappers import unwrapped_to_change
 from ...tasks import Classification, Kind
 from ..balancing import LossWeighting
 from ..step.gradients import zero_of
-from ..step.idle_tasks import idle_tasks_at_rest
+from ..step.idle_tasks import rest_idle_tasks_in_steps
 from .evaluator import MultiTaskEvaluator
 
 _logger = logging.getLogger(__name__)
@@ -123,7 +122,6 @@ class MultiTaskTraining(TrainingTask):
             raise ValueError(f"The weighting has the tasks {self.weighting.tasks}, the training {list(self.kinds)}.")
         self._step, self._epoch = _Means(), _Means()
         self._hooks: list[RemovableHandle] = []
-        self._rest: AbstractContextManager[None] | None = None
         if self.verbose:
             _logger.info("%s: %s", type(self).__name__, {name: list(kind.metrics) for name, kind in self.kinds.items()})
 
@@ -161,23 +159,13 @@ class MultiTaskTraining(TrainingTask):
             ValueError: if the optimizer lacks a trainable parameter of the model or the weighting, or is a wrapper that
                 moves parameters outside of the steps of the optimizer within.
         """
-        if not getattr(type(optimizer).step, "hooked", False):
-            raise ValueError(
-                f"{type(optimizer).__name__} wraps another optimizer, and what it moves besides cannot be held back: "
-                "train with the optimizer inside it."
-            )
-        given = {id(parameter) for group in optimizer.param_groups for parameter in group["params"]}
-        trained = [*unwrap_model(self.trainable_module).named_parameters(), *self.weighting.named_parameters()]
-        lacking = [name for name, parameter in trained if parameter.requires_grad and id(parameter) not in given]
-        if lacking:
-            raise ValueError(
-                f"The optimizer lacks {lacking[:3]}{' and more' if lacking[3:] else ''}. Build it after add_task and "
-                "remove_task, and add the parameters of a learned weighting as a group without weight decay."
-            )
+        model = unwrap_model(self.trainable_module)
+        resting = rest_idle_tasks_in_steps(model, optimizer, lambda: self._step.tasks, self.weighting)
         for hook in self._hooks:
             hook.remove()
         self._hooks = [
             optimizer.register_step_pre_hook(self._before_step),
+            *resting,
             optimizer.register_step_post_hook(self._after_step),
         ]
 
@@ -270,19 +258,11 @@ class MultiTaskTraining(TrainingTask):
         if all(parameter.grad is None for parameter in self.trainable_module.parameters()):
             self._step = _Means()
 
-    def _before_step(self, optimizer: Optimizer, args: object, kwargs: object) -> None:
+    def _before_step(self, *args: object) -> None:
         if self._step.tasks:
             self.weighting.after_step(self._step.means(self._process_group()))
-        else:
-            for group in optimizer.param_groups:
-                for parameter in group["params"]:
-                    parameter.grad = None
-        self._rest = idle_tasks_at_rest(unwrap_model(self.trainable_module), optimizer, self._step.tasks)
-        self._rest.__enter__()
 
-    def _after_step(self, optimizer: Optimizer, args: object, kwargs: object) -> None:
-        assert self._rest is not None
-        self._rest.__exit__(None, None, None)
+    def _after_step(self, *args: object) -> None:
         self._step = _Means()
 
 
@@ -301,11 +281,7 @@ class _TasksForward(nn.Module):
         if tasks is None:
             outputs: Tensor | dict[str, Tensor] = self.module(images)
             return outputs
-        return _run_tasks(self.module, images, tasks) if tasks else _zero_of_parameters(self.module)
-
-
-def _zero_of_parameters(model: nn.Module) -> Tensor:
-    return torch.cat([parameter.flatten()[:0] for parameter in model.parameters() if parameter.requires_grad]).sum()
+        return _run_tasks(self.module, images, tasks) if tasks else zero_of_parameters(self.module)
 
 
 def _run_tasks(model: nn.Module, images: Tensor, tasks: list[str]) -> dict[str, Tensor]:
