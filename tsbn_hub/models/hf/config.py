@@ -28,7 +28,7 @@ class TsbnConfig(BackboneConfigMixin, PreTrainedConfig):
         gated: Which norms are task-specific, as fnmatch patterns; None: every BatchNorm, and of the other norms those
             of the blocks.
         keep_affine: Keep the backbone's own weight and bias beside the gates.
-        gate_init: A gate's value at the start, in (0, 1).
+        gate_init: A gate's value at the start, from 0.001 to 0.999.
         feature_layout: Which feature maps the backbone gives (see `FeatureLayout`); None: the model finds out.
         out_features: Which of these `TsbnBackbone` returns: "stage1", "stage2", …; None: the last.
         out_indices: The same, as indices.

@@ -118,7 +118,7 @@ def _create(
         norm: "sigmoid" (TSσBN), "affine" (TSBN) or "shared" (hard sharing).
         gated: Which norms are task-specific; see `tsbn_hub.convert`.
         keep_affine: Keep the shared weight and bias beside the gates; None: only with `pretrained`.
-        gate_init: A gate's value at the start, in (0, 1).
+        gate_init: A gate's value at the start, from 0.001 to 0.999.
         as_pretrained: Whether timm builds the plain model as for its own weights, which for some architectures have
             another eps: a saved model says it. None: where weights are loaded.
         pretrained_cfg: As timm has it.

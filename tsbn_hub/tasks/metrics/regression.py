@@ -1,6 +1,5 @@
 """Metrics of numbers."""
 
-import math
 from abc import abstractmethod
 from typing import Any, Self
 
@@ -55,7 +54,7 @@ class MeanAbsoluteError(RegressionMetric):
 
     def compute_from(self, prediction: Tensor, target: Tensor) -> Tensor:
         """At least 0."""
-        return (prediction - target).abs().nanmean()
+        return (prediction - target)[~target.isnan()].abs().mean()
 
 
 @register_metric("rmse", "regression")
@@ -66,7 +65,7 @@ class RootMeanSquaredError(RegressionMetric):
 
     def compute_from(self, prediction: Tensor, target: Tensor) -> Tensor:
         """At least 0."""
-        return (prediction - target).square().nanmean().sqrt()
+        return (prediction - target)[~target.isnan()].square().mean().sqrt()
 
 
 @register_metric("r2", "regression")
@@ -77,6 +76,6 @@ class R2(RegressionMetric):
 
     def compute_from(self, prediction: Tensor, target: Tensor) -> Tensor:
         """At most 1."""
-        errors = (prediction - target).square().nansum(dim=0)
+        errors = (prediction - target).square().where(~target.isnan(), 0).sum(dim=0)
         spread = (target - target.nanmean(dim=0)).square().nansum(dim=0)
-        return (1 - errors / spread.where(spread > 0, math.nan)).nanmean()
+        return (1 - errors / spread)[spread > 0].mean()
