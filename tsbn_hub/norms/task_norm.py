@@ -55,6 +55,16 @@ class NormOptions:
         return math.log(self.gate_init / (1.0 - self.gate_init))
 
 
+def check_same_affine(asked: bool | None, own: bool | None) -> None:
+    """Refuse to load a checkpoint with another `keep_affine` than its own: it would be another function.
+
+    Raises:
+        ValueError: if both are given and differ.
+    """
+    if asked is not None and own is not None and asked is not own:
+        raise ValueError(f"keep_affine={asked}: the checkpoint was saved with {own}. Load it with its own.")
+
+
 class TaskNorm(TaskParameters):
     r"""A norm layer with a gate per task and channel, in place of a plain one.
 

@@ -10,7 +10,7 @@ from transformers.backbone_utils import BackboneConfigMixin
 from ...files.checkpoints import check_values
 from ...norms.gating import Patterns
 from ...norms.task_names import check_same_tasks, check_task_names
-from ...norms.task_norm import NormOptions, Style
+from ...norms.task_norm import NormOptions, Style, check_same_affine
 from ...tasks import Task
 from ..timm.names import SUFFIX
 
@@ -38,7 +38,7 @@ class TsbnConfig(BackboneConfigMixin, PreTrainedConfig):
             this package; None: there are none.
 
     Raises:
-        ValueError: if a value is not allowed.
+        ValueError: if a value is not allowed, or is one that the tasks say, as num_labels is.
         TypeError: if the tasks are one string.
 
     Example:
@@ -69,6 +69,8 @@ class TsbnConfig(BackboneConfigMixin, PreTrainedConfig):
         imports: Sequence[str] | None = None,
         **kwargs: Any,
     ) -> None:
+        if "num_labels" in kwargs:
+            refuse_labels_of_a_model(kwargs)
         self.backbone_config = _native_config(backbone_config)
         if isinstance(tasks, str):
             check_task_names(tasks)  # raises
@@ -109,6 +111,8 @@ class TsbnConfig(BackboneConfigMixin, PreTrainedConfig):
         if config_dict.get("model_type") != cls.model_type:
             raise ValueError(_whose(config_dict))
         check_values(config_dict, "The configuration")
+        refuse_labels_of_a_model(kwargs)
+        check_same_affine(kwargs.get("keep_affine"), config_dict.get("keep_affine", True))
         if (tasks := kwargs.pop("tasks", None)) is not None:
             config_dict = {**config_dict, "tasks": _own_tasks(tasks, config_dict.get("tasks"))}
         return super().from_dict(config_dict, **kwargs)
@@ -122,6 +126,21 @@ class TsbnConfig(BackboneConfigMixin, PreTrainedConfig):
         if not values["imports"]:
             del values["imports"]
         return values
+
+
+def refuse_labels_of_a_model(kwargs: Mapping[str, object]) -> None:
+    """Refuse keywords by which transformers' own models learn their classes: here the tasks have them.
+
+    Raises:
+        ValueError: if there is one.
+    """
+    given = [name for name in ("num_labels", "id2label", "label2id", "problem_type") if kwargs.get(name) is not None]
+    if given:
+        raise ValueError(
+            f"{given[0]}={kwargs[given[0]]!r}: a model with tasks has the classes of each of its tasks, and reads no "
+            f"{given[0]}. Say it by the tasks, as in tasks=[Task('a', num_classes=7)]; with ignore_mismatched_sizes="
+            "True a head of another size than the checkpoint's starts fresh."
+        )
 
 
 def _native_config(config: PreTrainedConfig | Mapping[str, object] | None) -> PreTrainedConfig:
