@@ -38,7 +38,7 @@ class TsbnConfig(BackboneConfigMixin, PreTrainedConfig):
             this package; None: there are none.
 
     Raises:
-        ValueError: if a value is not allowed, or is one that the tasks say, as num_labels is.
+        ValueError: if a value is not allowed.
         TypeError: if the tasks are one string.
 
     Example:
@@ -69,8 +69,6 @@ class TsbnConfig(BackboneConfigMixin, PreTrainedConfig):
         imports: Sequence[str] | None = None,
         **kwargs: Any,
     ) -> None:
-        if "num_labels" in kwargs:
-            refuse_labels_of_a_model(kwargs)
         self.backbone_config = _native_config(backbone_config)
         if isinstance(tasks, str):
             check_task_names(tasks)  # raises
