@@ -205,14 +205,26 @@ def test_gated_pattern_that_matches_nothing(gated, wrong):
             make()
 
 
-@pytest.mark.parametrize("gate_init", [0, 1, 2, -0.5, float("nan"), 0.0, 1.0])
+@pytest.mark.parametrize("gate_init", [0, 1, 2, -0.5, float("nan"), 0.0, 1.0, 1e-40, 1e-4, 1 - 1e-16, True, "0.5"])
 def test_gate_init(gate_init):
     for make in (
         lambda: timm.create_model(NAME, gate_init=gate_init),
         lambda: tsbn_hub.convert(nn.Sequential(nn.BatchNorm2d(3)), TASKS, gate_init=gate_init),
     ):
-        with pytest.raises(ValueError, match=rf"gate_init={gate_init}.*\(0, 1\)"):
+        with pytest.raises(ValueError, match=rf"gate_init={gate_init!r}.*\(0, 1\)"):
             make()
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("gate_init", [0.001, 0.999])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float16, torch.bfloat16])
+def test_the_ends_of_gate_init(gate_init, dtype):
+    plain = nn.Sequential(nn.LayerNorm(8), nn.LayerNorm(8)).to(dtype)
+    plain[0].weight.fill_(60)
+    x = torch.randn(4, 8, dtype=dtype)
+    expected = plain(x)
+    output = tsbn_hub.convert(plain, TASKS, gated="*", gate_init=gate_init)(x)[TASKS[0]]
+    torch.testing.assert_close(output, expected, rtol=10 * torch.finfo(dtype).eps, atol=10 * torch.finfo(dtype).eps)
 
 
 def test_norm():

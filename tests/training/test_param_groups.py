@@ -167,3 +167,10 @@ def test_the_gates_of_all_tasks_are_no_weight_matrix(name):
         return torch.stack([gate.detach()[0] for gate in gates])
 
     assert torch.equal(after_a_step(1.0), after_a_step(-3.0))
+
+
+@pytest.mark.parametrize("number", ["lr", "weight_decay", "gate_lr_scale"])
+@pytest.mark.parametrize("value", [-1.0, float("nan"), float("inf")])
+def test_numbers_that_no_optimizer_can_use(number, value):
+    with pytest.raises(ValueError, match=f"{number}={value} is (negative|not finite)"):
+        tsbn_hub.param_groups(timm.create_model("test_resnet_tsbn"), **{number: value})

@@ -37,13 +37,20 @@ def check_task_entries(model: nn.Module, tasks: Sequence[str], state_dict: Mappi
             f"model; missing are {', '.join(missing[:3])}{', …' if len(missing) > 3 else ''}. It was saved with "
             "another `gated=`, or is not whole. (A plain checkpoint, with no gates at all, would be adapted.)"
         )
+    gated = {name for name, _ in norms if name + "gate_logits" in state_dict}
+    dropped = [key for key in given if key not in own and key.removesuffix(key.rpartition(".")[2]) in gated]
+    if dropped:
+        raise RuntimeError(
+            f"The checkpoint has {dropped[0]} beside the gates, and this model has no place for it: it was saved with "
+            "keep_affine=True. Build the model with that."
+        )
     for name, norm in norms:
         for key in norm.stacked_names():
-            entry, own = state_dict.get(name + key), getattr(norm, key)
-            if entry is not None and entry.ndim == own.ndim and len(entry) != len(own):
+            entry, stacked = state_dict.get(name + key), getattr(norm, key)
+            if entry is not None and entry.ndim == stacked.ndim and len(entry) != len(stacked):
                 raise RuntimeError(
                     f"The checkpoint has {len(entry)} tasks ({name + key} is {tuple(entry.shape)}), this model has "
-                    f"{len(own)}: {list(tasks)}. Build the model with the checkpoint's tasks, then use add_task "
+                    f"{len(stacked)}: {list(tasks)}. Build the model with the checkpoint's tasks, then use add_task "
                     "and remove_task."
                 )
 

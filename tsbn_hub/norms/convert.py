@@ -37,8 +37,8 @@ def convert(
             Otherwise fnmatch patterns on module names, as a list or separated by commas.
         keep_affine: Keep the shared weight and bias beside the gates; None means True. Without them a gate is all that
             scales a channel, and the network's function changes.
-        gate_init: A gate's value at the start, in (0, 1). With the affine kept, the function stays bit for bit at 0.5,
-            and to one rounding at other values.
+        gate_init: A gate's value at the start, from 0.001 to 0.999. With the affine kept, the function stays bit for
+            bit at 0.5, and to one rounding at other values.
 
     Returns:
         The network itself, which can now do what `TaskModule` says.

@@ -14,6 +14,8 @@ from .task_parameters import StateDict, TaskParameters, copy_members, device_of,
 
 Style = Literal["sigmoid", "affine", "shared"]
 
+_LEAST_GATE = 0.001
+
 
 @dataclass(frozen=True)
 class NormOptions:
@@ -23,7 +25,8 @@ class NormOptions:
         style: "sigmoid": a gate per channel, sigma(a_t) (TSσBN). "affine": a weight and bias per channel (TSBN).
             "shared": nothing (hard sharing).
         keep_affine: Whether the shared weight and bias stay beside the gates.
-        gate_init: A gate's value at the start, in (0, 1).
+        gate_init: A gate's value at the start, from 0.001 to 0.999. Nearer to 0 or 1 a gate hardly learns, and an
+            affine that is divided by it does not fit half precision.
         affine_dropped_on_request: The user asked for `keep_affine=False`: loading a plain checkpoint may drop its
             affine without an error.
 
@@ -39,13 +42,27 @@ class NormOptions:
     def __post_init__(self) -> None:
         if self.style not in ("sigmoid", "affine", "shared"):
             raise ValueError(f'norm={self.style!r} is unknown. Known: "sigmoid" (TSσBN), "affine" (TSBN), "shared".')
-        if not 0.0 < self.gate_init < 1.0:
-            raise ValueError(f"gate_init={self.gate_init} is not a gate's value: it must lie in (0, 1), both excluded.")
+        is_number = isinstance(self.gate_init, int | float) and not isinstance(self.gate_init, bool)
+        if not is_number or not _LEAST_GATE <= self.gate_init <= 1 - _LEAST_GATE:
+            raise ValueError(
+                f"gate_init={self.gate_init!r} is no gate's value to start at: it must lie in (0, 1), and no nearer to "
+                f"its ends than {_LEAST_GATE}, where a gate hardly learns and weights overflow."
+            )
 
     @property
     def logit_init(self) -> float:
         """The gate logit at the start."""
         return math.log(self.gate_init / (1.0 - self.gate_init))
+
+
+def check_same_affine(asked: bool | None, own: bool | None) -> None:
+    """Refuse to load a checkpoint with another `keep_affine` than its own: it would be another function.
+
+    Raises:
+        ValueError: if both are given and differ.
+    """
+    if asked is not None and own is not None and asked is not own:
+        raise ValueError(f"keep_affine={asked}: the checkpoint was saved with {own}. Load it with its own.")
 
 
 class TaskNorm(TaskParameters):

@@ -10,7 +10,7 @@ from transformers.backbone_utils import BackboneConfigMixin
 from ...files.checkpoints import check_values
 from ...norms.gating import Patterns
 from ...norms.task_names import check_same_tasks, check_task_names
-from ...norms.task_norm import NormOptions, Style
+from ...norms.task_norm import NormOptions, Style, check_same_affine
 from ...tasks import Task
 from ..timm.names import SUFFIX
 
@@ -28,7 +28,7 @@ class TsbnConfig(BackboneConfigMixin, PreTrainedConfig):
         gated: Which norms are task-specific, as fnmatch patterns; None: every BatchNorm, and of the other norms those
             of the blocks.
         keep_affine: Keep the backbone's own weight and bias beside the gates.
-        gate_init: A gate's value at the start, in (0, 1).
+        gate_init: A gate's value at the start, from 0.001 to 0.999.
         feature_layout: Which feature maps the backbone gives (see `FeatureLayout`); None: the model finds out.
         out_features: Which of these `TsbnBackbone` returns: "stage1", "stage2", …; None: the last.
         out_indices: The same, as indices.
@@ -109,6 +109,8 @@ class TsbnConfig(BackboneConfigMixin, PreTrainedConfig):
         if config_dict.get("model_type") != cls.model_type:
             raise ValueError(_whose(config_dict))
         check_values(config_dict, "The configuration")
+        refuse_labels_of_a_model(kwargs)
+        check_same_affine(kwargs.get("keep_affine"), config_dict.get("keep_affine", True))
         if (tasks := kwargs.pop("tasks", None)) is not None:
             config_dict = {**config_dict, "tasks": _own_tasks(tasks, config_dict.get("tasks"))}
         return super().from_dict(config_dict, **kwargs)
@@ -122,6 +124,21 @@ class TsbnConfig(BackboneConfigMixin, PreTrainedConfig):
         if not values["imports"]:
             del values["imports"]
         return values
+
+
+def refuse_labels_of_a_model(kwargs: Mapping[str, object]) -> None:
+    """Refuse keywords by which transformers' own models learn their classes: here the tasks have them.
+
+    Raises:
+        ValueError: if there is one.
+    """
+    given = [name for name in ("num_labels", "id2label", "label2id", "problem_type") if kwargs.get(name) is not None]
+    if given:
+        raise ValueError(
+            f"{given[0]}={kwargs[given[0]]!r}: a model with tasks has the classes of each of its tasks, and reads no "
+            f"{given[0]}. Say it by the tasks, as in tasks=[Task('a', num_classes=7)]; with ignore_mismatched_sizes="
+            "True a head of another size than the checkpoint's starts fresh."
+        )
 
 
 def _native_config(config: PreTrainedConfig | Mapping[str, object] | None) -> PreTrainedConfig:

@@ -44,6 +44,13 @@ def check_loaded(model: TaskModule, source: Any, info: Mapping[str, Any], ignore
     _refuse(missing, f"{source} lacks", model)
     superfluous = [key for key in info["unexpected_keys"] if key.endswith(".gate_logits")]
     _refuse(superfluous, f"{source} has gates that this model has no place for:", model)
+    names = {name for name, _ in norms}
+    dropped = [key for key in info["unexpected_keys"] if key.rpartition(".")[0] in names]
+    if dropped:
+        raise ValueError(
+            f"{source} has {dropped[0]}, and the norms of this model have no place for it: they were saved with "
+            "another keep_affine. Load the checkpoint with its own."
+        )
 
 
 def check_order_of_tasks(tasks: list[str], folder: Path | None, state_dict: Mapping[str, Any] | None) -> None:

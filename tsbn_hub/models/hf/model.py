@@ -24,7 +24,7 @@ from ...norms.task_module import Tasks
 from ...tasks import Task
 from ..heads import Features
 from ..own_code import imports_of_checkpoint, own_code_of
-from .config import TASK_NORMS, TsbnConfig
+from .config import TASK_NORMS, TsbnConfig, refuse_labels_of_a_model
 from .features import FeatureReader
 from .loading import check_loaded, check_order_of_tasks
 from .sources import (
@@ -108,6 +108,7 @@ class TsbnPreTrainedModel(TaskModule, PreTrainedModel):
             >>> torch.equal(model(x, task="depth").last_hidden_state, plain(x).last_hidden_state)
             True
         """
+        refuse_labels_of_a_model(kwargs)
         of_config = ("norm", "gated", "gate_init", "trunk", "trunk_args")
         options = {name: kwargs.pop(name) for name in of_config if name in kwargs}
         backbone, kwargs = named(backbone, kwargs)

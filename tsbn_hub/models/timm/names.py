@@ -22,7 +22,7 @@ from ...files.repositories import local_folder, repo_commit, split_revision
 from ...norms import NormOptions, TaskSelector
 from ...norms.gating import Patterns
 from ...norms.task_names import check_same_tasks
-from ...norms.task_norm import Style
+from ...norms.task_norm import Style, check_same_affine
 from . import norms as timm_norms  # noqa: F401 — registers timm's norm classes
 from .building import before_loading, loading_of, without_loading
 from .model import OF_CLASSES, Classes, Recipe, TimmTaskModel, as_timm_task_model, convert_timm_model, task_classes_of
@@ -121,7 +121,7 @@ def _create(
         norm: "sigmoid" (TSσBN), "affine" (TSBN) or "shared" (hard sharing).
         gated: Which norms are task-specific; see `tsbn_hub.convert`.
         keep_affine: Keep the shared weight and bias beside the gates; None: only with `pretrained`.
-        gate_init: A gate's value at the start, in (0, 1).
+        gate_init: A gate's value at the start, from 0.001 to 0.999.
         as_pretrained: Whether timm builds the plain model as for its own weights, which for some architectures have
             another eps: a saved model says it. None: where weights are loaded.
         pretrained_cfg: As timm has it.
@@ -131,6 +131,7 @@ def _create(
     own = kwargs.get("pretrained_model_args") or {}  # of the checkpoint that timm loads
     if pretrained and own.get("tasks") is not None:
         check_same_tasks(tasks, own["tasks"])
+        check_same_affine(keep_affine, own.get("keep_affine"))
     names, sizes = task_classes_of(tasks, num_classes, task_classes)
     if pretrained and sizes is not None:
         _refuse_mixed_classes(sizes, own.get("task_classes"))

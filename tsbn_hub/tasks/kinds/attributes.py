@@ -69,9 +69,11 @@ class Attributes(LabelledKind):
 
     def loss(self, output: Tensor, target: Tensor) -> Tensor:
         """The mean binary cross-entropy of the known entries, a scalar; 0 if there is none."""
-        known, present = self.valid(target).float(), (target == 1).float()
-        total = F.binary_cross_entropy_with_logits(output.float(), present, weight=known, reduction="sum")
-        return total / self.count(target).clamp(min=1)
+        known, present = self.valid(target), (target == 1).float()
+        # What the network says of an unknown entry may be infinite, and infinity times a weight of 0 is NaN.
+        logits = output.float().where(known, 0)
+        terms = F.binary_cross_entropy_with_logits(logits, present, reduction="none")
+        return terms.where(known, 0).sum() / self.count(target).clamp(min=1)
 
     def predict(self, output: Tensor) -> Tensor:
         """The probability of each attribute: (B, K), float32."""

@@ -70,7 +70,9 @@ class Classification(LabelledKind):
 
     def loss(self, output: Tensor, target: Tensor) -> Tensor:
         """The mean cross-entropy of the images that have a target, a scalar; 0 if there is none."""
-        total = F.cross_entropy(output.float(), target, ignore_index=self.missing, reduction="sum")
+        # What the network says of an image without a target may be infinite, and infinity times a gradient of 0 is NaN.
+        logits = output.float().masked_fill(~self.valid(target)[:, None], 0)
+        total = F.cross_entropy(logits, target, ignore_index=self.missing, reduction="sum")
         return total / self.count(target).clamp(min=1)
 
     def predict(self, output: Tensor) -> Tensor:

@@ -1,5 +1,6 @@
 """Discriminative learning rates: gates learn faster than the trunk, and early layers, if so wished, slower."""
 
+import math
 from collections.abc import Callable
 from typing import Any, cast
 
@@ -58,8 +59,8 @@ def param_groups(
     2106.08254 (BEiT) for the decay by layer, as `timm.optim.param_groups_layer_decay` has it.
     """
     for name, value in (("lr", lr), ("weight_decay", weight_decay), ("gate_lr_scale", gate_lr_scale)):
-        if value is not None and value < 0:
-            raise ValueError(f"{name}={value} is negative.")
+        if value is not None and not 0 <= value < math.inf:
+            raise ValueError(f"{name}={value} is {'negative' if value < 0 else 'not finite'}.")
     model = unwrapped(model)
     of_gates: dict[int, str] = {}
     for module in model.modules():
