@@ -300,7 +300,7 @@ def task_classes_of(
     Raises:
         ValueError: if they contradict each other.
     """
-    if isinstance(tasks, str | Set):
+    if isinstance(tasks, Set):
         check_task_names(tasks)  # raises
     if isinstance(num_classes, Mapping):
         names = list(num_classes) if tasks is None else list(tasks)
@@ -314,7 +314,7 @@ def task_classes_of(
                 + "."
             )
         return names, [num_classes[name] for name in names]
-    names = ["default"] if tasks is None else list(tasks)
+    names = ["default"] if tasks is None else list(tasks) if not isinstance(tasks, str) else tasks  # type: ignore[assignment]
     if task_classes is not None:
         if len(task_classes) != len(names):
             raise ValueError(
