@@ -14,8 +14,8 @@ _ABOUT_ENDED_WORKERS = (
 )
 
 
-def print_whatever() -> None:
-    """Let this process print text that the encoding of its output lacks, as on Windows: as escapes."""
+def escape_what_cannot_be_encoded() -> None:
+    """Let this process print any text: what the encoding of its output lacks, as on Windows, becomes an escape."""
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):
             stream.reconfigure(errors="backslashreplace")
@@ -24,7 +24,7 @@ def print_whatever() -> None:
 @contextmanager
 def plain_errors() -> Iterator[None]:
     """What a user can mend is told in a line; a defect of ours keeps its traceback. Decorates a command's function."""
-    print_whatever()
+    escape_what_cannot_be_encoded()
     try:
         yield
     except (OSError, ImportError, ValueError) as error:

@@ -7,7 +7,7 @@ from typing import Annotated, Any
 import typer
 
 from ..version import __version__
-from .errors import print_whatever
+from .errors import escape_what_cannot_be_encoded
 
 # In the order of the help. Each is the function of this name, in the file of this name.
 _COMMANDS = ("train", "evaluate", "predict", "info", "card", "push")
@@ -15,7 +15,7 @@ _COMMANDS = ("train", "evaluate", "predict", "info", "card", "push")
 
 class _App(typer.Typer):
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        print_whatever()  # before any command, for the help
+        escape_what_cannot_be_encoded()  # before any command, for the help
         return super().__call__(*args, **kwargs)
 
 

@@ -102,7 +102,8 @@ def _check_names(path: Path) -> None:
 
     Two files that the user names may have one name, as `faces/data.py` and `scenes/data.py`: neither is imported by it.
     """
-    own_files = [module for module in list(sys.modules.values()) if _NAME in vars(module) and _file_of(module)]
+    modules = list(sys.modules.values())  # some have None, or no module
+    own_files = [module for module in modules if _NAME in getattr(module, "__dict__", ()) and _file_of(module)]
     check_names(files_needed_by(path), path, own_files)
     earlier = sys.modules.get(path.stem)
     if path.stem in sys.stdlib_module_names:

@@ -108,7 +108,7 @@ def check_noted_tasks(
     for given in (metadata.get(_OF_MODULE), *noted):
         if given is not None and list(given) != list(tasks):
             raise RuntimeError(
-                f"The state dict has {len(given)} tasks, {list(given)}, in this order, this model has {list(tasks)}: "
-                "each would get another one's rows. Build the model with the state dict's tasks, in their order, then "
-                "use add_task and remove_task."
+                f"The checkpoint has {len(given)} tasks, {list(given)}, in this order, this model has {len(tasks)}: "
+                f"{list(tasks)}. Each would get another one's rows: build the model with the checkpoint's tasks, in "
+                "their order, then use add_task and remove_task."
             )

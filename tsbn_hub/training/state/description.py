@@ -1,7 +1,7 @@
 """What a run's data and model say of themselves: a state is for these alone, and all processes must see the same."""
 
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 from accelerate.utils import broadcast_object_list, gather_object
@@ -13,6 +13,8 @@ from ..recipe.target_options import TargetOptions
 
 Description = dict[str, Any]
 """Plain values, by what they are of."""
+
+_SHORT, _SHOWN = 10, 200
 
 
 OPTIONS = "taken from the targets"
@@ -53,11 +55,21 @@ def _plain(described: Description) -> Description:
 
 
 def differences(theirs: Description, ours: Description) -> list[str]:
-    """What differs between two descriptions, as "name: theirs, here ours"."""
-    names = dict.fromkeys([*ours, *theirs])
-    return [
-        f"{name}: {theirs.get(name)!r}, here {ours.get(name)!r}" for name in names if theirs.get(name) != ours.get(name)
-    ]
+    """What differs between two descriptions, as "name: theirs, here ours". Of long lists, where they first differ."""
+    return list(_differences(theirs, ours, ""))
+
+
+def _differences(theirs: object, ours: object, where: str) -> Iterator[str]:
+    if theirs == ours:
+        return
+    if isinstance(theirs, dict) and isinstance(ours, dict):
+        for name in dict.fromkeys([*ours, *theirs]):
+            yield from _differences(theirs.get(name), ours.get(name), f"{where} {name}".strip())
+    elif isinstance(theirs, list) and isinstance(ours, list) and len(theirs) == len(ours) > _SHORT:
+        index = next(index for index, pair in enumerate(zip(theirs, ours, strict=True)) if pair[0] != pair[1])
+        yield from _differences(theirs[index], ours[index], f"{where}[{index}]")
+    else:
+        yield f"{where}: {str(theirs)[:_SHOWN]}, here {str(ours)[:_SHOWN]}"
 
 
 def agreed_order(tasks: list[str], earlier: object) -> list[str]:
