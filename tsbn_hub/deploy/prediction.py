@@ -44,8 +44,8 @@ def predict(
 
     Args:
         model: Of timm, or a `TsbnForMultiTask`, on any device. It is put into evaluation mode.
-        image: Of any size; see `tsbn_hub.deploy.images.read_image`. Or a tensor (C, H, W), as data sets have them: uint8
-            or floating-point numbers from 0 to 1.
+        image: Of any size; see `tsbn_hub.deploy.images.read_image`. Or a tensor (C, H, W), as data sets have them:
+            uint8, or floating-point numbers from 0 to 1.
         tasks: Names of tasks; None: all.
 
     Returns:
