@@ -33,7 +33,7 @@ def plain_errors() -> Iterator[None]:
     except RuntimeError as error:  # torch has no other class for a worker process that was ended from outside
         if not str(error).startswith(_ENDED_WORKER):
             raise
-        typer.echo(f"tsbn: {error} {_ABOUT_ENDED_WORKERS}", err=True)
+        typer.echo(f"tsbn: {str(error).rstrip('. ')}. {_ABOUT_ENDED_WORKERS}", err=True)
         raise typer.Exit(1) from error
     except KeyboardInterrupt as stopped:  # that of training tells what is saved, and by which signal it was stopped
         typer.echo(f"tsbn: {str(stopped) or 'stopped by Ctrl-C'}", err=True)
