@@ -1,6 +1,7 @@
 """Networks that configs of anybody's describe: built without memory and in bounded time first."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -54,7 +55,8 @@ def sketched(source: str | Path, build: Callable[[], T], tensors: int) -> T:
     Raises:
         CheckpointError: if it cannot be built, or has many more layers than the checkpoint has tensors.
     """
-    with torch.device("meta"), _CallsOfTorch(_CALLS + _CALLS_FOR_EACH_TENSOR * tensors):
+    limit = _CALLS + _CALLS_FOR_EACH_TENSOR * tensors
+    with _restored_modes(), torch.device("meta"), _CallsOfTorch(limit):
         return built(source, build)
 
 
@@ -70,6 +72,17 @@ def built(source: str | Path, build: Callable[[], T]) -> T:
         raise
     except Exception as error:  # what a config says can make timm and transformers fail anywhere
         raise CheckpointError(f"{source} cannot be loaded: {type(error).__name__}: {error}") from error
+
+
+@contextmanager
+def _restored_modes() -> Iterator[None]:
+    """Leave torch as it was: what the block has changed, it cannot restore where its calls of torch are refused."""
+    dtype = torch.get_default_dtype()
+    with torch.set_grad_enabled(torch.is_grad_enabled()):
+        try:
+            yield
+        finally:
+            torch.set_default_dtype(dtype)
 
 
 class _CallsOfTorch(TorchFunctionMode):
