@@ -11,6 +11,7 @@ from transformers import ViTConfig, ViTModel
 
 import tsbn_hub
 from tsbn_hub import CheckpointError, Task, TsbnForMultiTask
+from tsbn_hub.models.sketching import sketched
 
 
 @pytest.fixture
@@ -107,3 +108,22 @@ def test_many_tasks(transformers_folder):
 
 def test_a_folder_that_is_right_loads(transformers_folder):
     assert tsbn_hub.from_pretrained(transformers_folder).tasks == ["z"]
+
+
+def test_a_refusal_leaves_torch_as_it_was():
+    """The limit is met in the midst of initialising a layer, without gradients: they would stay off for good."""
+
+    def build():
+        torch.set_default_dtype(torch.float64)
+        try:
+            return [torch.nn.Conv2d(1, 1, 1) for _ in range(10_000)]
+        finally:
+            torch.set_default_dtype(torch.float32)
+
+    with pytest.raises(CheckpointError, match="many more layers"):
+        sketched("a config", build, tensors=0)
+    assert torch.is_grad_enabled() and torch.get_default_dtype() is torch.float32
+    with torch.no_grad():
+        with pytest.raises(CheckpointError, match="many more layers"):
+            sketched("a config", build, tensors=0)
+        assert not torch.is_grad_enabled()
