@@ -16,6 +16,7 @@ from torch.optim import Optimizer
 from torch.utils.hooks import RemovableHandle
 
 from ...data import Collate, Sample
+from ...data.images import as_input
 from ...models.outputs import outputs_by_task
 from ...norms.wrappers import unwrapped_to_change
 from ...tasks import Classification, Kind
@@ -293,7 +294,9 @@ class _TasksForward(nn.Module):
         if tasks is None:
             outputs: Tensor | dict[str, Tensor] = self.module(images)
             return outputs
-        return _run_tasks(self.module, images, tasks) if tasks else _zero_of_parameters(self.module)
+        return (
+            _run_tasks(self.module, as_input(images, self.module), tasks) if tasks else _zero_of_parameters(self.module)
+        )
 
 
 def _zero_of_parameters(model: nn.Module) -> Tensor:
