@@ -171,6 +171,6 @@ def labelled(data: Dataset[Sample], names: Iterable[str], samples: int = 256) ->
     """The part of the samples that has a target of a task, in [0, 1], from some evenly spread over the data."""
     size = len(data)  # type: ignore[arg-type]
     chosen = range(0, size, max(1, size // samples))
-    samples = SeededSamples(data, check_sample)
-    targets = [samples[Draw(index, 0)]["targets"] for index in chosen]
+    checked = SeededSamples(data, check_sample)
+    targets = [checked[Draw(index, 0)]["targets"] for index in chosen]
     return {name: sum(name in given for given in targets) / len(targets) for name in names}
