@@ -5,7 +5,7 @@ import torch
 from PIL import Image
 
 from tsbn_hub.data import Collate, EvaluationBatches, Mixture, SeededSamples
-from tsbn_hub.data.images import check_image, scaled
+from tsbn_hub.data.images import as_input, check_image, scaled
 from tsbn_hub.data.sample import check_sample
 from tsbn_hub.tasks import Classification
 from tsbn_hub.training import evaluate
@@ -33,8 +33,11 @@ BYTES = (IMAGE * 255).to(torch.uint8)
 def test_what_an_image_may_be(image):
     check_image(image)
     batch = Collate({})([{"image": image, "targets": {}}] * 2)["image"]
-    expected = torch.as_tensor(image).float() / (255 if torch.as_tensor(image).dtype == torch.uint8 else 1)
-    assert batch.dtype == torch.float32 and torch.equal(batch, torch.stack([expected] * 2))
+    given = torch.as_tensor(image)
+    expected = given.double() if given.dtype == torch.float64 else given.float()
+    expected = expected / 255 if given.dtype == torch.uint8 else expected
+    assert batch.dtype == expected.dtype and torch.equal(batch, torch.stack([expected] * 2))
+    assert as_input(batch, torch.nn.Linear(1, 1)).dtype == torch.float32
 
 
 @pytest.mark.parametrize(

@@ -3,7 +3,7 @@
 import math
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 _FARTHEST = 16  # Standardised values lie within. Beyond are bytes as floating-point numbers, or other units.
 _CHANNELS_AT_MOST = 4  # of an image that may be (H, W, C)
@@ -54,7 +54,7 @@ def check_image(image: object, finite: bool = True) -> None:
 
 
 def as_image(image: object) -> Tensor:
-    """The image of a sample as a tensor; floating-point numbers are of torch's default dtype then, float32.
+    """The image of a sample as a tensor; floating-point numbers in half precision become float32.
 
     Raises:
         ValueError: if it is no tensor, and no array.
@@ -67,7 +67,9 @@ def as_image(image: object) -> Tensor:
         raise ValueError(
             f"An image is of class {of.__module__}.{of.__qualname__}; expected is a tensor (C, H, W){way_out}."
         ) from error
-    return tensor.to(torch.get_default_dtype()) if tensor.is_floating_point() else tensor
+    if not tensor.is_floating_point():
+        return tensor
+    return tensor.to(torch.promote_types(tensor.dtype, torch.get_default_dtype()))
 
 
 def scaled(images: Tensor) -> Tensor:
@@ -81,3 +83,14 @@ def scaled(images: Tensor) -> Tensor:
     if not images.is_floating_point():
         raise ValueError(f"The images are {images.dtype}; {_EXPECTED}.")
     return images
+
+
+def as_input(images: Tensor, model: nn.Module) -> Tensor:
+    """Images as a model takes them: `scaled`, in the dtype of its parameters.
+
+    Raises:
+        ValueError: if they are neither bytes nor floating-point numbers.
+    """
+    images = scaled(images)
+    dtypes = (parameter.dtype for parameter in model.parameters() if parameter.is_floating_point())
+    return images.to(next(dtypes, images.dtype))

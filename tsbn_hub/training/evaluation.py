@@ -9,7 +9,7 @@ from accelerate import Accelerator
 from accelerate.utils import broadcast, send_to_device
 from torch import Tensor, nn
 
-from ..data.images import scaled
+from ..data.images import as_input
 from ..data.sample import Batch
 from ..models.outputs import outputs_by_task
 from ..norms import unwrapped
@@ -62,8 +62,7 @@ def evaluate(
     accelerator = accelerator or Accelerator()
     model = unwrapped(model).eval()
     broadcast(list(model.buffers()))  # until here, each process has statistics of its own
-    parameter = next(model.parameters())
-    device = parameter.device
+    device = next(model.parameters()).device
     metrics = TaskMetrics(kinds, device)
     checked: set[str] = set()
     for batch in batches:
@@ -72,7 +71,7 @@ def evaluate(
             continue
         batch = send_to_device(batch, device, non_blocking=True)
         with accelerator.autocast():
-            outputs = outputs_by_task(model, scaled(batch["image"]).to(parameter.dtype), present)
+            outputs = outputs_by_task(model, as_input(batch["image"], model), present)
         for name in present:
             target = batch["targets"][name]
             if len(target) != len(batch["image"]):

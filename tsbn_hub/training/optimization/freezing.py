@@ -4,7 +4,6 @@ from torch import nn
 
 from ...norms import SharedBatchNorm, TaskModule
 from ...norms.statistics import own_batch_norms
-from ...norms.wrappers import unwrapped_to_change
 
 
 def freeze_trunk(model: nn.Module) -> None:
@@ -26,7 +25,6 @@ def freeze_trunk(model: nn.Module) -> None:
 
     Raises:
         TypeError: if the model has no tasks, or a BatchNorm of a class that is not registered.
-        ValueError: if it is in DistributedDataParallel.
 
     Example:
         >>> import timm, torch, tsbn_hub
@@ -45,11 +43,10 @@ def freeze_trunk(model: nn.Module) -> None:
         >>> {task: torch.equal(output, before[task]) for task, output in model.eval()(x).items()}
         {'gender': True, 'age': True, 'smile': False}
     """
-    model = unwrapped_to_change(model, "freeze_trunk")
     if not isinstance(model, TaskModule):
         raise TypeError(
             f"{type(model).__name__} has no tasks: create it by a name with _tsbn, or tsbn_hub.convert(model, "
-            "tasks=[…])."
+            "tasks=[…]). Freeze the model itself, before it is wrapped."
         )
     of_single_tasks = {id(parameter) for parameter in parameters_of_single_tasks(model)}
     for parameter in model.parameters():

@@ -8,7 +8,7 @@ import torch
 from accelerate import Accelerator
 from torch import Tensor, nn
 
-from ...data.images import scaled
+from ...data.images import as_input
 from ...data.sample import Batch
 from ...models.outputs import outputs_by_task
 from ...norms.wrappers import unwrapped_to_change
@@ -37,7 +37,7 @@ class TasksForward(nn.Module):
     def forward(self, images: Tensor, tasks: Sequence[str], repeated: bool = False) -> dict[str, Tensor]:
         """The outputs of these tasks. Images that are bytes (uint8) are divided by 255. See `outputs_by_task`."""
         try:
-            return outputs_by_task(self.model, scaled(images), tasks, repeated)
+            return outputs_by_task(self.model, as_input(images, self.model), tasks, repeated)
         except ValueError as error:
             if "more than 1 value per channel" in str(error):  # torch's words
                 error.add_note(

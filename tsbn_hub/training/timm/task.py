@@ -15,6 +15,7 @@ from torch.optim import Optimizer
 from torch.utils.hooks import RemovableHandle
 
 from ...data import Collate, Sample
+from ...data.images import as_input
 from ...models.outputs import outputs_by_task, zero_of_parameters
 from ...norms.wrappers import unwrapped_to_change
 from ...tasks import Classification, Kind
@@ -281,7 +282,9 @@ class _TasksForward(nn.Module):
         if tasks is None:
             outputs: Tensor | dict[str, Tensor] = self.module(images)
             return outputs
-        return _run_tasks(self.module, images, tasks) if tasks else zero_of_parameters(self.module)
+        if not tasks:
+            return zero_of_parameters(self.module)
+        return _run_tasks(self.module, as_input(images, self.module), tasks)
 
 
 def _run_tasks(model: nn.Module, images: Tensor, tasks: list[str]) -> dict[str, Tensor]:
