@@ -13,11 +13,11 @@ from ...norms import TaskParameters
 
 @contextmanager
 def idle_tasks_at_rest(model: nn.Module, optimizer: Optimizer, active: Iterable[str]) -> Iterator[None]:
-    """Within the block, `optimizer.step()` leaves the rows of idle tasks, and their optimizer state, as they are.
+    """Within the block, `optimizer.step()` leaves what belongs to idle tasks, and its optimizer state, as it is.
 
     The parameters of all tasks are stacked. The gradient of an idle task's row is zero, but momentum, Adam's averages
     and weight decay would move the row all the same: by 0.21 in a short run of AdamW. What has one value a parameter
-    (Adam's step count) counts every step.
+    (Adam's step count) counts every step. Heads of idle tasks, which may have zero gradients, lose them.
 
     Args:
         model: A model with tasks.
@@ -45,6 +45,9 @@ def idle_tasks_at_rest(model: nn.Module, optimizer: Optimizer, active: Iterable[
     tasks = model.task_selector.tasks  # type: ignore[union-attr]
     busy = {model.task_selector.row(task) for task in active}  # type: ignore[union-attr,operator]
     idle = [row for row in range(len(tasks)) if row not in busy]  # type: ignore[arg-type]
+    for row in idle:
+        for module in model.modules_of(tasks[row]):  # type: ignore[operator,index,union-attr]
+            module.zero_grad()
     kept: list[tuple[Tensor, slice, Tensor]] = []
     new: list[tuple[nn.Parameter, slice]] = []
     for module in model.modules() if idle else ():
