@@ -46,7 +46,7 @@ def idle_tasks_at_rest(model: nn.Module, optimizer: Optimizer, active: Iterable[
     busy = {model.task_selector.row(task) for task in active}  # type: ignore[union-attr,operator]
     idle = [row for row in range(len(tasks)) if row not in busy]  # type: ignore[arg-type]
     for row in idle:
-        for module in model.modules_of(tasks[row]):  # type: ignore[operator,index,union-attr]
+        for module in model.modules_of(tasks[row]):  # type: ignore[operator,index]
             module.zero_grad()
     kept: list[tuple[Tensor, slice, Tensor]] = []
     new: list[tuple[nn.Parameter, slice]] = []
