@@ -183,6 +183,14 @@ def test_peft_with_one_of_several_adapters_on_and_with_none():
     assert_folds(model)
 
 
+def test_heads_that_peft_keeps_copies_of():
+    peft = pytest.importorskip("peft")
+    model = vit()
+    options = dict(r=2, target_modules=["q_proj"], modules_to_save=["a_head", "b_head"])
+    randomized(peft.get_peft_model(model, peft.LoraConfig(**options)))
+    assert_folds(model)
+
+
 def test_lora_on_convolutions_of_timm():
     peft = pytest.importorskip("peft")
     model = timm.create_model("test_resnet_tsbn", num_classes={"a": 3, "b": 2})

@@ -162,6 +162,14 @@ def test_idle_tasks_stay_at_rest(optim, tmp_path):
     assert same(three.state_dict(), four.state_dict()), "a step without any label moves nothing"
 
 
+def test_a_batch_without_labels_among_accumulated_ones_moves_no_idle_head(tmp_path):
+    """Its gradients are zeros, by which Adam's averages would move what they belong to."""
+    data = samples(("a", "b"), ("c",), ("a",), ())
+    options = dict(gradient_accumulation_steps=2, lr_scheduler_type="constant")
+    one, two = (trained(new_model(), data, tmp_path, max_steps=steps, **options).model for steps in (1, 2))
+    assert same(of_task(one, "b"), of_task(two, "b")) and not same(of_task(one, "a"), of_task(two, "a"))
+
+
 @pytest.mark.parametrize("source", [RESNET, "timm/test_resnet"], ids=["resnet", "timm"])
 def test_a_frozen_trunk(source, tmp_path):
     model = new_model(source, TASKS[:1])

@@ -160,10 +160,9 @@ class TsbnTrainer(Trainer):
         """The sum of the tasks' losses. In a step, what a batch adds to the means over all labels of the step."""
         counts, outputs = self._counts(inputs), model(**inputs)
         if not model.training:
-            losses = outputs.losses or {}
-            self._evaluation.add({name: loss.detach() * counts[name] for name, loss in losses.items()})
-            self._evaluation.count({name: counts[name] for name in losses})
-            loss = inputs["pixel_values"].new_zeros(()) if outputs.loss is None else outputs.loss
+            self._add_evaluated(outputs.logits, inputs)
+            # Processes gather it: of one type, whether a batch has labels or none.
+            loss = torch.zeros((), device=self.args.device) if outputs.loss is None else outputs.loss.float()
             return (loss, outputs) if return_outputs else loss
         processes = self.args.world_size  # DistributedDataParallel takes a mean where this is a sum
         totals = num_items_in_batch or {}
@@ -171,6 +170,17 @@ class TsbnTrainer(Trainer):
         self._training.add({name: share.detach() for name, share in shares.items()})
         loss = torch.stack(list(shares.values())).sum() if shares else outputs.loss
         return (loss, outputs) if return_outputs else loss
+
+    def _add_evaluated(self, logits: Mapping[str, Tensor], inputs: Batch) -> None:
+        """Add a batch to the losses over the data, without the samples that fill up the last one over processes."""
+        state, batch = self.accelerator.gradient_state, len(inputs["pixel_values"])
+        fills_up = self.args.world_size > 1 and state.end_of_dataloader and state.remainder > 0
+        own = max(0, state.remainder - self.args.process_index * batch) if fills_up else batch
+        for name in logits.keys() & inputs.get("labels", {}).keys():
+            kind, labels = self.kinds[name], inputs["labels"][name][:own]
+            count = int(kind.count(labels))
+            self._evaluation.add({name: kind.loss(logits[name][:own], labels).detach() * count})
+            self._evaluation.count({name: count})
 
     def _counts(self, inputs: Batch) -> dict[str, int]:
         """How many labels a batch has of each task."""

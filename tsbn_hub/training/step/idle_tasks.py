@@ -13,11 +13,11 @@ from ...norms import TaskModule, TaskParameters
 
 @contextmanager
 def idle_tasks_at_rest(model: nn.Module, optimizer: Optimizer, active: Iterable[str]) -> Iterator[None]:
-    """Within the block, `optimizer.step()` leaves the rows of idle tasks, and their optimizer state, as they are.
+    """Within the block, `optimizer.step()` leaves what belongs to idle tasks, and its optimizer state, as it is.
 
     The parameters of all tasks are stacked. The gradient of an idle task's row is zero, but momentum, Adam's averages
     and weight decay would move the row all the same: by 0.21 in a short run of AdamW. What has one value a parameter
-    (Adam's step count) counts every step.
+    (Adam's step count) counts every step. Heads of idle tasks, which may have zero gradients, lose them.
 
     Args:
         model: A model with tasks, or what is wrapped around it; one without tasks has none that could be idle.
@@ -39,16 +39,20 @@ def idle_tasks_at_rest(model: nn.Module, optimizer: Optimizer, active: Iterable[
         >>> dict(zip(model.tasks, moved.tolist()))
         {'left': True, 'right': False}
     """
-    selectors = list({module.task_selector for module in model.modules() if isinstance(module, TaskModule)})
-    if not selectors:
+    outermost = next((module for module in model.modules() if isinstance(module, TaskModule)), None)
+    if outermost is None:
         yield
         return
+    selectors = list({module.task_selector for module in model.modules() if isinstance(module, TaskModule)})
     if len(selectors) > 1:
         raise ValueError(
             f"{type(model).__name__} holds {len(selectors)} models with tasks: give each a block of its own."
         )
     busy = {selectors[0].row(task) for task in active}
     idle = [row for row in range(len(selectors[0].tasks)) if row not in busy]
+    for row in idle:
+        for module in outermost.modules_of(outermost.tasks[row]):
+            module.zero_grad()
     kept: list[tuple[Tensor, slice, Tensor]] = []
     new: list[tuple[nn.Parameter, slice]] = []
     for module in model.modules() if idle else ():
