@@ -4,6 +4,7 @@ from .batch_norm import SharedBatchNorm, TaskBatchNorm
 from .convert import convert
 from .gating import gated_norms
 from .kernels import register_batch_norm, register_norm
+from .recomputation import remembering_task
 from .selection import TaskSelector
 from .statistics import convert_sync_batchnorm, freeze_batch_norm, reestimate_statistics
 from .task_module import TaskModule
@@ -26,4 +27,5 @@ __all__ = [
     "reestimate_statistics",
     "register_batch_norm",
     "register_norm",
+    "remembering_task",
 ]

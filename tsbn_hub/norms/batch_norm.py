@@ -11,7 +11,7 @@ from .kernels import after_batch_norm
 from .selection import TaskSelector
 from .synchronization import should_synchronize, synchronized_batch_norm
 from .task_norm import NormOptions, TaskNorm
-from .task_parameters import StateDict, copy_members, pick
+from .task_parameters import StateDict, copy_members, device_of_entries, pick, replicate_for_data_parallel
 
 STATISTICS = ("running_mean", "running_var", "num_batches_tracked")
 
@@ -148,7 +148,7 @@ class TaskBatchNorm(TaskNorm, _BatchNorm):
             if plain is None:
                 if name == "num_batches_tracked":
                     # Some checkpoints have none; torch's own norms accept these, too.
-                    state_dict[prefix + name] = stacked.clone()
+                    state_dict[prefix + name] = _counted(stacked, state_dict)
             elif plain.ndim == stacked.ndim - 1:
                 state_dict[prefix + name] = plain.expand_as(stacked).clone()
 
@@ -163,6 +163,7 @@ class SharedBatchNorm(_BatchNorm):
     weight: Tensor | None
     bias: Tensor | None
     selector: TaskSelector
+    _replicate_for_data_parallel = replicate_for_data_parallel
 
     def __init__(self, norm: nn.Module, selector: TaskSelector) -> None:
         super().__init__()
@@ -192,7 +193,7 @@ class SharedBatchNorm(_BatchNorm):
         return self.fold()
 
     def __getstate__(self) -> dict[str, object]:
-        return {key: value for key, value in vars(self).items() if key != "after"}
+        return {key: value for key, value in super().__getstate__().items() if key != "after"}
 
     def __setstate__(self, state: dict[str, object]) -> None:
         super().__setstate__(state)
@@ -200,11 +201,17 @@ class SharedBatchNorm(_BatchNorm):
 
     def _load_from_state_dict(self, state_dict: StateDict, prefix: str, *args: Any) -> None:
         if self.num_batches_tracked is not None:
-            state_dict.setdefault(prefix + "num_batches_tracked", self.num_batches_tracked)
+            counted = _counted(self.num_batches_tracked, state_dict)
+            state_dict.setdefault(prefix + "num_batches_tracked", counted)
         super()._load_from_state_dict(state_dict, prefix, *args)
 
     def extra_repr(self) -> str:
         return f"{self.plain_class.__name__}({getattr(self, 'num_features', '')})"
+
+
+def _counted(count: Tensor, state_dict: StateDict) -> Tensor:
+    """The batches that a norm has seen, for a state dict that does not say it: on the meta device, none."""
+    return torch.zeros_like(count, device=device_of_entries(state_dict, count)) if count.is_meta else count.clone()
 
 
 def _refuse_rows_of_samples(selector: TaskSelector) -> None:

@@ -1,20 +1,24 @@
 """Which task a forward is for.
 
 A model and its task norms share one `TaskSelector`. It answers one question, asked by every task norm in every
-forward: which task are these samples for? The answer is a `Selection`. It travels in a context variable, so that two
-threads can run one model for two tasks at once; inside `torch.compile` and `torch.export`, where context variables
-would bake the task into the graph, it travels as an attribute that they trace.
+forward: which task are these samples for? The answer is a `Selection`: of the innermost block that is open here, else
+of the task that is set, else there is none, and that is an error. Compiled code asks the same selector.
 """
 
+import asyncio
+import copy
 import threading
+import weakref
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Any
 
 import torch
 from torch import Tensor
 
+from .running import Innermost, innermost_block, knows_set_task, now, open_block
 from .task_names import check_task_names
 
 
@@ -23,29 +27,43 @@ class Selection:
     """The tasks of one pass through the network: one for all samples, one a chunk of consecutive samples, or all.
 
     Args:
-        index: Row of the task, as an int or as an integer tensor without dimensions; in compiled graphs also (B,), the
-            row of each sample. None, in a network without gated norms: the one pass is for all tasks.
-        chunks: (row, number of samples) of consecutive samples, in place of `index`.
+        row: Row of the task. None, without a tensor: in a network without gated norms, the one pass is for all tasks.
+        tensor: The row as an integer tensor without dimensions, by which one compiled graph serves all tasks; in graphs
+            also (B,), the row of each sample.
+        chunks: (row, number of samples) of consecutive samples, in place of `row`.
         repeated: This batch has already passed in this step, for another task: a norm before the fork has already
             taken it into its running statistics.
         forked: A gated norm has run in this pass: from here on the tasks differ.
     """
 
-    index: int | Tensor | None = 0
+    row: int | None = None
+    tensor: Tensor | None = None
     chunks: tuple[tuple[int, int], ...] = ()
     repeated: bool = False
     forked: bool = False
 
     @property
+    def index(self) -> int | Tensor | None:
+        """The row; where there is one, as a tensor in compiled graphs, which would hold one task by an int."""
+        if self.tensor is not None and (_compiles_for_all_tasks() or self.row is None):
+            return self.tensor
+        return self.row
+
+    @property
     def differs_by_sample(self) -> bool:
         """Whether a tensor says the row of each sample."""
-        return isinstance(self.index, Tensor) and self.index.ndim == 1
+        return self.tensor is not None and self.tensor.ndim == 1
+
+    def fork(self) -> None:
+        """Note that a gated norm runs. It is only asked for passes in which a BatchNorm does something else then."""
+        if (self.repeated or self.chunks) and not self.forked:
+            self.forked = True
 
     def choose(self, by_row: list[Tensor]) -> Tensor:
         """Of the outputs of every row for the whole batch, those of each sample's own row. For compiled graphs."""
-        assert isinstance(self.index, Tensor)
+        assert self.tensor is not None
         chosen = by_row[0]
-        rows = self.index.repeat_interleave(len(chosen) // len(self.index))
+        rows = self.tensor.repeat_interleave(len(chosen) // len(self.tensor))
         for row, output in enumerate(by_row[1:], start=1):
             chosen = torch.where((rows == row).view(-1, *[1] * (output.ndim - 1)), output, chosen)
         return chosen
@@ -63,23 +81,41 @@ class Selection:
         return [(row, part) for (row, _), part in zip(self.chunks, x.split(sizes), strict=True)]
 
 
-_setting = threading.Lock()
-_running: ContextVar[dict["TaskSelector", Selection]] = ContextVar("tsbn_hub_running")
+def _compiles_for_all_tasks() -> bool:
+    return torch.compiler.is_dynamo_compiling() and not torch.compiler.is_exporting()
 
 
-def running_selections() -> dict["TaskSelector", Selection]:
-    """The selections of the forwards that this thread is in, outermost first."""
-    return _running.get({})
+@dataclass(eq=False)
+class _Setter:
+    """Who has set a task: a thread and, in it, an asyncio task."""
+
+    thread: int
+    asyncio_task: "weakref.ref[asyncio.Task[Any]] | None"
+
+    @classmethod
+    def here(cls) -> "_Setter":
+        running = _asyncio_task()
+        return cls(threading.get_ident(), None if running is None else weakref.ref(running))
+
+    def other(self) -> str | None:
+        """In words, what it is, if it lives and is not where this is called."""
+        if all(thread.ident != self.thread for thread in threading.enumerate()):
+            return None
+        if self.asyncio_task is None:
+            return "thread" if self.thread != threading.get_ident() else None
+        task = self.asyncio_task()
+        return None if task is None or task.done() or task is _asyncio_task() else "asyncio task"
 
 
-@contextmanager
-def run_under(selections: dict["TaskSelector", Selection]) -> Iterator[None]:
-    """Run the block under exactly these selections."""
-    token = _running.set(selections)
+def _asyncio_task() -> "asyncio.Task[Any] | None":
     try:
-        yield
-    finally:
-        _running.reset(token)
+        return asyncio.current_task()
+    except RuntimeError:  # no event loop runs in this thread
+        return None
+
+
+_setting = threading.Lock()
+_GRAPHS_READ_CONTEXT = torch.__version__ >= "2.14"
 
 
 class TaskSelector:
@@ -94,25 +130,25 @@ class TaskSelector:
     """
 
     def __init__(self, tasks: Sequence[str]) -> None:
-        self.tasks = check_task_names(tasks)
-        # Compiled graphs take the set task from a tensor, so that one graph serves all tasks.
-        self.index = torch.zeros((), dtype=torch.long, device="cpu")
-        # False, where the tasks' outputs differ in shape: then a compiled graph holds one task.
-        self.selects_by_tensor = True
         # True, where no norm is gated: then one pass serves all tasks.
         self.shares_trunk = False
-        self.is_set = False
-        self._row = 0
-        self._setter: int | None = None
+        self._innermost: Innermost = ContextVar("tsbn_hub_block")
+        self._set: Selection | None = None
+        self._setter, self._set_at = _Setter.here(), now()
+        self._of_block: Selection | None = None  # in the copy for a thread of DataParallel
         self._traced: Selection | None = None
+        self._of_thread, self._open_blocks, self._is_open = threading.local(), 0, False
+        self.reset(tasks)
 
     @property
     def task(self) -> str | None:
         """The task that is selected here, set, or the only one; else None."""
-        running = self.running()
-        if running is not None and isinstance(running.index, int) and not running.chunks:
-            return self.tasks[running.index]
-        return self.tasks[self._row] if self.is_set or len(self.tasks) == 1 else None
+        if len(self.tasks) == 1:
+            return self.tasks[0]
+        selection = self.running()
+        if selection is None and self.is_set:
+            selection = self.selected()
+        return None if selection is None or selection.row is None else self.tasks[selection.row]
 
     def row(self, task: str) -> int:
         """The row of a task.
@@ -129,34 +165,84 @@ class TaskSelector:
 
         Raises:
             ValueError: if there is no such task.
-            RuntimeError: if another living thread has set another task.
+            RuntimeError: if another living thread, or asyncio task, has set another task.
         """
         with _setting:
-            self._set(task, device)
-
-    def _set(self, task: str | None, device: torch.device | None) -> None:
-        row = 0 if task is None else self.row(task)
-        thread = threading.get_ident()
-        if self.is_set and self._setter != thread and (task is None or row != self._row) and _is_alive(self._setter):
-            raise RuntimeError(
-                f"Another thread has set this model's task to {self.task!r}, and would get the outputs of {task!r}. "
-                "With several threads, name the task in the call, model(x, task=…), or use using_task."
-            )
-        if device is not None and self.index.device != device:
-            self.index = self.index.to(device)
-        self.index.fill_(row)
-        self.is_set, self._row, self._setter = task is not None, row, thread
+            row = 0 if task is None else self.row(task)
+            other = None
+            if self._set is not None and (task is None or row != self._set.row):
+                other = self._setter.other()
+            if other is not None:
+                raise RuntimeError(
+                    f"Another {other} has set this model's task to {self._name()!r}, and would get the outputs of "
+                    f"{task!r}. With several, name the task in the call, model(x, task=…), or use using_task."
+                )
+            self._set = None if task is None else Selection(row, self._tensor_of(row, device))
+            self._setter, self._set_at = _Setter.here(), now()
 
     def reset(self, tasks: Sequence[str]) -> None:
         """Replace the tasks; none is set then."""
         self.tasks = check_task_names(tasks)
-        self.is_set, self._row = False, 0
+        # Rows as tensors, which nothing changes in place: outside of inference mode, they would be refused there.
+        with torch.inference_mode(False):
+            self._tensors = [torch.tensor(row, device="cpu") for row in range(len(self.tasks))]
+        self._set = None
+        self._setter, self._set_at = _Setter.here(), now()
+
+    @property
+    def is_set(self) -> bool:
+        """Whether one task is set, for every forward that names none."""
+        return self._set is not None
+
+    def _name(self) -> str | None:
+        return None if self._set is None or self._set.row is None else self.tasks[self._set.row]
+
+    def _tensor_of(self, row: int, device: torch.device | None) -> Tensor:
+        """A row as a tensor, on the device where it was last asked for."""
+        if device is not None and device.type != "meta" and device != self._tensors[0].device:
+            if torch.compiler.is_compiling():  # what is made there is no tensor
+                return self._tensors[row]
+            with torch.inference_mode(False):
+                self._tensors = [tensor.to(device) for tensor in self._tensors]
+        return self._tensors[row]
 
     def running(self) -> Selection | None:
-        """The selection of the forward that we are in, if any."""
-        if torch.compiler.is_compiling():
-            return self._traced
-        return running_selections().get(self)
+        """The selection of the block that is open here, if any.
+
+        Raises:
+            RuntimeError: if this is a recomputation, and it is not known what its forward was for.
+        """
+        if torch.compiler.is_dynamo_compiling():
+            return self._traced if self._traced is not None else self._around_graph()
+        here = innermost_block(self._innermost)
+        if here is not None:
+            if here.tasks is not self.tasks and here.tasks != self.tasks[: len(here.tasks)]:
+                raise RuntimeError(
+                    f"A task was selected when the model had the tasks {here.tasks}. It has {self.tasks} now."
+                )
+            selection: Selection = here.selection
+            return selection
+        if self._of_block is None and not knows_set_task(self._set_at):
+            raise RuntimeError(
+                f"This is computed in a backward pass, again, and it is not known for which of the tasks {self.tasks} "
+                "it was the first time. Checkpoint with torch.utils.checkpoint or model.set_grad_checkpointing(); let "
+                "another function remember it, tsbn_hub.norms.remembering_task(function); or name the task in the "
+                f"call, model(x, task={self.tasks[0]!r})."
+            )
+        return self._of_block
+
+    def _around_graph(self) -> Selection | None:
+        """In compiled code: the selection of the block that is open around it."""
+        if not _GRAPHS_READ_CONTEXT:
+            selection: Selection | None = getattr(self._of_thread, "selection", None)
+            if selection is None and self._is_open:
+                raise RuntimeError(
+                    "Compiled code of torch before 2.14 does not see a block of using_task that is open in another "
+                    "thread, context or asyncio task. Name the task in the call, model(x, task=…)."
+                )
+            return self._of_block if selection is None else selection
+        around = self._innermost.get(None)
+        return self._of_block if around is None else around.selection
 
     def is_selected(self) -> bool:
         """Whether it is clear which task a forward of a part of the model would be for."""
@@ -169,7 +255,7 @@ class TaskSelector:
             RuntimeError: if there are several tasks and none is selected.
         """
         if len(self.tasks) == 1:
-            return Selection(forked=True)
+            return Selection(0, forked=True)
         selection = self.running()
         if selection is not None:
             return selection
@@ -181,24 +267,106 @@ class TaskSelector:
             f"model.set_task({self.tasks[0]!r})."
         )
 
+    def current_row(self) -> int:
+        """The row of the one task that a part of the model is for now.
+
+        Raises:
+            RuntimeError: if there are several tasks and none is selected, or one for each sample.
+        """
+        row = self.current().row
+        if row is None:
+            raise RuntimeError(
+                f"One of the tasks {self.tasks} is needed here, and a tensor, or each sample, selects it."
+            )
+        return row
+
     def selected(self) -> Selection:
-        """The selection of the task that is set."""
-        by_tensor = torch.compiler.is_compiling() and self.selects_by_tensor
-        return Selection(self.index if by_tensor else self._row)
+        """The selection of the task that is set.
+
+        Raises:
+            RuntimeError: if another asyncio task has set it.
+        """
+        if not torch.compiler.is_dynamo_compiling() and self._setter.asyncio_task is not None:
+            other = self._setter.other() if _asyncio_task() is not None else None
+            if other is not None:
+                raise RuntimeError(
+                    f"Another {other} has set this model's task to {self._name()!r}, and may set another one. "
+                    "With several, name the task in the call, model(x, task=…), or use using_task."
+                )
+        assert self._set is not None
+        return self._set
 
     @contextmanager
-    def run(self, selection: Selection) -> Iterator[None]:
-        """Run the block, a forward of the model or of a part, under this selection."""
-        if torch.compiler.is_compiling():
+    def run(self, selection: Selection, device: torch.device | None = None) -> Iterator[None]:
+        """Run the block, a forward of the model or of a part, under this selection.
+
+        Args:
+            selection: A new one: a pass notes in it how far it is.
+            device: Of the model, where it is known.
+        """
+        if torch.compiler.is_dynamo_compiling():
             outer, self._traced = self._traced, selection
             try:
                 yield
             finally:
                 self._traced = outer
-        else:
-            with run_under({**running_selections(), self: selection}):
-                yield
+            return
+        if selection.row is not None and selection.tensor is None:
+            selection.tensor = self._tensor_of(selection.row, device)
+        with open_block(self._innermost, selection, self.tasks), self._shown_to_graphs(selection):
+            yield
 
+    @contextmanager
+    def _shown_to_graphs(self, selection: Selection) -> Iterator[None]:
+        """For torch before 2.14, whose compiled code reads no context variables: blocks of a thread, but asyncio's."""
+        if _GRAPHS_READ_CONTEXT:
+            yield
+            return
+        outer = getattr(self._of_thread, "selection", None)
+        shown = outer if _asyncio_task() is not None else selection
+        with _setting:
+            self._open_blocks += 1
+            self._is_open = True
+        self._of_thread.selection = shown
+        try:
+            yield
+        finally:
+            self._of_thread.selection = outer
+            with _setting:
+                self._open_blocks -= 1
+                self._is_open = self._open_blocks > 0
 
-def _is_alive(thread: int | None) -> bool:
-    return any(other.ident == thread for other in threading.enumerate())
+    def for_replica(self) -> "TaskSelector":
+        """The same, for a replica in another thread, where the blocks that are open here are not."""
+        selection = self.running()
+        if selection is not None and selection.chunks:
+            raise RuntimeError(
+                "A batch with one task a sample cannot be divided among replicas. Run the tasks one after another."
+            )
+        replica = copy.copy(self)
+        replica._of_block = selection if selection is None else replace(selection)
+        return replica
+
+    def __copy__(self) -> "TaskSelector":
+        other = TaskSelector.__new__(TaskSelector)
+        vars(other).update(vars(self))
+        return other
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> "TaskSelector":
+        # A copied part may go into the model again. A model that is copied sees to its own: `for_copy`.
+        return self
+
+    def for_copy(self) -> "TaskSelector":
+        """One with the same tasks, and the same task set, for a copy of the model."""
+        other = TaskSelector.__new__(TaskSelector)
+        other.__setstate__(self.__getstate__())
+        return other
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {"tasks": self.tasks, "task": self._name(), "shares_trunk": self.shares_trunk}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        TaskSelector.__init__(self, state["tasks"])
+        self.shares_trunk = state["shares_trunk"]
+        if state["task"] is not None:
+            self.set(state["task"])

@@ -1,7 +1,9 @@
 """What a converted network can do, whatever it is: know its tasks, run one or all, fold one out."""
 
+import copy
 import functools
 import inspect
+import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from types import FunctionType
@@ -13,9 +15,10 @@ from torch.utils import _pytree as pytree
 
 from .checkpoints import check_task_entries
 from .folding import block_what_loses_gates, folded
+from .running import refuse_generators, runs_later
 from .selection import Selection, TaskSelector
 from .task_norm import TaskNorm
-from .task_parameters import StateDict, TaskModules, TaskParameters
+from .task_parameters import StateDict, TaskModules, TaskParameters, replicate_for_data_parallel
 
 Tasks = str | Sequence[str] | Tensor
 
@@ -56,8 +59,7 @@ class TaskModule(nn.Module):
             ValueError: if there is no such task.
             RuntimeError: if another thread has set another one.
         """
-        device = next((tensor.device for tensor in self.parameters()), None)
-        self.task_selector.set(task, device)
+        self.task_selector.set(task, self._device())
 
     @contextmanager
     def using_task(self, task: str) -> Iterator[None]:
@@ -74,8 +76,13 @@ class TaskModule(nn.Module):
             torch.Size([1, 96])
         """
         row = self.task_selector.row(task)
-        with self.task_selector.run(Selection(row)):
+        if not torch.compiler.is_dynamo_compiling():
+            refuse_generators(sys._getframe())
+        with self.task_selector.run(Selection(row), self._device()):
             yield
+
+    def _device(self) -> torch.device | None:
+        return next((tensor.device for tensor in self.parameters()), None)
 
     def add_task(self, task: str, like: str | None = None) -> None:
         """Add a task at the end, in place. The parameters that it has a part of are new objects: rebuild the optimizer.
@@ -150,11 +157,11 @@ class TaskModule(nn.Module):
     def _forward_all(self, plain_forward: Forward, *args: Any, **kwargs: Any) -> dict[str, Outputs]:
         """Every task's output: one task after another, or one pass where nothing in the network differs by task."""
         if self.task_selector.shares_trunk:
-            with self.task_selector.run(Selection(index=None)):
+            with self.task_selector.run(Selection()):
                 return self._split_by_task(plain_forward(self, *args, **kwargs))
         outputs = {}
         for row, task in enumerate(self.task_selector.tasks):
-            with self.task_selector.run(Selection(row, repeated=row > 0)):
+            with self.task_selector.run(Selection(row, repeated=row > 0), _device_of(args)):
                 outputs[task] = plain_forward(self, *args, **kwargs)
         return outputs
 
@@ -166,16 +173,16 @@ class TaskModule(nn.Module):
                 f"of this model are {self.tasks}."
             )
         if isinstance(task, str):
-            with selector.run(Selection(selector.row(task))):
+            with selector.run(Selection(selector.row(task)), _device_of(args)):
                 return plain_forward(self, *args, **kwargs)
         if not args:
             raise TypeError(
                 "With a task for each sample, or a tensor, give the images as the first positional argument."
             )
         x, *others = args
-        # A compiled graph cannot sort by the values of a tensor.
-        if isinstance(task, Tensor) and (task.ndim == 0 or torch.compiler.is_compiling()):
-            with selector.run(Selection(task.to(x.device))):
+        # A graph cannot sort by the values of a tensor.
+        if isinstance(task, Tensor) and (task.ndim == 0 or _is_traced()):
+            with selector.run(Selection(tensor=task.to(x.device))):
                 return plain_forward(self, *args, **kwargs)
         rows = self._rows(task, x)
         # Sorted by task, every norm sees each task's samples as one slice.
@@ -273,6 +280,23 @@ class TaskModule(nn.Module):
 
     # --- loading, copying ---
 
+    _replicate_for_data_parallel = replicate_for_data_parallel
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Any:
+        selector = self.task_selector
+        if id(selector) not in memo:  # of a model around this one
+            memo[id(selector)] = selector.for_copy()
+        plain = getattr(super(), "__deepcopy__", None)
+        if plain is not None:
+            copied = plain(memo)
+        else:
+            copied = memo[id(self)] = type(self).__new__(type(self))
+            copied.__setstate__(copy.deepcopy(self.__getstate__(), memo))
+        for part in copied.modules():
+            if getattr(part, "selector", None) is selector:  # it was copied before, as something else's
+                part.selector = memo[id(selector)]
+        return copied
+
     def _load_from_state_dict(self, state_dict: StateDict, prefix: str, *args: Any) -> None:
         self._check_task_entries(state_dict, prefix)
         super()._load_from_state_dict(state_dict, prefix, *args)
@@ -289,7 +313,7 @@ class TaskModule(nn.Module):
 
 def _reduce(self: Any, protocol: int) -> tuple[object, ...]:
     # The class is made at run time: rebuild it from the plain one.
-    return _new_task_module, (self._task_class, self.plain_class), dict(vars(self))
+    return _new_task_module, (self._task_class, self.plain_class), self.__getstate__()
 
 
 def _new_task_module(task_class: type[TaskModule], plain_class: type[nn.Module]) -> TaskModule:
@@ -337,6 +361,11 @@ def _forward_of(plain_forward: Forward) -> Forward:
 
 def as_task_module(module: nn.Module, selector: TaskSelector, task_class: type[TaskModule] = TaskModule) -> TaskModule:
     """Let a network, in place, do what `task_class` says, and block what fuses norms by reading their weights."""
+    if runs_later(type(module).forward):
+        raise TypeError(
+            f"The forward of {type(module).__name__} is a generator or coroutine: it would run when it is no longer "
+            "known for which task it was called."
+        )
     module.__class__ = task_module_class(task_class, type(module))  # type: ignore[arg-type]
     module.task_selector = selector  # type: ignore[assignment]
     selector.shares_trunk = not any(isinstance(child, TaskNorm) for child in module.modules())
@@ -349,6 +378,14 @@ def _become_plain(module: TaskModule) -> None:
     for name in module.members_of_task_modules:
         vars(module).pop(name, None)
     module.__class__ = module.plain_class  # type: ignore[assignment]
+
+
+def _is_traced() -> bool:
+    return torch.compiler.is_compiling() or torch.jit.is_tracing()
+
+
+def _device_of(args: Sequence[object]) -> torch.device | None:
+    return args[0].device if args and isinstance(args[0], Tensor) else None
 
 
 def _copied_rows(module: TaskParameters, row: int) -> dict[str, Tensor]:

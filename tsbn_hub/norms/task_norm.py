@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from .kernels import kernel_of
 from .selection import TaskSelector
-from .task_parameters import StateDict, TaskParameters, copy_members, parameter, pick
+from .task_parameters import StateDict, TaskParameters, copy_members, device_of_entries, parameter, pick
 
 Style = Literal["sigmoid", "affine", "shared"]
 
@@ -120,12 +120,11 @@ class TaskNorm(TaskParameters):
 
     def __prepare_scriptable__(self) -> nn.Module:
         # In a feature graph, where a task norm is one node. Models and their parts see to this themselves.
-        index = self.selector.current().index
-        return self.fold(int(index))  # type: ignore[arg-type]
+        return self.fold(self.selector.current_row())
 
     def __getstate__(self) -> dict[str, Any]:
         # A kernel is found again by the class: some are closures, which do not pickle.
-        return {key: value for key, value in vars(self).items() if key not in ("kernel", "after")}
+        return {key: value for key, value in super().__getstate__().items() if key not in ("kernel", "after")}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         super().__setstate__(state)
@@ -162,8 +161,7 @@ class TaskNorm(TaskParameters):
 
     def forward(self, x: Tensor) -> Tensor:
         selection = self.selector.current()
-        if not selection.forked:
-            selection.forked = True
+        selection.fork()
         if selection.chunks:
             return torch.cat([self.normalize(part, row) for row, part in selection.split(x)])
         if selection.differs_by_sample:
@@ -207,6 +205,10 @@ class TaskNorm(TaskParameters):
     def _load_from_state_dict(self, state_dict: StateDict, prefix: str, *args: Any) -> None:
         self._adapt_plain(state_dict, prefix, error_messages=args[-1])
         super()._load_from_state_dict(state_dict, prefix, *args)
+        ones = self._buffers.get("weight")
+        if ones is not None and self.gate_logits is not None and ones.device != self.gate_logits.device:
+            # Assigned to a norm on the meta device, the gates have left it: no checkpoint has these ones.
+            self._buffers["weight"] = torch.ones_like(ones, device=self.gate_logits.device)
 
     def _adapt_plain(self, state_dict: StateDict, prefix: str, error_messages: list[str]) -> None:
         """Turn the entries of a plain norm, where these are, into those of this one that keep its function."""
@@ -222,10 +224,12 @@ class TaskNorm(TaskParameters):
         if prefix + "gate_logits" in state_dict or not self._is_plain(state_dict, prefix):
             return
         assert self.gate_logits is not None
-        state_dict[prefix + "gate_logits"] = torch.full_like(self.gate_logits, self.options.logit_init)
+        device = device_of_entries(state_dict, self.gate_logits)
+        state_dict[prefix + "gate_logits"] = torch.full_like(self.gate_logits, self.options.logit_init, device=device)
         if self.options.keep_affine:
             if not self.plain_affine[0]:
-                state_dict[prefix + "weight"] = torch.ones_like(self.weight) / self._gate_at_start(self.weight)
+                ones = torch.ones_like(self.weight, device=device)
+                state_dict[prefix + "weight"] = ones / self._gate_at_start(ones)
             for key, value in ((prefix + "weight", weight), (prefix + "bias", bias)):
                 if value is not None:
                     # In the model's precision: a checkpoint in half precision would be rounded once more.

@@ -23,6 +23,7 @@ from ...files.names import CONFIG, WEIGHTS
 from ...files.repositories import local_folder, repo_commit, split_revision
 from ...norms import NormOptions, TaskSelector
 from ...norms.gating import Patterns
+from ...norms.selection import Selection
 from ...norms.task_names import check_same_tasks
 from ...norms.task_norm import Style
 from . import norms as timm_norms  # noqa: F401 — registers timm's norm classes
@@ -149,7 +150,7 @@ def _create(
             convert_timm_model(model, selector, recipe, split=not features_only)
 
     # Feature extractors that trace or call the model while they are built see one task.
-    with _before_loading(name, convert), selector.run(selector.selected()):
+    with _before_loading(name, convert), selector.run(Selection(0)):
         model = timm.models.model_entrypoint(architecture)(
             pretrained=pretrained, pretrained_cfg=pretrained_cfg, pretrained_cfg_overlay=overlay, **kwargs
         )
