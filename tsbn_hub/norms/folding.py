@@ -1,7 +1,9 @@
 """From a network with task norms back to the plain network of one task, and blocks on ways there that lose gates."""
 
 import copy
+import inspect
 import weakref
+from types import FunctionType
 from typing import Any, NoReturn
 
 from torch import Tensor, nn
@@ -13,7 +15,10 @@ from .task_parameters import TaskParameters
 
 def folded(module: nn.Module, row: int) -> nn.Module:
     """A copy of a network, with the plain norms and classifiers of a task's row in the places of ours."""
+    _refuse_foreign_forwards(module)
     plain = copy.deepcopy(module, _detached_caches(module))
+    for part in list(plain.modules()):
+        _unwrap(part)
     new: dict[int, nn.Module] = {}
     for name, part in list(plain.named_modules(remove_duplicate=False)):
         if isinstance(part, TaskParameters | SharedBatchNorm):
@@ -24,6 +29,30 @@ def folded(module: nn.Module, row: int) -> nn.Module:
     for part in plain.modules():
         _unblock(part)
     return plain
+
+
+def _unwrap(part: nn.Module) -> None:
+    """Take away, in place, what others have wrapped around a forward: it would call a forward of this package."""
+    hook = vars(part).pop("_hf_hook", None)  # of accelerate, which may keep the weights elsewhere
+    if hook is not None:
+        hook.detach_hook(part)
+    own = inspect.unwrap(type(part).forward)
+    for name in ("forward", "_old_forward", "_original_forward"):
+        wrapper = vars(part).get(name)
+        if wrapper is not None and getattr(inspect.unwrap(wrapper), "__func__", inspect.unwrap(wrapper)) is own:
+            del vars(part)[name]
+
+
+def _refuse_foreign_forwards(module: nn.Module) -> None:
+    for name, part in module.named_modules():
+        forward = vars(part).get("forward")
+        cells = forward.__closure__ or () if isinstance(forward, FunctionType) else ()
+        held = [getattr(cell.cell_contents, "__self__", cell.cell_contents) for cell in cells]
+        if any(isinstance(each, nn.Module) for each in held):
+            raise RuntimeError(
+                f"The forward of {name or 'this model'} was replaced by the function {forward.__qualname__}, which "
+                "would run this model's modules in the place of the copy's. Fold before the forward is replaced."
+            )
 
 
 def block_what_loses_gates(module: nn.Module) -> None:
@@ -79,7 +108,7 @@ class _FoldedPart:
                 "TorchScript would replace the task norms of this part, in place, by those of one task. Script the "
                 "whole model after model.set_task(…), or a part of model.fold(task)."
             )
-        return folded(part, int(ours.selector.current().index))  # type: ignore[arg-type]
+        return folded(part, ours.selector.current_row())
 
 
 def _detached_caches(module: nn.Module) -> dict[int, Any]:
