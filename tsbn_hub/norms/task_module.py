@@ -57,16 +57,17 @@ class TaskModule(nn.Module):
 
         Raises:
             ValueError: if there is no such task.
-            RuntimeError: if another thread has set another one.
+            RuntimeError: if another thread, or asyncio task, has set another one.
         """
         self.task_selector.set(task, self._device())
 
     @contextmanager
     def using_task(self, task: str) -> Iterator[None]:
-        """Within the block, and this thread, the network is that of one task.
+        """Within the block, and this thread and asyncio task, the network is that of one task.
 
         Raises:
             ValueError: if there is no such task.
+            RuntimeError: if the block would be a generator's.
 
         Example:
             >>> import torch, timm, tsbn_hub
