@@ -383,7 +383,7 @@ def test_a_plain_state_dict_without_a_place_for_its_affine(kind):
     assert (dropped[0].gates == 0.5).all()
     from tsbn_hub.norms import NormOptions, TaskSelector
     from tsbn_hub.norms.convert import convert_norms
-    from tsbn_hub.norms.task_module import as_task_module
+    from tsbn_hub.norms.task_class import as_task_module
 
     by_default, selector = nn.Sequential(plain), TaskSelector(["a", "b"])
     convert_norms(by_default, selector, NormOptions(keep_affine=False), ["0"])

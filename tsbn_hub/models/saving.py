@@ -7,7 +7,7 @@ from typing import Any
 from torch import nn
 
 from ..files.names import CONFIG, WEIGHTS
-from ..norms.folding import refuse_unmerged
+from ..norms.merging import refuse_unmerged
 from .libraries import surface_of
 
 MODEL_FILES = CONFIG, WEIGHTS

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 import torch
 from torch import Tensor
 
-from ..norms.folding import refuse_unmerged
+from ..norms.merging import refuse_unmerged
 from ..tasks import Task
 from .surface import Surface
 

@@ -5,6 +5,7 @@ from .convert import convert
 from .gating import gated_norms
 from .kernels import register_batch_norm, register_norm
 from .selection import TaskSelector
+from .selection.recomputation import remembering_task
 from .statistics import convert_sync_batchnorm, freeze_batch_norm, reestimate_statistics
 from .task_module import TaskModule
 from .task_norm import NormOptions, TaskNorm
@@ -27,5 +28,6 @@ __all__ = [
     "reestimate_statistics",
     "register_batch_norm",
     "register_norm",
+    "remembering_task",
     "unwrapped",
 ]

@@ -13,7 +13,7 @@ from .kernels import after_batch_norm
 from .selection import TaskSelector
 from .synchronization import should_synchronize, synchronized_batch_norm
 from .task_norm import NormOptions, TaskNorm
-from .task_parameters import StateDict, copy_members, pick
+from .task_parameters import StateDict, copy_members, device_of, pick, replicate_for_data_parallel
 
 STATISTICS = ("running_mean", "running_var", "num_batches_tracked")
 
@@ -209,7 +209,7 @@ class TaskBatchNorm(TaskNorm, _BatchNormBase):  # type: ignore[misc]
             plain = state_dict.get(prefix + name)
             if plain is None:
                 if name == "num_batches_tracked":
-                    state_dict[prefix + name] = _own_count(stacked)
+                    state_dict[prefix + name] = _own_count(stacked, state_dict)
             elif plain.ndim == stacked.ndim - 1:
                 state_dict[prefix + name] = plain.expand_as(stacked).clone()
 
@@ -224,6 +224,7 @@ class SharedBatchNorm(_BatchNormBase):
     weight: Tensor | None  # type: ignore[assignment]
     bias: Tensor | None  # type: ignore[assignment]
     selector: TaskSelector
+    _replicate_for_data_parallel = replicate_for_data_parallel
 
     def __init__(self, norm: nn.Module, selector: TaskSelector) -> None:
         super().__init__()
@@ -262,7 +263,7 @@ class SharedBatchNorm(_BatchNormBase):
         return self.fold()
 
     def __getstate__(self) -> dict[str, object]:
-        return {key: value for key, value in vars(self).items() if key != "after"}
+        return {key: value for key, value in super().__getstate__().items() if key != "after"}
 
     def __setstate__(self, state: dict[str, object]) -> None:
         super().__setstate__(state)
@@ -270,16 +271,17 @@ class SharedBatchNorm(_BatchNormBase):
 
     def _load_from_state_dict(self, state_dict: StateDict, prefix: str, *args: Any) -> None:
         if self.num_batches_tracked is not None:
-            state_dict.setdefault(prefix + "num_batches_tracked", _own_count(self.num_batches_tracked))
+            count = _own_count(self.num_batches_tracked, state_dict)
+            state_dict.setdefault(prefix + "num_batches_tracked", count)
         super()._load_from_state_dict(state_dict, prefix, *args)
 
     def extra_repr(self) -> str:
         return f"{self.plain_class.__name__}({getattr(self, 'num_features', '')})"
 
 
-def _own_count(count: Tensor) -> Tensor:
+def _own_count(count: Tensor, state_dict: StateDict) -> Tensor:
     """The batches that a checkpoint without a count leaves a norm with. torch's own norms accept it, too."""
-    return torch.zeros_like(count, device="cpu") if count.is_meta else count.clone()
+    return torch.zeros_like(count, device=device_of(state_dict)) if count.is_meta else count.clone()
 
 
 def _refuse_rows_of_samples(selector: TaskSelector) -> None:

@@ -9,9 +9,10 @@ from torch import nn
 from .batch_norm import SharedBatchNorm, TaskBatchNorm
 from .gating import Patterns, gated_norms
 from .kernels import is_batch_norm
-from .recomputation import remember_task_in_checkpoints
 from .selection import TaskSelector
-from .task_module import TaskModule, as_task_module
+from .selection.recomputation import remember_task_in_checkpoints
+from .task_class import as_task_module
+from .task_module import TaskModule
 from .task_norm import NormOptions, Style, TaskNorm
 from .wrappers import unwrapped
 

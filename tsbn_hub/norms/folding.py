@@ -1,17 +1,16 @@
 """From a network with task norms back to the plain network of one task, and blocks on ways there that lose gates."""
 
-import copy
 import functools
 import inspect
 import weakref
 from collections.abc import Callable
 from typing import Any, NoReturn
 
-from torch import Tensor, nn
+from torch import nn
 from torch.nn.utils import fusion
-from torch.utils import _pytree as pytree
 
 from .batch_norm import SharedBatchNorm
+from .merging import merged_copy
 from .task_parameters import TaskParameters
 
 
@@ -28,75 +27,6 @@ def folded(module: nn.Module, row: int) -> nn.Module:
     for part in plain.modules():
         _unblock(part)
     return plain
-
-
-def merged_copy(module: nn.Module) -> nn.Module:
-    """A copy of a network in which the layers of PEFT (LoRA, …) are merged into the plain ones, as they are active.
-
-    Raises:
-        RuntimeError: if one of them cannot be merged.
-    """
-    plain = copy.deepcopy(module, _detached_caches(module))
-    for place, parent in list(plain.named_modules(remove_duplicate=False)):
-        for name, child in parent._modules.items():
-            if child is not None and _is_of_peft(child):
-                parent._modules[name] = _merged(child, f"{place}.{name}".lstrip("."))
-    if _is_of_peft(plain):
-        return _merged(plain, "")
-    for leftover in ("peft_config", "_hf_peft_config_loaded"):
-        vars(plain).pop(leftover, None)
-    return plain
-
-
-def refuse_unmerged(module: nn.Module, what: str) -> None:
-    """Refuse a network in which PEFT's layers stand in the places of plain ones: their parts have other names.
-
-    Raises:
-        RuntimeError: if there is one; it says what is refused.
-    """
-    for name, part in module.named_modules():
-        if _is_of_peft(part):
-            raise RuntimeError(
-                f"{name or 'The model'} is a {type(part).__name__} of PEFT, and {what} would lose what it has learned: "
-                "merge first, model = peft_model.merge_and_unload(), or let PEFT save its adapter, "
-                "peft_model.save_pretrained(…)."
-            )
-
-
-def _is_of_peft(module: nn.Module) -> bool:
-    """Whether this stands in the place of a plain layer, and holds it."""
-    return hasattr(type(module), "unload_and_optionally_merge_module") or (
-        hasattr(type(module), "get_base_layer") and hasattr(type(module), "merge")
-    )
-
-
-def _merged(layer: Any, name: str) -> nn.Module:
-    """The plain layer that computes what a layer of PEFT does."""
-    wraps = hasattr(layer, "unload_and_optionally_merge_module")
-    if layer.disable_adapters:
-        if getattr(layer, "merged", False):
-            layer.unmerge()
-        plain = layer.original_module if hasattr(layer, "original_module") else layer.get_base_layer()
-    elif "forward" in vars(layer):
-        raise RuntimeError(_unmergeable(layer, name, "its forward was replaced"))
-    else:
-        try:
-            if wraps:
-                plain = layer.unload_and_optionally_merge_module(merge=True, safe_merge=True, adapter_names=None)
-            else:
-                if not layer.merged:  # else it computes what its base layer does, whatever is active
-                    layer.merge(safe_merge=True)
-                plain = layer.get_base_layer()
-        except (AttributeError, NotImplementedError, RuntimeError, ValueError) as error:
-            raise RuntimeError(_unmergeable(layer, name, error)) from error
-    return merged_copy(plain)
-
-
-def _unmergeable(layer: nn.Module, name: str, reason: object) -> str:
-    return (
-        f"{name} is a {type(layer).__name__} of PEFT that cannot be merged into a plain layer ({reason}). Take it out, "
-        "model = peft_model.unload(), and fold what is left."
-    )
 
 
 def block_what_loses_gates(module: nn.Module) -> None:
@@ -171,11 +101,4 @@ class _FoldedPart:
                 "TorchScript would replace the task norms of this part, in place, by those of one task. Script the "
                 "whole model after model.set_task(…), or a part of model.fold(task)."
             )
-        return folded(part, int(ours.selector.current().index))  # type: ignore[arg-type]
-
-
-def _detached_caches(module: nn.Module) -> dict[int, Any]:
-    """A memo for deepcopy, which refuses tensors of a graph: some architectures cache these from forward to forward."""
-    values = [value for each in module.modules() for key, value in vars(each).items() if not key.startswith("_")]
-    tensors = [leaf for leaf in pytree.tree_leaves(values) if isinstance(leaf, Tensor) and not leaf.is_leaf]
-    return {id(tensor): tensor.detach().clone() for tensor in tensors}
+        return folded(part, ours.selector.current_row())

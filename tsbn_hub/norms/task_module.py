@@ -1,11 +1,10 @@
 """What a converted network can do, whatever it is: know its tasks, run one or all, fold one out."""
 
-import functools
-import inspect
+import copy
+import sys
 from collections import OrderedDict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from types import FunctionType
 from typing import Any, ClassVar
 
 import torch
@@ -13,11 +12,12 @@ from torch import Tensor, fx, nn
 from torch.utils import _pytree as pytree
 
 from .checkpoints import check_part, check_task_entries, complete_plain
-from .folding import block_what_loses_gates, folded
+from .folding import folded
 from .selection import Selection, TaskSelector
+from .selection.running import refuse_generators
 from .task_names import check_noted_tasks, check_task_names, note_tasks
 from .task_norm import TaskNorm
-from .task_parameters import StateDict, TaskModules, TaskParameters
+from .task_parameters import StateDict, TaskModules, TaskParameters, replicate_for_data_parallel
 
 Tasks = str | Sequence[str] | Tensor
 
@@ -60,17 +60,17 @@ class TaskModule(nn.Module):
 
         Raises:
             ValueError: if there is no such task.
-            RuntimeError: if another thread has set another one.
+            RuntimeError: if another thread, or asyncio task, has set another one.
         """
-        device = next((tensor.device for tensor in self.parameters()), None)
-        self.task_selector.set(task, device)
+        self.task_selector.set(task, self._device())
 
     @contextmanager
     def using_task(self, task: str) -> Iterator[None]:
-        """Within the block, and this thread, the network is that of one task.
+        """Within the block, and this thread and asyncio task, the network is that of one task.
 
         Raises:
             ValueError: if there is no such task.
+            RuntimeError: if the block would be a generator's.
 
         Example:
             >>> import torch, timm, tsbn_hub
@@ -80,8 +80,13 @@ class TaskModule(nn.Module):
             torch.Size([1, 96])
         """
         row = self.task_selector.row(task)
-        with self.task_selector.run(Selection(row)):
+        if not torch.compiler.is_dynamo_compiling():
+            refuse_generators(sys._getframe())
+        with self.task_selector.run(Selection(row), self._device()):
             yield
+
+    def _device(self) -> torch.device | None:
+        return next((tensor.device for tensor in self.parameters()), None)
 
     def add_task(self, task: str, like: str | None = None) -> None:
         """Add a task at the end, in place. The parameters that it has a part of are new objects: rebuild the optimizer.
@@ -161,11 +166,11 @@ class TaskModule(nn.Module):
     def _forward_all(self, plain_forward: Forward, *args: Any, **kwargs: Any) -> dict[str, Outputs]:
         """Every task's output: one task after another, or one pass where nothing in the network differs by task."""
         if self.task_selector.shares_trunk:
-            with self.task_selector.run(Selection(index=None)):
+            with self.task_selector.run(Selection()):
                 return self._split_by_task(plain_forward(self, *args, **kwargs))
         outputs = {}
         for row, task in enumerate(self.task_selector.tasks):
-            with self.task_selector.run(Selection(row, repeated=row > 0)):
+            with self.task_selector.run(Selection(row, repeated=row > 0), _device_of(args)):
                 outputs[task] = plain_forward(self, *args, **kwargs)
         return outputs
 
@@ -177,16 +182,16 @@ class TaskModule(nn.Module):
                 f"of this model are {self.tasks}."
             )
         if isinstance(task, str):
-            with selector.run(Selection(selector.row(task))):
+            with selector.run(Selection(selector.row(task)), _device_of(args)):
                 return plain_forward(self, *args, **kwargs)
         if not args:
             raise TypeError(
                 "With a task for each sample, or a tensor, give the images as the first positional argument."
             )
         x, *others = args
-        # A compiled graph cannot sort by the values of a tensor.
-        if isinstance(task, Tensor) and (task.ndim == 0 or torch.compiler.is_compiling()):
-            with selector.run(Selection(task.to(x.device))):
+        # A graph cannot sort by the values of a tensor.
+        if isinstance(task, Tensor) and (task.ndim == 0 or _is_traced()):
+            with selector.run(Selection(tensor=task.to(x.device))):
                 return plain_forward(self, *args, **kwargs)
         rows = self._rows(task, x)
         # Sorted by task, every norm sees each task's samples as one slice.
@@ -284,6 +289,23 @@ class TaskModule(nn.Module):
 
     # --- saving, loading, copying ---
 
+    _replicate_for_data_parallel = replicate_for_data_parallel
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Any:
+        selector = self.task_selector
+        if id(selector) not in memo:  # of a model around this one
+            memo[id(selector)] = selector.for_copy()
+        plain = getattr(super(), "__deepcopy__", None)
+        if plain is not None:
+            copied = plain(memo)
+        else:
+            copied = memo[id(self)] = type(self).__new__(type(self))
+            copied.__setstate__(copy.deepcopy(self.__getstate__(), memo))
+        for part in copied.modules():
+            if getattr(part, "selector", None) is selector:  # it was copied before, as something else's
+                part.selector = memo[id(selector)]
+        return copied
+
     def _stacked_entries(self) -> list[str]:
         """The names of the state dict's entries that have rows of all tasks."""
         modules = [(name, module) for name, module in self.named_modules() if isinstance(module, TaskParameters)]
@@ -333,68 +355,19 @@ class TaskModule(nn.Module):
         return {}
 
 
-def _reduce(self: Any, protocol: int) -> tuple[object, ...]:
-    # The class is made at run time: rebuild it from the plain one.
-    return _new_task_module, (self._task_class, self.plain_class), dict(vars(self))
-
-
-def _new_task_module(task_class: type[TaskModule], plain_class: type[nn.Module]) -> TaskModule:
-    module_class = task_module_class(task_class, plain_class)  # type: ignore[arg-type]
-    return module_class.__new__(module_class)
-
-
-@functools.cache  # pickle and deepcopy find the same class again
-def task_module_class(task_class: type[TaskModule], plain_class: type[nn.Module]) -> type[TaskModule]:
-    """The class of a network of class `plain_class` that can do what `task_class` says."""
-    members = {
-        "forward": _forward_of(plain_class.forward),
-        "plain_class": plain_class,
-        "__reduce_ex__": _reduce,
-        "_task_class": task_class,
-        "__module__": plain_class.__module__,
-        "__doc__": plain_class.__doc__,
-    }
-    members.update(task_class.members_for(plain_class))
-    return type(f"Tsbn{plain_class.__name__}", (task_class, plain_class), members)
-
-
-def _forward_of(plain_forward: Forward) -> Forward:
-    """The forward of a class with tasks: the plain one's signature and a keyword `task`."""
-
-    def forward(self: TaskModule, *args: Any, task: Tasks | None = None, **kwargs: Any) -> Outputs:
-        return self._forward(plain_forward, *args, task=task, **kwargs)
-
-    # torch.fx reads a forward's arguments from what it wraps, and in its globals the functions to leave untraced.
-    forward = FunctionType(
-        forward.__code__,
-        plain_forward.__globals__,
-        "forward",
-        closure=forward.__closure__,
-    )
-    forward.__kwdefaults__ = {"task": None}
-    functools.update_wrapper(forward, plain_forward)
-    signature = inspect.signature(plain_forward)
-    keyword = inspect.Parameter("task", inspect.Parameter.KEYWORD_ONLY, default=None, annotation=Tasks | None)
-    parameters = list(signature.parameters.values())
-    at = next((at for at, each in enumerate(parameters) if each.kind is each.VAR_KEYWORD), len(parameters))
-    forward.__signature__ = signature.replace(parameters=[*parameters[:at], keyword, *parameters[at:]])  # type: ignore[attr-defined]
-    return forward
-
-
-def as_task_module(module: nn.Module, selector: TaskSelector, task_class: type[TaskModule] = TaskModule) -> TaskModule:
-    """Let a network, in place, do what `task_class` says, and block what fuses norms by reading their weights."""
-    module.__class__ = task_module_class(task_class, type(module))  # type: ignore[arg-type]
-    module.task_selector = selector  # type: ignore[assignment]
-    selector.shares_trunk = not any(isinstance(child, TaskNorm) for child in module.modules())
-    block_what_loses_gates(module)
-    return module  # type: ignore[return-value]
-
-
 def _become_plain(module: TaskModule) -> None:
-    """Take away, in place, what `as_task_module` gave a network."""
+    """Take away, in place, what `task_class.as_task_module` gave a network."""
     for name in module.members_of_task_modules:
         vars(module).pop(name, None)
     module.__class__ = module.plain_class  # type: ignore[assignment]
+
+
+def _is_traced() -> bool:
+    return torch.compiler.is_compiling() or torch.jit.is_tracing()
+
+
+def _device_of(args: Sequence[object]) -> torch.device | None:
+    return args[0].device if args and isinstance(args[0], Tensor) else None
 
 
 def _copied_rows(module: TaskParameters, row: int) -> dict[str, Tensor]:

@@ -138,12 +138,11 @@ class TaskNorm(TaskParameters):
 
     def __prepare_scriptable__(self) -> nn.Module:
         # In a feature graph, where a task norm is one node. Models and their parts see to this themselves.
-        index = self.selector.current().index
-        return self.fold(int(index))  # type: ignore[arg-type]
+        return self.fold(self.selector.current_row())
 
     def __getstate__(self) -> dict[str, Any]:
         # A kernel is found again by the class: some are closures, which do not pickle.
-        return {key: value for key, value in vars(self).items() if key not in ("kernel", "after")}
+        return {key: value for key, value in super().__getstate__().items() if key not in ("kernel", "after")}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         super().__setstate__(state)
@@ -180,8 +179,7 @@ class TaskNorm(TaskParameters):
 
     def forward(self, x: Tensor) -> Tensor:
         selection = self.selector.current()
-        if not selection.forked:
-            selection.forked = True
+        selection.fork()
         if selection.chunks:
             return torch.cat([self.normalize(part, row) for row, part in selection.split(x)])
         if selection.differs_by_sample:
@@ -241,6 +239,10 @@ class TaskNorm(TaskParameters):
     def _load_from_state_dict(self, state_dict: StateDict, prefix: str, *args: Any) -> None:
         self._adapt_plain(state_dict, prefix, error_messages=args[-1])
         super()._load_from_state_dict(state_dict, prefix, *args)
+        ones = self._buffers.get("weight")
+        if ones is not None and self.gate_logits is not None and ones.device != self.gate_logits.device:
+            # Assigned to a norm on the meta device, the gates have left it: no checkpoint has these ones.
+            self._buffers["weight"] = torch.ones_like(ones, device=self.gate_logits.device)
 
     def _adapt_plain(self, state_dict: StateDict, prefix: str, error_messages: list[str]) -> None:
         """Turn the entries of a plain norm, where these are, into those of this one that keep its function."""

@@ -12,6 +12,15 @@ from .task_names import check_noted_tasks, note_tasks
 StateDict = dict[str, Any]
 
 
+def replicate_for_data_parallel(self: Any) -> Any:
+    """As `nn.Module` has it: a replica for another thread, where it runs for the task that is selected here."""
+    replica = nn.Module._replicate_for_data_parallel(self)
+    for name in ("selector", "task_selector"):
+        if name in vars(self):
+            vars(replica)[name] = vars(self)[name].for_replica()
+    return replica
+
+
 class TaskParameters(nn.Module):
     """A module that keeps the parameters (and buffers) of all tasks stacked along their first dimension.
 
@@ -23,6 +32,8 @@ class TaskParameters(nn.Module):
     """
 
     selector: TaskSelector
+
+    _replicate_for_data_parallel = replicate_for_data_parallel
 
     def stacked_names(self) -> list[str]:
         """The names of the parameters and buffers that are stacked."""
@@ -116,7 +127,11 @@ class TaskModules(nn.ModuleDict):
 
 def pick(stacked: Tensor, index: int | Tensor) -> Tensor:
     """A row of a stacked tensor: a view for an int, a copy (and no wait) for a tensor without dimensions."""
-    return stacked[index] if isinstance(index, int) else stacked.index_select(0, index.view(1)).squeeze(0)
+    if isinstance(index, int):
+        return stacked[index]
+    if index.device != stacked.device:
+        index = index.to(stacked.device)
+    return stacked.index_select(0, index.view(1)).squeeze(0)
 
 
 def copy_members(source: nn.Module, target: nn.Module) -> None:

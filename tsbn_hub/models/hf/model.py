@@ -17,9 +17,10 @@ from transformers.utils.output_capturing import maybe_install_capturing_hooks
 from ...files.permission import code_named_in
 from ...norms import NormOptions, SharedBatchNorm, TaskModule, TaskNorm, TaskSelector
 from ...norms.convert import convert_norms
-from ...norms.folding import block_what_loses_gates, folded, refuse_unmerged
+from ...norms.folding import block_what_loses_gates, folded
 from ...norms.gating import gated_norms
-from ...norms.recomputation import Checkpoint, remembering_task
+from ...norms.merging import refuse_unmerged
+from ...norms.selection.recomputation import Checkpoint, remembering_task
 from ...norms.task_module import Tasks
 from ...tasks import Task
 from ..heads import Features

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from transformers.utils import ModelOutput
 
 from ...norms import TaskModules
-from ...norms.folding import merged_copy
+from ...norms.merging import merged_copy
 from ...norms.task_module import Tasks
 from ...norms.task_names import check_task_names
 from ...tasks import Kind, Task, make_kind

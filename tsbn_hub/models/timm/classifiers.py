@@ -45,10 +45,6 @@ class TaskClassifier(TaskParameters):
         self.weight = parameter(torch.cat([plain.weight[:size] for size in sizes]), plain.weight.requires_grad)
         if plain.bias is not None:
             self.bias = parameter(torch.cat([plain.bias[:size] for size in sizes]), plain.bias.requires_grad)
-        self._set_selection()
-
-    def _set_selection(self) -> None:
-        self.selector.selects_by_tensor = len(set(self.sizes)) == 1
 
     def rows(self, row: int) -> slice:
         """The part of the first dimension that belongs to the task of a row."""
@@ -69,7 +65,6 @@ class TaskClassifier(TaskParameters):
         """Take over what `stack_rows` has made of these parts."""
         super().put_rows(stacked, parts)
         self.sizes = [self.sizes[part] if isinstance(part, int) else len(part["weight"]) for part in parts]
-        self._set_selection()
 
     def _classify(self, x: Tensor, rows: slice) -> Tensor:
         weight, bias = self.weight[rows], None if self.bias is None else self.bias[rows]
@@ -87,7 +82,8 @@ class TaskClassifier(TaskParameters):
             dim = -1 if issubclass(self.plain_class, nn.Linear) else 1
             outputs = [self._classify(part, self.rows(row)) for row, part in selection.split(x)]
             return torch.cat([_padded(output, dim, max(self.sizes)) for output in outputs])
-        index = selection.index
+        # Outputs that differ in shape cannot be chosen by a tensor: then a compiled graph holds one task.
+        index = selection.index if len(set(self.sizes)) == 1 or selection.row is None else selection.row
         if index is None:
             return self._apply_plain(x, self.weight, self.bias)
         if isinstance(index, int):
@@ -119,7 +115,7 @@ class TaskClassifier(TaskParameters):
         return plain
 
     def __prepare_scriptable__(self) -> nn.Module:
-        return self.fold(int(self.selector.current().index))  # type: ignore[arg-type]
+        return self.fold(self.selector.current_row())
 
     def _load_from_state_dict(self, state_dict: StateDict, prefix: str, *args: Any) -> None:
         entries = {name: state_dict[prefix + name] for name in self.stacked_names() if prefix + name in state_dict}

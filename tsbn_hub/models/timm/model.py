@@ -16,7 +16,8 @@ from ...norms.convert import convert_norms
 from ...norms.folding import block_what_loses_gates
 from ...norms.gating import Patterns, gated_norms
 from ...norms.kernels import is_batch_norm, is_norm
-from ...norms.task_module import Forward, Outputs, as_task_module
+from ...norms.task_class import as_task_module
+from ...norms.task_module import Forward, Outputs
 from ...norms.task_names import check_task_names
 from ...norms.task_parameters import StateDict, TaskParameters
 from ...tasks import Task

@@ -21,6 +21,7 @@ from ...files.names import CONFIG, WEIGHTS
 from ...files.repositories import local_folder, repo_commit, split_revision
 from ...norms import NormOptions, TaskSelector
 from ...norms.gating import Patterns
+from ...norms.selection import Selection
 from ...norms.task_names import check_same_tasks
 from ...norms.task_norm import Style, check_same_affine
 from . import norms as timm_norms  # noqa: F401 — registers timm's norm classes
@@ -172,7 +173,7 @@ def _create(
     with (
         before_loading(name, convert, load),
         nullcontext() if pretrained else without_loading(name),
-        selector.run(selector.selected()),
+        selector.run(Selection(0)),
     ):
         model = build(as_pretrained)
         if load is not None and not recipe.names:
