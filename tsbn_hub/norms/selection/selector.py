@@ -45,7 +45,7 @@ class Selection:
     @property
     def index(self) -> int | Tensor | None:
         """The row; where there is one, as a tensor in compiled graphs, which would hold one task by an int."""
-        if self.tensor is not None and (_compiles_for_all_tasks() or self.row is None):
+        if self.tensor is not None and (torch.compiler.is_dynamo_compiling() or self.row is None):
             return self.tensor
         return self.row
 
@@ -79,10 +79,6 @@ class Selection:
             )
         sizes = [samples * repeats for _, samples in self.chunks]
         return [(row, part) for (row, _), part in zip(self.chunks, x.split(sizes), strict=True)]
-
-
-def _compiles_for_all_tasks() -> bool:
-    return torch.compiler.is_dynamo_compiling() and not torch.compiler.is_exporting()
 
 
 @dataclass(eq=False)
