@@ -6,12 +6,11 @@ import shutil
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 from safetensors import SafetensorError
 
 
-def write_atomically(files: dict[Path, Callable[[Path], Any]]) -> None:
+def write_atomically(files: dict[Path, Callable[[Path], object]]) -> None:
     """Write files whole, and all or none: each is filled beside its place first, and moved there when all are.
 
     Raises:

@@ -105,7 +105,7 @@ def _refuse_foreign_forwards(module: nn.Module) -> None:
             )
 
 
-def _detached_caches(module: nn.Module) -> dict[int, Any]:
+def _detached_caches(module: nn.Module) -> dict[int, object]:
     """A memo for deepcopy, which refuses tensors of a graph: some architectures cache these from forward to forward."""
     values = [value for each in module.modules() for key, value in vars(each).items() if not key.startswith("_")]
     tensors = [leaf for leaf in pytree.tree_leaves(values) if isinstance(leaf, Tensor) and not leaf.is_leaf]

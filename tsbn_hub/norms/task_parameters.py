@@ -12,7 +12,7 @@ from .task_names import check_noted_tasks, note_tasks
 StateDict = dict[str, Any]
 
 
-def replicate_for_data_parallel(self: Any) -> Any:
+def replicate_for_data_parallel(self: nn.Module) -> nn.Module:
     """As `nn.Module` has it: a replica for another thread, where it runs for the task that is selected here."""
     replica = nn.Module._replicate_for_data_parallel(self)
     for name in ("selector", "task_selector"):
@@ -79,7 +79,9 @@ class TaskParameters(nn.Module):
         super()._save_to_state_dict(destination, prefix, keep_vars)
         note_tasks(destination, prefix, self.stacked_names(), self.selector.tasks)
 
-    def _load_from_state_dict(self, state_dict: StateDict, prefix: str, local_metadata: Any, *args: Any) -> None:
+    def _load_from_state_dict(
+        self, state_dict: StateDict, prefix: str, local_metadata: Mapping[str, object], *args: Any
+    ) -> None:
         check_noted_tasks(state_dict, prefix, self.stacked_names(), local_metadata, self.selector.tasks)
         super()._load_from_state_dict(state_dict, prefix, local_metadata, *args)
 

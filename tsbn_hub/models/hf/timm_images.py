@@ -5,7 +5,7 @@ import math
 from typing import Any
 
 from timm.data.model_config import resolve_input_data_config
-from transformers import BitImageProcessor, PreTrainedModel, TimmWrapperModel
+from transformers import BaseImageProcessor, BitImageProcessor, PreTrainedModel, TimmWrapperModel
 
 from ..timm.model import OF_CLASSES
 
@@ -37,7 +37,7 @@ def timm_processor(model: Any) -> BitImageProcessor | None:
     )
 
 
-def describe_folded(model: PreTrainedModel, processor: Any) -> None:
+def describe_folded(model: PreTrainedModel, processor: BaseImageProcessor | None) -> None:
     """Let the configuration of a folded model say, in place, what timm and transformers read there.
 
     Args:
@@ -64,7 +64,7 @@ def describe_folded(model: PreTrainedModel, processor: Any) -> None:
         }
 
 
-def _steps(processor: Any) -> dict[str, Any] | None:
+def _steps(processor: BaseImageProcessor | None) -> dict[str, Any] | None:
     """What an image processor does with an image."""
     if processor is None:
         return None
@@ -83,7 +83,7 @@ def _steps(processor: Any) -> dict[str, Any] | None:
     return steps
 
 
-def _data_config(processor: Any, channels: int) -> dict[str, Any] | None:
+def _data_config(processor: BaseImageProcessor | None, channels: int) -> dict[str, Any] | None:
     """The same as `_steps`, in timm's words; None: it has none."""
     steps = _steps(processor) or {}
     size, crop = steps.get("size", {}), steps.get("crop_size")

@@ -33,7 +33,7 @@ def before_loading(name: str, convert: Callable[[nn.Module], None], load: Load |
         get_model_traits = _builder.get_model_traits
         loading = load is None
 
-        def convert_then_get_traits(model: nn.Module) -> dict[str, Any]:
+        def convert_then_get_traits(model: nn.Module) -> dict[str, object]:
             nonlocal loading
             if _is_named(model, name):
                 if not loading:
@@ -106,7 +106,7 @@ def _is_named(model: nn.Module, name: str) -> bool:
     return getattr(model, "pretrained_cfg", {}).get("architecture") == name
 
 
-def eps_args(model: nn.Module, build: Callable[..., nn.Module]) -> dict[str, Any]:
+def eps_args(model: nn.Module, build: Callable[..., nn.Module]) -> dict[str, object]:
     """The keywords without which a plain model, built anew, would have another eps: weights do not hold it.
 
     Args:

@@ -14,7 +14,7 @@ import torch.utils.checkpoint
 
 from .running import Memory
 
-Checkpoint = Callable[..., Any]
+Checkpoint = Callable[..., object]
 """A function like `torch.utils.checkpoint.checkpoint`: (function, *args, **kwargs) → what the function gives."""
 
 
@@ -28,7 +28,7 @@ def remember_task_in_checkpoints() -> None:
         frame.__init__ = _remembering_init(frame.__init__)
 
 
-def _remembering_forward(forward: Callable[..., Any]) -> Callable[..., Any]:
+def _remembering_forward(forward: Callable[..., object]) -> Callable[..., object]:
     @functools.wraps(forward)
     def remembering(ctx: Any, run_function: Checkpoint, *args: Any) -> object:
         recalling = _recalling(run_function)

@@ -86,7 +86,7 @@ class _Setter:
     """Who has set a task: a thread and, in it, an asyncio task."""
 
     thread: int
-    asyncio_task: "weakref.ref[asyncio.Task[Any]] | None"
+    asyncio_task: "weakref.ref[asyncio.Task[object]] | None"
 
     @classmethod
     def here(cls) -> "_Setter":
@@ -103,7 +103,7 @@ class _Setter:
         return None if task is None or task.done() or task is _asyncio_task() else "asyncio task"
 
 
-def _asyncio_task() -> "asyncio.Task[Any] | None":
+def _asyncio_task() -> "asyncio.Task[object] | None":
     try:
         return asyncio.current_task()
     except RuntimeError:  # no event loop runs in this thread
@@ -348,7 +348,7 @@ class TaskSelector:
         vars(other).update(vars(self))
         return other
 
-    def __deepcopy__(self, memo: dict[int, Any]) -> "TaskSelector":
+    def __deepcopy__(self, memo: dict[int, object]) -> "TaskSelector":
         # A copied part may go into the model again. A model that is copied sees to its own: `for_copy`.
         return self
 
@@ -358,7 +358,7 @@ class TaskSelector:
         other.__setstate__(self.__getstate__())
         return other
 
-    def __getstate__(self) -> dict[str, Any]:
+    def __getstate__(self) -> dict[str, object]:
         return {"tasks": self.tasks, "task": self._name(), "shares_trunk": self.shares_trunk}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
