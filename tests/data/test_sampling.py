@@ -181,11 +181,11 @@ def test_global_generators_are_neither_read_nor_moved(batches):
 def test_set_without_a_round():
     with pytest.raises(ValueError, match=r"Data set 1 .* 7 samples, .* processes = 8\. Take a smaller batch_size\.$"):
         TrainingBatches([80, 7], 4, 0, processes=2)
-    with pytest.raises(ValueError, match=r"Data set 0 gets no round .* or a greater rate"):
+    with pytest.raises(ValueError, match=r"Data set 0 gives no batch .* or a greater rate"):
         TrainingBatches([80, 80], 8, 0, rates=[1, 1000])
     with pytest.raises(ValueError, match=r"Data set 1 .* 0 samples"):
         TrainingBatches([80, 0], 8, 0, rates=[1, 1])
-    with pytest.raises(ValueError, match="Data set 0 gets no round"):
+    with pytest.raises(ValueError, match="Data set 0 gives no batch"):
         TrainingBatches([7, 7], 8, 0, rates=[1, 1])
 
 

@@ -1,8 +1,9 @@
 """Classes by their names: kinds, metrics, heads, data sets, loss weightings and trunks, in one manner."""
 
-from collections.abc import Callable, Hashable, Iterator
+import inspect
+from collections.abc import Callable, Hashable, Iterator, Sequence
 from difflib import get_close_matches
-from typing import Generic, TypeVar
+from typing import Any, Generic, TypeVar
 
 T = TypeVar("T")
 C = TypeVar("C")
@@ -97,6 +98,33 @@ def did_you_mean(name: object, known: list[str]) -> str:
     """
     near = get_close_matches(str(name), known, n=1)
     return f" Did you mean {near[0]!r}?" if near else ""
+
+
+def check_keywords(make: Callable[..., object], keywords: dict[str, Any], *, own: Sequence[object] = ()) -> None:
+    """Refuse keywords that a class or function does not take, or too few of them, before it is called.
+
+    Args:
+        make: The class or function.
+        keywords: By name.
+        own: What it gets by position, before the keywords.
+
+    Raises:
+        TypeError: if it does not take them. It says what it takes.
+
+    Example:
+        >>> from tsbn_hub.files.registry import check_keywords
+        >>> check_keywords(lambda size, seed=0: None, {"sise": 9, "size": 9})
+        Traceback (most recent call last):
+        TypeError: got an unexpected keyword argument 'sise'. Did you mean 'size'? It takes: size, seed
+    """
+    signature = inspect.signature(make)
+    try:
+        signature.bind(*own, **keywords)
+    except TypeError as error:
+        by_name = (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY)
+        takes = [name for name, each in signature.parameters.items() if each.kind in by_name][len(own) :]
+        near = "".join(did_you_mean(key, takes) for key in keywords if key not in takes)
+        raise TypeError(f"{error}.{near} It takes: {', '.join(takes) or 'nothing'}") from None
 
 
 def _identity(entry: object) -> tuple[str, str]:

@@ -1,6 +1,5 @@
 """What every kind of task says of itself, and the kinds by their names."""
 
-import inspect
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
@@ -8,7 +7,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 
 from torch import Tensor, nn
 
-from ..files.registry import Registry, UnknownNameError, did_you_mean
+from ..files.registry import Registry, UnknownNameError, check_keywords, did_you_mean
 from .task import Json, Task
 
 if TYPE_CHECKING:
@@ -185,7 +184,7 @@ def make_kind(task: Task) -> Kind:
     given: dict[str, Any] = {"num_classes": task.num_classes, "labels": task.labels, **task.kind_args}
     given = {key: value for key, value in given.items() if value is not None}
     try:
-        inspect.signature(kind_class).bind(**given)
+        check_keywords(kind_class, given)
     except TypeError as error:
         raise ValueError(f"Task {task.name!r} of kind {task.kind!r} cannot take {given}: {error}.") from error
     return kind_class(**given)

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset, Sampler
 
 from ..data import Collate, Draw, EvaluationBatches, Mixture, SeededSamples, TrainingBatches
+from ..data.batches.origin import name_of
 from ..data.images import as_image, scaled
 from ..data.sample import Batch, Sample, check_sample
 from ..tasks import Kind
@@ -53,6 +54,7 @@ class Loaders:
             data.rates,
             accelerator.process_index,
             accelerator.num_processes,
+            names=[name_of(part) for part in data.datasets],
         )
         steps = TrainingSteps(batches, self._loader(data, batches), config.gradient_accumulation_steps)
         if not len(steps):

@@ -22,6 +22,11 @@ def note_sample(error: Exception, data: object, index: int) -> None:
     error.add_note(f"This was sample {index} of {name}{told}.")
 
 
+def name_of(data: object) -> str:
+    """What a data set is called in messages: its class; of a part of one, the whole's."""
+    return name_of(data.dataset) if isinstance(data, Subset) else type(data).__name__
+
+
 def _origin(data: object, index: int) -> tuple[str, int]:
     if isinstance(data, ConcatDataset):
         which = bisect_right(data.cumulative_sizes, index)
@@ -30,7 +35,7 @@ def _origin(data: object, index: int) -> tuple[str, int]:
         return (f"{name} (data set {which})" if len(data.datasets) > 1 else name), index
     if isinstance(data, Subset):
         return _origin(data.dataset, data.indices[index])
-    return type(data).__name__, index
+    return name_of(data), index
 
 
 def _file_in(error: Exception) -> str | None:

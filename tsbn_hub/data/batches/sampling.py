@@ -51,6 +51,7 @@ class TrainingBatches(Sampler[list[Draw]]):
             that is smaller than a round has samples several times in one.
         process: Which process this is, in [0, processes).
         processes: How many there are.
+        names: Of the data sets, for what is told of them; None: they are numbered.
 
     Raises:
         ValueError: if a set gets no round, the rates are not positive numbers, one a set, or a number is out of range.
@@ -75,6 +76,7 @@ class TrainingBatches(Sampler[list[Draw]]):
         rates: Sequence[float] | None = None,
         process: int = 0,
         processes: int = 1,
+        names: Sequence[str] | None = None,
     ) -> None:
         _check_batches(sizes, batch_size, process, processes)
         if rates is not None:
@@ -82,7 +84,8 @@ class TrainingBatches(Sampler[list[Draw]]):
         self._sizes, self._seed = list(sizes), seed
         self._round_size = batch_size * processes
         self._own = slice(process * batch_size, (process + 1) * batch_size)
-        self._rounds = _rounds(self._sizes, self._round_size, rates)
+        names = names or [f"Data set {at}" for at in range(len(sizes))]
+        self._rounds = _rounds(self._sizes, self._round_size, rates, names)
         self.set_position(epoch=0)
 
     def set_position(self, epoch: int, first_batch: int = 0) -> None:
@@ -229,7 +232,9 @@ def _check_batches(sizes: Sequence[int], batch_size: int, process: int, processe
         raise ValueError(f"process={process} must lie in [0, processes), and processes={processes}.")
 
 
-def _rounds(sizes: Sequence[int], round_size: int, rates: Sequence[float] | None) -> list[int]:
+def _rounds(
+    sizes: Sequence[int], round_size: int, rates: Sequence[float] | None, names: Sequence[str]
+) -> list[int]:
     """How many rounds of an epoch each set gets."""
     rounds = [size // round_size for size in sizes]
     if rates is not None:
@@ -237,7 +242,7 @@ def _rounds(sizes: Sequence[int], round_size: int, rates: Sequence[float] | None
     for at, size in enumerate(sizes):
         if size < 1 or rounds[at] < 1:
             raise ValueError(
-                f"Data set {at} gets no round in an epoch: it has {size} samples, and a round takes batch_size * "
+                f"{names[at]} gives no batch in an epoch: it has {size} samples, and a batch takes batch_size * "
                 f"processes = {round_size}. Take a smaller batch_size{'' if rates is None else ', or a greater rate'}."
             )
     return rounds

@@ -1,6 +1,5 @@
 """What heads stand on, and the trunks by their names."""
 
-import inspect
 from abc import ABC, abstractmethod
 from dataclasses import asdict
 from typing import ClassVar
@@ -8,7 +7,7 @@ from typing import ClassVar
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 
-from ...files.registry import Registry
+from ...files.registry import Registry, check_keywords
 from ...norms import TaskModule
 from ...norms.task_module import Tasks
 from ..heads import Features
@@ -108,7 +107,7 @@ def make_trunk(config: TsbnConfig) -> Trunk:
     """
     trunk_class = trunks[config.trunk]
     try:
-        inspect.signature(trunk_class).bind(config, **config.trunk_args)
+        check_keywords(trunk_class, config.trunk_args, own=[config])
     except TypeError as error:
         raise ValueError(f"The trunk {config.trunk!r} cannot take trunk_args={config.trunk_args}: {error}.") from error
     return trunk_class(config, **config.trunk_args)

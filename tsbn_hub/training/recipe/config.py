@@ -17,6 +17,7 @@ Backward = Literal["all", "task"]
 OF_THE_MACHINE = ("output", "eval_batch_size", "workers", "checkpoint_steps", "trackers")
 """The keys that say where and how a run is computed, not what it is."""
 
+_ALL_KEYS = "All keys: docs/training.md, or help(tsbn_hub.training.TrainingConfig)."
 _FREE_TO_CHANGE = (*OF_THE_MACHINE, "imports")
 _OF_A_NEW_MODEL = ("model", "norm", "method", "method_args", "model_args", "pretrained")
 
@@ -251,7 +252,7 @@ def _check_keys(source: str, keys: list[Any], known: list[str]) -> None:
     unknown = sorted(set(keys) - set(known), key=str)
     if unknown:
         near = "".join(did_you_mean(key, known) for key in unknown)
-        raise ValueError(f"{source} has unknown keys {unknown}.{near} Known: {known}.")
+        raise ValueError(f"{source} has unknown keys {unknown}.{near} {_ALL_KEYS}")
 
 
 def _override(values: dict[str, Any], name: str, value: object) -> None:

@@ -1,6 +1,5 @@
 """The data sets that a run draws from."""
 
-import inspect
 import math
 from dataclasses import dataclass, field
 from typing import Any, Literal
@@ -9,7 +8,7 @@ from torch.utils.data import Dataset
 
 from ...data import tasks_of
 from ...data.sets.registry import find_data_set
-from ...files.registry import did_you_mean
+from ...files.registry import check_keywords, did_you_mean
 
 
 @dataclass(frozen=True)
@@ -58,7 +57,7 @@ class DataSource:
         """
         make = find_data_set(self.name)
         try:
-            inspect.signature(make).bind(split=split, **self.args)
+            check_keywords(make, {"split": split, **self.args})
         except TypeError as error:
             raise ValueError(f"{self.name} cannot take split={split!r} and args={self.args}: {error}.") from error
         data = make(split=split, **self.args)
