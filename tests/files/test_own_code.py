@@ -84,6 +84,14 @@ def test_what_another_has_imported_is_the_same(here):
     assert imported("elsewhere/things_f.py") is module
 
 
+@pytest.mark.parametrize("name", ["things_h.py", "things.v2.py", "things-3.py"])
+def test_a_file_is_executed_once_whatever_its_name(name, here):
+    write(here / name, "from pathlib import Path\nwith Path(__file__ + '.times').open('a') as f: f.write('x')")
+    modules = [import_own(each) for each in (name, f"./{name}", str(here / name))]
+    assert modules == [modules[0]] * 3 and (here / f"{name}.times").read_text() == "x"
+    assert place_of(name) == here / name
+
+
 def test_a_file_that_fails_leaves_nothing(here):
     sys.modules["things_g"] = earlier = type(sys)("things_g")
     write(here / "things_g.py", "raise KeyError('mine')")

@@ -168,8 +168,9 @@ def place_of(name: str) -> Path | None:
 
 
 def _module_of_file(path: Path) -> ModuleType | None:
+    names = (path.stem, "__main__")  # a stem may have dots of its own
     candidates = [
-        module for name, module in list(sys.modules.items()) if name.rpartition(".")[2] in (path.stem, "__main__")
+        module for name, module in list(sys.modules.items()) if name in names or name.rpartition(".")[2] in names
     ]
     return next((module for module in candidates if _is_from(module, path)), None)
 

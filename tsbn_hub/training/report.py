@@ -9,7 +9,7 @@ from typing import TextIO, cast
 from accelerate import Accelerator
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-from rich.table import Table
+from rich.table import Column, Table
 from torch import nn
 
 from ..norms import TaskModule, TaskNorm
@@ -22,7 +22,7 @@ from .state.record import EpochLine
 def console_of(accelerator: Accelerator, file: "Output | None" = None) -> Console:
     """A console that speaks for the main process alone, 100 columns wide where no terminal says otherwise.
 
-    Text is printed as it is: a name in brackets is no markup.
+    Text is printed as it is: a name in brackets is no markup, and a line stays a line, for those who search a log.
 
     Args:
         accelerator: Of this process.
@@ -34,6 +34,7 @@ def console_of(accelerator: Accelerator, file: "Output | None" = None) -> Consol
         width=None if sys.stdout is not None and sys.stdout.isatty() else 100,
         markup=False,
         emoji=False,
+        soft_wrap=True,
     )
 
 
@@ -93,15 +94,18 @@ class Log(Output):
 
 
 def progress_bar(console: Console) -> Progress:
-    """Progress over batches or steps, with a field losses; it vanishes at the end."""
+    """Progress over batches or steps, with a field losses, cut where the screen ends; it vanishes at the end."""
     return Progress(
         TextColumn("{task.description}", markup=False),
-        BarColumn(bar_width=20),
+        BarColumn(bar_width=20, table_column=Column(no_wrap=True)),
         MofNCompleteColumn(),
         TimeRemainingColumn(),
-        TextColumn("{task.fields[losses]}", markup=False),
+        TextColumn(
+            "{task.fields[losses]}", markup=False, table_column=Column(ratio=1, no_wrap=True, overflow="ellipsis")
+        ),
         console=console,
         transient=True,
+        expand=True,  # for the ratio: the losses get what the other columns leave
     )
 
 
