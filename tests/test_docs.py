@@ -1,5 +1,7 @@
 """What the docs show runs as it stands."""
 
+import ast
+import functools
 import re
 import subprocess
 import sys
@@ -82,6 +84,23 @@ def test_every_kind_and_head_is_in_the_docs():
         assert f"| {kind} |" in page
     for head in ("linear", "small", "deeplabv3", "upernet", "segformer"):
         assert f"`{head}`" in page
+
+
+def test_every_line_of_compatibility_is_held_by_a_test():
+    lines = re.findall(r"^\| (?!idiom|---)(.+) \|$", (ROOT / "docs/compatibility.md").read_text(), re.MULTILINE)
+    rows = [cells for cells in (re.split(r" *\| *", line) for line in lines) if len(cells) != 2]
+    assert len(rows) > 80
+    for row in rows:
+        _, outcome, _, held_by = row
+        tests = re.findall(r"`(tests/[\w/]+\.py)::(test_\w+)`", held_by)
+        assert outcome in ("works", "differs", "refused") and len(tests) == held_by.count("`") / 2 > 0, row
+        for file, name in tests:
+            assert name in functions_of(file), f"{file} has no {name}"
+
+
+@functools.cache
+def functions_of(file):
+    return {each.name for each in ast.parse((ROOT / file).read_text()).body if isinstance(each, ast.FunctionDef)}
 
 
 def test_the_architecture_names_what_there_is():

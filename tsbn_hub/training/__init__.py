@@ -6,6 +6,7 @@ from .evaluate_run import evaluate_run
 from .evaluation import evaluate
 from .loop import train
 from .memory import PeakMemory
+from .not_finite import NotFiniteError
 from .optimization import create_optimizer, create_schedule
 from .optimization.freezing import freeze_trunk
 from .optimization.param_groups import param_groups
@@ -13,7 +14,6 @@ from .recipe.config import TrainingConfig
 from .state.signals import Stopped
 from .step.gradients import TasksForward, fill_gradients, label_counts
 from .step.idle_tasks import idle_tasks_at_rest
-from .step.step import NotFiniteError
 
 __all__ = [
     "NotFiniteError",

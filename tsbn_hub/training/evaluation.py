@@ -14,6 +14,7 @@ from ..data.sample import Batch
 from ..models.outputs import outputs_by_task
 from ..norms import unwrapped
 from ..tasks import Kind
+from .not_finite import NotFiniteError
 
 if TYPE_CHECKING:
     from torchmetrics import MetricCollection
@@ -112,13 +113,13 @@ class TaskMetrics:
         """The metrics by task; over all processes, or of this one alone.
 
         Raises:
-            ValueError: if an output was NaN, which no metric tells from a bad one.
+            NotFiniteError: if an output was NaN, which no metric tells from a bad one.
         """
         scores = {}
         for name, collection in sorted(self._metrics.items()):  # every process joins them in the same order
             self._not_numbers[name].sync_on_compute = distributed
             if self._not_numbers[name].compute():
-                raise ValueError(
+                raise NotFiniteError(
                     f"What the model gives for the task {name!r} is NaN for some images: its weights or statistics are "
                     "broken, or the images are not finite."
                 )

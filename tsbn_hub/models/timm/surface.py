@@ -232,9 +232,10 @@ class TimmSurface(Surface):
             **{"in_chans": channels, **new.model_args},
         )
         # The images of the data are what the checkpoint is for: as large as they are, normalised as it begins.
-        config = resolve_input_data_config(model)
-        unchanged = {"mean": (0.0,) * channels, "std": (1.0,) * channels}
-        statistics = {key: config[key] for key in unchanged} if new.pretrained else unchanged
+        statistics = {"mean": (0.0,) * channels, "std": (1.0,) * channels}
+        if new.pretrained:
+            config = resolve_input_data_config(model)
+            statistics = {key: config[key] for key in statistics}
         of_others = () if new.pretrained else _OF_PUBLISHED_WEIGHTS
         kept = {
             key: value

@@ -18,16 +18,13 @@ from ...models.heads import Head
 from ...norms import convert_sync_batchnorm
 from ...tasks import Kind
 from ..balancing import LossWeighting
+from ..not_finite import NotFiniteError
 from ..optimization import create_optimizer, create_schedule
 from ..recipe.config import TrainingConfig
 from ..state.run_state import State
 from ..state.signals import StopSignals
 from .gradients import Aggregator, TasksForward, fill_gradients, gradient_norm, label_counts
 from .idle_tasks import idle_tasks_at_rest
-
-
-class NotFiniteError(ValueError):
-    """A loss or a gradient is NaN or infinite."""
 
 
 @dataclass(frozen=True)
