@@ -7,14 +7,14 @@ from accelerate import Accelerator
 from rich.console import Console
 
 from tsbn_hub.tasks import Task, make_kind
-from tsbn_hub.training.report import Output, console_of, epoch_line, losses_line, progress_bar
+from tsbn_hub.training.report import Output, console_of, losses_line, print_epoch, progress_bar
 
 TASKS = ["segmentation", "depth", "surface_normals", "edges"]
 
 
 @pytest.mark.parametrize("width", [80, 60])
 def test_losses_give_way_to_the_bar_the_count_and_the_time_left(width):
-    console = Console(file=io.StringIO(), force_terminal=True, width=width, color_system=None, soft_wrap=True)
+    console = Console(file=io.StringIO(), force_terminal=True, width=width, color_system=None)
     progress = progress_bar(console)
     losses = losses_line(dict.fromkeys(TASKS, 0.123))
     progress.add_task("epoch 12/100", total=1234, completed=617, losses=losses)
@@ -26,7 +26,7 @@ def test_losses_give_way_to_the_bar_the_count_and_the_time_left(width):
 
 
 def test_losses_that_fit_are_whole():
-    console = Console(file=io.StringIO(), force_terminal=True, width=160, color_system=None, soft_wrap=True)
+    console = Console(file=io.StringIO(), force_terminal=True, width=160, color_system=None)
     progress = progress_bar(console)
     losses = losses_line(dict.fromkeys(TASKS, 0.123))
     progress.add_task("epoch 12/100", total=1234, completed=617, losses=losses)
@@ -40,7 +40,7 @@ def test_a_line_an_epoch(capsys):
         "epoch": 3, "lr": 0.1, "loss": dict.fromkeys(TASKS, 0.5),
         "validation": {name: {"accuracy": 0.5} for name in TASKS},
     }  # fmt: skip
-    text = epoch_line(kinds, line, seconds=7, is_best=True)
-    assert len(text) > 100
-    console_of(Accelerator(cpu=True), Output()).print(text)
-    assert capsys.readouterr().out == text + "\n"
+    print_epoch(console_of(Accelerator(cpu=True), Output()), kinds, line, seconds=7, is_best=True)
+    printed = capsys.readouterr().out
+    assert len(printed) > 100 and printed.count("\n") == 1
+    assert printed.startswith("epoch   3  loss: segmentation 0.500 ") and printed.endswith("edges 50.0%  7 s *\n")

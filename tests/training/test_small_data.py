@@ -84,7 +84,11 @@ def test_at_least_one_sample_is_held_out():
     [
         (Toy(0, *NUMBERS), {}, "Toy is empty: its split 'train' has no sample"),
         (Toy(1, *NUMBERS), {"batch_size": 1}, "Of the 1 training samples of Toy, validation=0.1 holds out none"),
-        (Toy(3, *NUMBERS), {}, "Toy gives no batch in an epoch: it has 2 samples, and a batch takes batch_size .* = 4. Take a smaller"),
+        (
+            Toy(3, *NUMBERS),
+            {},
+            "Toy gives no batch in an epoch: it has 2 samples, .* = 4. Take a smaller",
+        ),
         (Toy(24, Task("a")), {}, "Task 'a' of kind 'classification': The number of classes is not known"),
         (Toy(24, Task("a", kind="segmentation")), {}, "Task 'a' of kind 'segmentation'.*'num_classes'"),
         (Stream(), {}, r"Data set 0 \(Stream\) has no length and index.*torch.utils.data.Dataset"),

@@ -224,7 +224,7 @@ class Training:
             if self.accelerator.is_main_process:
                 save_pretrained(model, self.folder.path)
             record.weights = self.folder.weights_digest()
-        self.console.print(report.epoch_line(self.kinds, line, time.monotonic() - started, is_best))
+        report.print_epoch(self.console, self.kinds, line, time.monotonic() - started, is_best)
         self.accelerator.log(report.tracked_values(line), step=self._steps_done())
         record.next_epoch()
 

@@ -22,7 +22,7 @@ from .state.record import EpochLine
 def console_of(accelerator: Accelerator, file: "Output | None" = None) -> Console:
     """A console that speaks for the main process alone, 100 columns wide where no terminal says otherwise.
 
-    Text is printed as it is: a name in brackets is no markup, and a line stays a line, for those who search a log.
+    Text is printed as it is: a name in brackets is no markup.
 
     Args:
         accelerator: Of this process.
@@ -34,7 +34,6 @@ def console_of(accelerator: Accelerator, file: "Output | None" = None) -> Consol
         width=None if sys.stdout is not None and sys.stdout.isatty() else 100,
         markup=False,
         emoji=False,
-        soft_wrap=True,
     )
 
 
@@ -114,12 +113,13 @@ def losses_line(losses: Mapping[str, float]) -> str:
     return "loss: " + "  ".join(f"{name} {loss:.3f}" for name, loss in losses.items())
 
 
-def epoch_line(kinds: Mapping[str, Kind], line: EpochLine, seconds: float, is_best: bool) -> str:
-    """The line of an epoch: its losses, scores, time, and whether it is the best so far."""
+def print_epoch(console: Console, kinds: Mapping[str, Kind], line: EpochLine, seconds: float, is_best: bool) -> None:
+    """Print an epoch's losses, scores and time, and whether it is the best so far: in one line, for logs."""
     primary = {name: _shown(kinds[name], kinds[name].primary, values) for name, values in line["validation"].items()}
     scores = "  ".join(f"{name} {value}" for name, value in primary.items())
     mark = " *" if is_best else ""
-    return f"epoch {line['epoch']:3}  {losses_line(line['loss'])}  validation: {scores}  {seconds:.0f} s{mark}"
+    text = f"epoch {line['epoch']:3}  {losses_line(line['loss'])}  validation: {scores}  {seconds:.0f} s{mark}"
+    console.print(text, soft_wrap=True)
 
 
 def tracked_values(line: EpochLine) -> dict[str, float]:

@@ -232,9 +232,7 @@ def _check_batches(sizes: Sequence[int], batch_size: int, process: int, processe
         raise ValueError(f"process={process} must lie in [0, processes), and processes={processes}.")
 
 
-def _rounds(
-    sizes: Sequence[int], round_size: int, rates: Sequence[float] | None, names: Sequence[str]
-) -> list[int]:
+def _rounds(sizes: Sequence[int], round_size: int, rates: Sequence[float] | None, names: Sequence[str]) -> list[int]:
     """How many rounds of an epoch each set gets."""
     rounds = [size // round_size for size in sizes]
     if rates is not None:
