@@ -230,6 +230,16 @@ def test_resumed_exactly(backbone, tmp_path):
     assert whole.state.log_history[2:4] == resumed.state.log_history[2:4]
 
 
+def test_a_resume_with_the_tasks_in_another_order_is_refused(tmp_path):
+    data = samples(("a", "b"), ("b",))
+    trained(new_model(), data, tmp_path, TsbnTrainer, save_strategy="steps", save_steps=1, max_steps=1)
+    other = new_model(tasks=TASKS[::-1])
+    before = {name: tensor.clone() for name, tensor in other.state_dict().items()}
+    with pytest.raises(ValueError, match="those of the checkpoint are"):
+        trained(other, data, tmp_path / "resumed", TsbnTrainer, resume=str(tmp_path / "checkpoint-1"))
+    assert same(other.state_dict(), before)
+
+
 def test_evaluation_has_the_loss_of_each_task_over_all_its_labels(tmp_path):
     data = samples(("a",), ("a", "b"), ("b", "c"), ())
     trainer = TsbnTrainer(new_model(), TrainingArguments(str(tmp_path), per_device_eval_batch_size=4, **OPTIONS))

@@ -3,6 +3,7 @@
 import inspect
 from collections import Counter
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -13,7 +14,9 @@ from torch.utils.hooks import RemovableHandle
 from transformers import Trainer, TrainingArguments
 
 from ...data import Collate
+from ...files.names import CONFIG
 from ...models import surface_of
+from ...models.hf.loading import check_order_of_tasks
 from ...norms import TaskModule
 from ...tasks import Kind
 from ..optimization.optimizer import check_tasks_stay_apart
@@ -101,6 +104,12 @@ class TsbnTrainer(Trainer):
         self._training, self._evaluation = _Means(self.kinds), _Means(self.kinds)
         self._evaluated: set[str] | None = None
         self._resting: tuple[Optimizer | None, list[RemovableHandle]] = (None, [])
+
+    def _load_from_checkpoint(self, resume_from_checkpoint: str, *args: Any, **kwargs: Any) -> None:
+        # transformers' Trainer loads rows by their position, and the optimizer's state, too.
+        if Path(resume_from_checkpoint, CONFIG).is_file():
+            check_order_of_tasks(self.task_model.tasks, Path(resume_from_checkpoint), None)
+        super()._load_from_checkpoint(resume_from_checkpoint, *args, **kwargs)
 
     # --- the optimizer ---
 
