@@ -9,6 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.distributed import ProcessGroup
 
+from .execution import each_task
 from .kernels import after_batch_norm
 from .selection import TaskSelector
 from .synchronization import should_synchronize, synchronized_batch_norm
@@ -237,6 +238,8 @@ class SharedBatchNorm(_BatchNormBase):
         if self.training and not self.frozen:
             _refuse_rows_of_samples(self.selector)
         selection = self.selector.current()
+        if selection.forked and selection.batched_row is not None:
+            return each_task(x, selection, lambda part, _: self._batch_norm(part, weight, bias, None))
         if self.training and selection.forked and selection.chunks:
             return torch.cat([self._batch_norm(part, weight, bias, None) for _, part in selection.split(x)])
         counted = selection.repeated and not selection.forked

@@ -7,6 +7,7 @@ import torch
 from torch import nn
 
 from .batch_norm import SharedBatchNorm, TaskBatchNorm
+from .execution import Execution, check_execution
 from .gating import Patterns, gated_norms
 from .kernels import is_batch_norm
 from .selection import TaskSelector
@@ -26,6 +27,7 @@ def convert(
     gated: Patterns = None,
     keep_affine: bool | None = None,
     gate_init: float = 0.5,
+    execution: Execution = "auto",
 ) -> TaskModule:
     """Give a network task norms, in place. Its function stays the same, for every task.
 
@@ -40,6 +42,7 @@ def convert(
             scales a channel, and the network's function changes.
         gate_init: A gate's value at the start, from 0.001 to 0.999. With the affine kept, the function stays bit for
             bit at 0.5, and to one rounding at other values.
+        execution: How all tasks are run: "auto", "batched" or "sequential"; see `TaskModule.execution`.
 
     Returns:
         The network itself, which can now do what `TaskModule` says.
@@ -66,6 +69,7 @@ def convert(
             raise ValueError(f"This {type(part).__name__} has task norms already, for {part.tasks}: use add_task.")
     options = NormOptions(norm, keep_affine is not False, gate_init, affine_dropped_on_request=keep_affine is False)
     selector = TaskSelector(tasks)
+    selector.execution = check_execution(execution)
     convert_norms(module, selector, options, gated_norms(module, gated))
     return as_task_module(module, selector)
 

@@ -1,6 +1,7 @@
 """What a converted network can do, whatever it is: know its tasks, run one or all, fold one out."""
 
 import copy
+import functools
 import sys
 from collections import OrderedDict
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -12,6 +13,7 @@ from torch import Tensor, fx, nn
 from torch.utils import _pytree as pytree
 
 from .checkpoints import check_part, check_task_entries, complete_plain
+from .execution import Execution, check_execution, run_batched, runs_batched
 from .folding import folded
 from .selection import Selection, TaskSelector
 from .selection.running import refuse_generators
@@ -63,6 +65,20 @@ class TaskModule(nn.Module):
             RuntimeError: if another thread, or asyncio task, has set another one.
         """
         self.task_selector.set(task, self._device())
+
+    @property
+    def execution(self) -> Execution:
+        """How a forward for all tasks runs them.
+
+        "batched": in one pass, in which what is before the fork is computed once. "sequential": one after another.
+        "auto": batched where that is as exact and, by a measured rule, faster. It may be set. It is no part of the
+        model: nothing of it is saved.
+        """
+        return check_execution(self.task_selector.execution)
+
+    @execution.setter
+    def execution(self, execution: Execution) -> None:
+        self.task_selector.execution = check_execution(execution)
 
     @contextmanager
     def using_task(self, task: str) -> Iterator[None]:
@@ -168,10 +184,14 @@ class TaskModule(nn.Module):
         if self.task_selector.shares_trunk:
             with self.task_selector.run(Selection()):
                 return self._split_by_task(plain_forward(self, *args, **kwargs))
+        forward = functools.partial(plain_forward, self)
+        if not _is_traced() and runs_batched(self, self.task_selector, functools.partial(forward, **kwargs), args):
+            together = run_batched(self.task_selector, lambda: forward(*args, **kwargs), range(len(self.tasks)))
+            return {task: self._output_of_row(together[row], row) for row, task in enumerate(self.tasks)}
         outputs = {}
         for row, task in enumerate(self.task_selector.tasks):
             with self.task_selector.run(Selection(row, repeated=row > 0), _device_of(args)):
-                outputs[task] = plain_forward(self, *args, **kwargs)
+                outputs[task] = forward(*args, **kwargs)
         return outputs
 
     def _forward_selected(self, plain_forward: Forward, task: Tasks, *args: Any, **kwargs: Any) -> Outputs:
@@ -221,6 +241,10 @@ class TaskModule(nn.Module):
     def _split_by_task(self, outputs: Outputs) -> dict[str, Outputs]:
         """The outputs of one pass for all tasks, by task."""
         return dict.fromkeys(self.task_selector.tasks, outputs)
+
+    def _output_of_row(self, outputs: Outputs, row: int) -> Outputs:
+        """The outputs of one task in a batched pass, as they are returned."""
+        return outputs
 
     def _output_of_rows(self, outputs: Outputs, rows: list[int]) -> Outputs:
         """The outputs of samples of several tasks, as they are returned."""

@@ -8,6 +8,7 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
+from .execution import each_task
 from .kernels import kernel_of
 from .selection import TaskSelector
 from .task_parameters import StateDict, TaskParameters, copy_members, device_of, parameter, pick
@@ -180,6 +181,8 @@ class TaskNorm(TaskParameters):
     def forward(self, x: Tensor) -> Tensor:
         selection = self.selector.current()
         selection.fork()
+        if selection.batched_row is not None:
+            return each_task(x, selection, self.normalize)
         if selection.chunks:
             return torch.cat([self.normalize(part, row) for row, part in selection.split(x)])
         if selection.differs_by_sample:

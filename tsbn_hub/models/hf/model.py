@@ -17,6 +17,7 @@ from transformers.utils.output_capturing import maybe_install_capturing_hooks
 from ...files.permission import code_named_in
 from ...norms import NormOptions, SharedBatchNorm, TaskModule, TaskNorm, TaskSelector
 from ...norms.convert import convert_norms
+from ...norms.execution import Execution
 from ...norms.folding import block_what_loses_gates, folded
 from ...norms.gating import gated_norms
 from ...norms.merging import refuse_unmerged
@@ -74,6 +75,7 @@ class TsbnPreTrainedModel(TaskModule, PreTrainedModel):
         *,
         pretrained: bool = True,
         keep_affine: bool | None = None,
+        execution: Execution = "auto",
         **kwargs: Any,
     ) -> Any:
         """A multi-task model on a plain backbone. With pretrained weights, every task starts with their function.
@@ -85,6 +87,7 @@ class TsbnPreTrainedModel(TaskModule, PreTrainedModel):
             tasks: The tasks, each a `Task` or a name, in the order of the gates' rows; None: one, "default".
             pretrained: False: take the architecture of a name alone, with random weights.
             keep_affine: Keep the backbone's own weight and bias beside the gates; None: if it has weights to keep.
+            execution: How all tasks are run: "auto", "batched" or "sequential"; see `TaskModule.execution`.
             **kwargs: Of `TsbnConfig`: norm, gated, gate_init, trunk, trunk_args; of the backbone's `from_pretrained`:
                 revision, token, attn_implementation, dtype; for random weights, values of its configuration. With a
                 model or a configuration that is given, only those that its image processor is found by: revision,
@@ -123,6 +126,7 @@ class TsbnPreTrainedModel(TaskModule, PreTrainedModel):
             **options,
         )
         model: Any = cls(config)
+        model.execution = execution
         if isinstance(plain, PreTrainedModel):
             model.to(plain.dtype)
             model.base_model.load_plain(plain, keep_affine)
@@ -136,11 +140,13 @@ class TsbnPreTrainedModel(TaskModule, PreTrainedModel):
         *args: Any,
         output_loading_info: bool = False,
         trust: bool = False,
+        execution: Execution = "auto",
         **kwargs: Any,
     ) -> Any:
         """As transformers has it, but a checkpoint that is not whole in what tasks have of their own is an error.
 
         With `trust` the files and modules that the checkpoint names, such as those of a task's kind, are imported.
+        `execution` says how all tasks are run: see `TaskModule.execution`.
 
         Raises:
             ValueError: if it is not this model's checkpoint.
@@ -159,6 +165,7 @@ class TsbnPreTrainedModel(TaskModule, PreTrainedModel):
                 source, *args, output_loading_info=True, ignore_mismatched_sizes=True, **kwargs
             )
         check_loaded(model, source, info, ignore_mismatched_sizes)
+        model.execution = execution
         check_order_of_tasks(model.tasks, folder, kwargs.get("state_dict"))
         if source is not None:  # None: the weights are in a state_dict
             model.image_processor = saved_image_processor(source, **kwargs)

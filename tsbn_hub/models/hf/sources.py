@@ -43,7 +43,7 @@ Keywords = dict[str, Any]
 _TIMM = "timm/"
 _OF_THE_HUB = ("revision", "token", "cache_dir", "local_files_only", "force_download", "subfolder")
 _OF_FILES = {*_OF_THE_HUB, "trust_remote_code"}
-_OF_TASK_NORMS = ("norm", "gated", "gate_init", "keep_affine", "trunk", "trunk_args", "pretrained")
+_OF_TASK_NORMS = ("norm", "gated", "gate_init", "keep_affine", "trunk", "trunk_args", "pretrained", "execution")
 _OR_NONE = {f"_raise_exceptions_for_{what}": False for what in ("missing_entries", "gated_repo", "connection_errors")}
 
 

@@ -8,6 +8,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ...norms import TaskParameters, TaskSelector
+from ...norms.execution import each_task
 from ...norms.task_parameters import StateDict, copy_members, parameter, pick
 from ...tasks.checks import whole_number
 
@@ -70,6 +71,11 @@ class TaskClassifier(TaskParameters):
         weight, bias = self.weight[rows], None if self.bias is None else self.bias[rows]
         return self._apply_plain(x, weight, bias)
 
+    def _classify_padded(self, x: Tensor, row: int) -> Tensor:
+        """Padded to the largest task: the model cuts the outputs to the task's own classes."""
+        dim = -1 if issubclass(self.plain_class, nn.Linear) else 1
+        return _padded(self._classify(x, self.rows(row)), dim, max(self.sizes))
+
     def _apply_plain(self, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
         if issubclass(self.plain_class, nn.Linear):
             return F.linear(x, weight, bias)
@@ -77,11 +83,10 @@ class TaskClassifier(TaskParameters):
 
     def forward(self, x: Tensor) -> Tensor:
         selection = self.selector.current()
+        if selection.batched_row is not None:
+            return each_task(x, selection, self._classify_padded)
         if selection.chunks:
-            # Padded to the largest task: the model cuts each sample's outputs to its own task's classes.
-            dim = -1 if issubclass(self.plain_class, nn.Linear) else 1
-            outputs = [self._classify(part, self.rows(row)) for row, part in selection.split(x)]
-            return torch.cat([_padded(output, dim, max(self.sizes)) for output in outputs])
+            return torch.cat([self._classify_padded(part, row) for row, part in selection.split(x)])
         # Outputs that differ in shape cannot be chosen by a tensor: then a compiled graph holds one task.
         index = selection.index if len(set(self.sizes)) == 1 or selection.row is None else selection.row
         if index is None:

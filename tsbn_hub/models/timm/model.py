@@ -70,6 +70,8 @@ class Recipe:
 
 OF_CLASSES = ("label_names", "label_descriptions", "label_offset")
 """What a pretrained config says of the classes of a plain model."""
+OF_TASKS = ("num_classes", "task_classes", "task_labels", "gated", "execution")
+"""Keywords of a model with tasks, beside those that its recipe has always."""
 _OF_ONE_TASK = ("forward_features", "forward_head", "forward_intermediates", "get_classifier")
 
 
@@ -215,7 +217,7 @@ class TimmTaskModel(TaskModule):
         plain._model_args = {
             key: value
             for key, value in getattr(plain, "_model_args", {}).items()
-            if key not in (*self.recipe.model_args(), "num_classes", "task_classes", "task_labels", "gated")
+            if key not in (*self.recipe.model_args(), *OF_TASKS)
         }
         kept = {key: value for key, value in deepcopy(self.pretrained_cfg).items() if key not in OF_CLASSES}
         named = {} if labels is None else {"label_names": list(labels)}
@@ -233,6 +235,17 @@ class TimmTaskModel(TaskModule):
             part = functools.partial(_task_part, classifier=classifiers[0], row=row, total=total)
             parts[task] = pytree.tree_map_only(Tensor, part, outputs)
         return parts
+
+    def _output_of_row(self, outputs: Outputs, row: int) -> Outputs:
+        sizes = self.task_classes
+        if len(set(sizes)) == 1:
+            return outputs
+
+        def of_task(output: Tensor) -> Tensor:
+            dim = 1 if output.shape[1] == max(sizes) else -1
+            return output.narrow(dim, 0, sizes[row])
+
+        return pytree.tree_map_only(Tensor, of_task, outputs)
 
     def _output_of_rows(self, outputs: Outputs, rows: list[int]) -> Outputs:
         sizes = self.task_classes

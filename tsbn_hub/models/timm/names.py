@@ -20,6 +20,7 @@ from ...files.checkpoints import CheckpointError, check_tasks_of_weights, read_s
 from ...files.names import CONFIG, WEIGHTS
 from ...files.repositories import local_folder, repo_commit, split_revision
 from ...norms import NormOptions, TaskSelector
+from ...norms.execution import Execution, check_execution
 from ...norms.gating import Patterns
 from ...norms.selection import Selection
 from ...norms.task_names import check_same_tasks
@@ -104,6 +105,7 @@ def _create(
     keep_affine: bool | None = None,
     gate_init: float = 0.5,
     as_pretrained: bool | None = None,
+    execution: Execution = "auto",
     pretrained_cfg: PretrainedCfg | dict[str, object] | None = None,
     pretrained_cfg_overlay: dict[str, Any] | None = None,
     **kwargs: Any,
@@ -125,6 +127,7 @@ def _create(
         gate_init: A gate's value at the start, from 0.001 to 0.999.
         as_pretrained: Whether timm builds the plain model as for its own weights, which for some architectures have
             another eps: a saved model says it. None: where weights are loaded.
+        execution: How all tasks are run: "auto", "batched" or "sequential"; see `TaskModule.execution`.
         pretrained_cfg: As timm has it.
         pretrained_cfg_overlay: As timm has it.
         **kwargs: Keywords of the plain architecture.
@@ -143,6 +146,7 @@ def _create(
         affine_dropped_on_request=keep_affine is False,
     )
     selector = TaskSelector(names)
+    selector.execution = check_execution(execution)
     as_pretrained = pretrained if as_pretrained is None else as_pretrained
     labels = {}
     if task_labels is not None and sizes is not None:

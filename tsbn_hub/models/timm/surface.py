@@ -27,7 +27,7 @@ from ..sketching import built, check_size
 from ..surface import ImageShape, NewModel, NormStyle, Surface
 from .building import eps_args, without_loading
 from .classifiers import TaskClassifier, named_classifiers
-from .model import TimmTaskModel, labels_of
+from .model import OF_TASKS, TimmTaskModel, labels_of
 from .names import SUFFIX
 from .usage import usage
 
@@ -137,7 +137,7 @@ class TimmSurface(Surface):
         return getattr(self.model, "_model_args", {})
 
     def build_args(self) -> dict[str, Any]:
-        of_tasks = {*self.model.recipe.model_args(), "num_classes", "task_classes", "task_labels", "gated"}
+        of_tasks = {*self.model.recipe.model_args(), *OF_TASKS}
         return {name: value for name, value in self._model_args.items() if name not in of_tasks}
 
     def own_code(self, task: str | None = None) -> list[str]:
@@ -188,8 +188,9 @@ class TimmSurface(Surface):
         )
         config = json.loads(path.read_text(encoding="utf-8"))
         # timm takes the number of classes from the config itself; transformers' TimmWrapper passes it, and would pass
-        # it twice.
-        config.get("model_args", {}).pop("num_classes", None)
+        # it twice. How a model was run is no part of it.
+        for name in ("num_classes", "execution"):
+            config.get("model_args", {}).pop(name, None)
         if imports := imports_of_checkpoint(self.own_code()):
             config["imports"] = imports
         path.write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")

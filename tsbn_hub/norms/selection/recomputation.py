@@ -48,8 +48,15 @@ def _remembering_init(init: Callable[..., None]) -> Callable[..., None]:
 
 
 def _recalling(function: Checkpoint) -> Checkpoint:
-    """A function that runs under what is selected now, whenever it is called."""
+    """A function that runs under what is selected now, whenever it is called.
+
+    Raises:
+        RuntimeError: if this is a batched pass for several tasks, whose tensors are of no use afterwards.
+    """
     memory = Memory()
+    batched = any(block.selection.batched_row is not None for block in memory.blocks.values())
+    if batched and torch.is_grad_enabled():
+        raise RuntimeError("What is computed again in the backward pass (gradient checkpointing) cannot be batched.")
 
     def recalling(*args: Any, **kwargs: Any) -> object:
         with memory.recalled():

@@ -31,6 +31,7 @@ class Selection:
         tensor: The row as an integer tensor without dimensions, by which one compiled graph serves all tasks; in graphs
             also (B,), the row of each sample.
         chunks: (row, number of samples) of consecutive samples, in place of `row`.
+        batched_row: In one pass for several tasks: the row of each, as a tensor that `torch.func.vmap` has batched.
         repeated: This batch has already passed in this step, for another task: a norm before the fork has already
             taken it into its running statistics.
         forked: A gated norm has run in this pass: from here on the tasks differ.
@@ -39,6 +40,7 @@ class Selection:
     row: int | None = None
     tensor: Tensor | None = None
     chunks: tuple[tuple[int, int], ...] = ()
+    batched_row: Tensor | None = None
     repeated: bool = False
     forked: bool = False
 
@@ -56,7 +58,7 @@ class Selection:
 
     def fork(self) -> None:
         """Note that a gated norm runs. It is only asked for passes in which a BatchNorm does something else then."""
-        if (self.repeated or self.chunks) and not self.forked:
+        if (self.repeated or self.chunks or self.batched_row is not None) and not self.forked:
             self.forked = True
 
     def choose(self, by_row: list[Tensor]) -> Tensor:
@@ -128,6 +130,10 @@ class TaskSelector:
     def __init__(self, tasks: Sequence[str]) -> None:
         # True, where no norm is gated: then one pass serves all tasks.
         self.shares_trunk = False
+        self.execution: Any = "auto"
+        # Of batched passes, by what the images are like: see `runs_batched`.
+        self.shared_parts: dict[tuple[object, ...], float] = {}
+        self.differences: dict[tuple[object, ...], str] = {}
         self._innermost: Innermost = ContextVar("tsbn_hub_block")
         self._set: Selection | None = None
         self._setter, self._set_at = _Setter.here(), now()
@@ -359,10 +365,15 @@ class TaskSelector:
         return other
 
     def __getstate__(self) -> dict[str, object]:
-        return {"tasks": self.tasks, "task": self._name(), "shares_trunk": self.shares_trunk}
+        return {
+            "tasks": self.tasks,
+            "task": self._name(),
+            "shares_trunk": self.shares_trunk,
+            "execution": self.execution,
+        }
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         TaskSelector.__init__(self, state["tasks"])
-        self.shares_trunk = state["shares_trunk"]
+        self.shares_trunk, self.execution = state["shares_trunk"], state["execution"]
         if state["task"] is not None:
             self.set(state["task"])

@@ -9,6 +9,7 @@ from torch import nn
 from ...data import Mixture, tasks_of
 from ...models.libraries import build_model as build_new_model
 from ...models.surface import ImageShape, NewModel
+from ...norms import TaskModule
 from ...tasks import Kind, Task, make_kind
 from ..balancing import LossWeighting, loss_weighting
 from ..optimization.freezing import freeze_trunk
@@ -145,6 +146,8 @@ def build_model(config: TrainingConfig, tasks: list[Task], image_shape: ImageSha
         model = _new_model(config, tasks, image_shape)
     if config.freeze_trunk:
         freeze_trunk(model)
+    if isinstance(model, TaskModule):
+        model.execution = config.execution
     return model
 
 

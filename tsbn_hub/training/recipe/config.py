@@ -7,6 +7,7 @@ from typing import Any, Literal, get_type_hints
 
 from ...files.parsing import parse_yaml
 from ...files.registry import did_you_mean
+from ...norms.execution import Execution
 from ...norms.task_norm import Style
 from ..optimization import ScheduleName
 from .sources import DataSource
@@ -14,7 +15,7 @@ from .values import check_value
 
 Backward = Literal["all", "task"]
 
-OF_THE_MACHINE = ("output", "eval_batch_size", "workers", "checkpoint_steps", "trackers")
+OF_THE_MACHINE = ("output", "execution", "eval_batch_size", "workers", "checkpoint_steps", "trackers")
 """The keys that say where and how a run is computed, not what it is."""
 
 _ALL_KEYS = "All keys: docs/training.md, or help(tsbn_hub.training.TrainingConfig)."
@@ -68,6 +69,8 @@ class TrainingConfig:
         max_grad_norm: Longer gradients are cut to this norm; None: none is.
         balancing: How the losses of the tasks are weighted: "fixed", "uncertainty", "dynamic" or "random".
         balancing_args: Its options; of "fixed", `weights: {task: weight}`.
+        execution: How the tasks are run where a batch is for all of them. "batched": in one pass, in which what is
+            before the first gated norm is computed once. "sequential": one after another. "auto": the faster one.
         backward: "all": one backward for all tasks, fast. "task": one a task, with the memory of one.
         tasks_per_step: How many tasks each step is for, drawn at random; None: all.
         ema_decay: Evaluate and keep an exponential moving average of the weights, with this decay, in (0, 1).
@@ -116,6 +119,7 @@ class TrainingConfig:
     max_grad_norm: float | None = None
     balancing: str = "fixed"
     balancing_args: dict[str, Any] = field(default_factory=dict)
+    execution: Execution = "auto"
     backward: Backward = "all"
     tasks_per_step: int | None = None
     ema_decay: float | None = None

@@ -1,0 +1,278 @@
+"""How all tasks are run: what is before the fork once, what is behind it for each task, and never half of a pass."""
+
+import copy
+
+import pytest
+import timm
+import torch
+from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
+from transformers import ResNetConfig
+
+import tsbn_hub
+from tsbn_hub import Task, TsbnForMultiTask, convert
+from tsbn_hub.norms import SharedBatchNorm, TaskModule
+
+TASKS = ["a", "b", "c"]
+
+
+class Counted(nn.Conv2d):
+    """Counts its calls, and the images in them."""
+
+    calls = images = 0
+
+    def forward(self, x: Tensor) -> Tensor:
+        self.calls += 1
+        self.images += len(x)
+        return super().forward(x)
+
+
+def network(**kwargs: object) -> TaskModule:
+    """Two convolutions with a shared norm, the fork, and two more."""
+    torch.manual_seed(0)
+    parts = [Counted(3, 8, 3), nn.BatchNorm2d(8), nn.ReLU(inplace=True), Counted(8, 8, 3), nn.BatchNorm2d(8)]
+    parts += [nn.ReLU(inplace=True), Counted(8, 8, 3), nn.BatchNorm2d(8), nn.AdaptiveAvgPool2d(1), nn.Flatten()]
+    net = convert(nn.Sequential(*parts), TASKS, gated="4", **kwargs)
+    nn.init.normal_(net[4].gate_logits)
+    return net
+
+
+def images(batch: int = 4) -> Tensor:
+    torch.manual_seed(1)
+    return torch.randn(batch, 3, 12, 12)
+
+
+def assert_same_state(one: nn.Module, other: nn.Module) -> None:
+    for (name, ours), theirs in zip(one.state_dict().items(), other.state_dict().values(), strict=True):
+        torch.testing.assert_close(ours, theirs, msg=name)
+
+
+def test_what_is_before_the_fork_is_computed_once():
+    net = network(execution="batched").train()
+    net(images())  # and a trial with the first image
+    for module in net:
+        if isinstance(module, Counted):
+            module.calls = 0
+    net(images())
+    assert [module.calls for module in net if isinstance(module, Counted)] == [1, 1, 1]
+
+
+@pytest.mark.parametrize("training", [True, False])
+def test_batched_is_as_sequential(training):
+    net = network().train(training)
+    other = copy.deepcopy(net)
+    net.execution, other.execution = "batched", "sequential"
+    for _ in range(2):
+        ours, theirs = net(images()), other(images())
+        for task in TASKS:
+            torch.testing.assert_close(ours[task], theirs[task])
+        sum(output.square().sum() for output in ours.values()).backward()
+        sum(output.square().sum() for output in theirs.values()).backward()
+    for (name, mine), theirs_too in zip(net.named_parameters(), other.parameters(), strict=True):
+        torch.testing.assert_close(mine.grad, theirs_too.grad, rtol=1e-4, atol=1e-5, msg=name)
+    assert_same_state(net, other)
+
+
+def test_statistics_before_the_fork_count_once_and_behind_it_once_a_task():
+    net = network(execution="batched").train()
+    net(images())
+    assert [int(net[at].num_batches_tracked) for at in (1, 7)] == [1, 3]
+    assert net[4].num_batches_tracked.tolist() == [1, 1, 1]
+
+
+def test_auto_is_batched_where_enough_is_before_the_fork():
+    net = network().train()
+    assert net.execution == "auto"
+    net(images())
+    (part,) = net.task_selector.shared_parts.values()
+    assert 0.5 < part < 1
+    net[3].calls = 0
+    net(images())
+    assert net[3].calls == 1
+    early = convert(nn.Sequential(nn.BatchNorm2d(3), Counted(3, 8, 3)), TASKS)
+    early(images())
+    early[1].calls = 0
+    early(images())
+    assert early[1].calls == 3
+    assert list(early.task_selector.shared_parts.values()) == [0]
+
+
+def test_a_trial_leaves_no_trace():
+    net = network(execution="batched").train()
+    net[2] = nn.Dropout(0.5)
+    random = torch.get_rng_state()
+    net.task_selector.differences.clear()
+    other = copy.deepcopy(net)
+    other.execution = "sequential"
+    assert torch.equal(random, torch.get_rng_state())
+    net(images())
+    assert all(module.training for module in net.modules())
+    assert int(net[1].num_batches_tracked) == 1
+
+
+def test_a_hook_on_a_part_sees_tensors_of_one_task():
+    net, seen = network().train(), []
+    net[6].register_forward_hook(lambda module, inputs, output: seen.append(output))
+    net(images())
+    assert len(seen) == 3 and all(torch.isfinite(each).all() for each in seen)
+    net.execution = "batched"
+    with pytest.raises(RuntimeError, match=r"6 has the hook .* would see tensors of vmap"):
+        net(images())
+
+
+def test_hooks_on_the_network_run_around_the_pass():
+    net, seen = network(execution="batched"), []
+    net.register_forward_hook(lambda module, inputs, output: seen.append(list(output)))
+    net(images())
+    assert seen == [TASKS]
+
+
+def test_checkpointing_goes_one_task_after_another():
+    model = timm.create_model("test_vit_tsbn", tasks=TASKS, gated="blocks.4*,blocks.5*").train()
+    other = copy.deepcopy(model)
+    other.execution = "sequential"
+    model.set_grad_checkpointing()
+    x = torch.randn(2, 3, 160, 160)
+    for each in (model, other):
+        sum(output.square().sum() for output in each(x).values()).backward()
+    for name, parameter in other.named_parameters():
+        torch.testing.assert_close(model.get_parameter(name).grad, parameter.grad, msg=name)
+    model.execution = "batched"
+    with pytest.raises(RuntimeError, match="gradient checkpointing"):
+        model(x)
+    with torch.no_grad():
+        assert list(model(x)) == TASKS
+
+
+class Recomputing(nn.Module):
+    """A block that recomputes itself, and shows it to nobody."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(8, 8, 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return checkpoint(self.conv, x, use_reentrant=False) if torch.is_grad_enabled() else self.conv(x)
+
+
+def test_what_recomputes_itself_is_found_by_the_trial():
+    net = network().train()
+    net[5] = Recomputing()
+    other = copy.deepcopy(net)
+    other.execution = "sequential"
+    for each in (net, other):
+        sum(output.square().sum() for output in each(images()).values()).backward()
+    assert_same_state(net, other)
+    for name, parameter in other.named_parameters():
+        torch.testing.assert_close(net.get_parameter(name).grad, parameter.grad, msg=name)
+
+
+class OfTheBatch(nn.Module):
+    """Asks for something that vmap does not say."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x * (2 if float(x.detach().mean()) > 100 else 1)
+
+
+def test_what_vmap_cannot_run_leaves_nothing_half_done():
+    net = network().train()
+    net[5] = OfTheBatch()
+    other = copy.deepcopy(net)
+    other.execution = "sequential"
+    for each in (net, other):
+        each(images())
+    assert_same_state(net, other)
+    net.execution = "batched"
+    with pytest.raises(RuntimeError, match=r'execution="batched" is not possible: torch\.func\.vmap'):
+        net(images())
+    assert_same_state(net, other)
+
+
+class Dishonest(nn.Module):
+    """Does something else in vmap."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x + torch._C._functorch.is_batchedtensor(x)
+
+
+def test_other_outputs_are_found_by_the_trial():
+    net = network().train()
+    net[5] = Dishonest()
+    other = copy.deepcopy(net)
+    other.execution = "sequential"
+    ours, theirs = net(images()), other(images())
+    for task in TASKS:
+        assert torch.equal(ours[task], theirs[task])
+
+
+@pytest.mark.parametrize("name", ["resnet18_tsbn", "test_vit_tsbn"])
+def test_tasks_with_different_classes(name):
+    gated = "layer4*" if name.startswith("resnet") else "blocks.5*"
+    model = timm.create_model(name, num_classes={"a": 2, "b": 5, "c": 3}, gated=gated, execution="batched").eval()
+    x = torch.randn(2, 3, 160, 160)
+    outputs = model(x)
+    assert {task: output.shape[1] for task, output in outputs.items()} == {"a": 2, "b": 5, "c": 3}
+    for task in TASKS:
+        torch.testing.assert_close(outputs[task], model(x, task=task), rtol=1e-4, atol=1e-5)
+
+
+def test_features_only():
+    model = timm.create_model(
+        "resnet18_tsbn", tasks=TASKS, features_only=True, gated="layer4*", execution="batched"
+    ).eval()
+    x = torch.randn(2, 3, 64, 64)
+    features = model(x)
+    for task in TASKS:
+        for ours, theirs in zip(features[task], model(x, task=task), strict=True):
+            torch.testing.assert_close(ours, theirs, rtol=1e-4, atol=1e-5)
+
+
+def heads_on_resnet(**kwargs: object) -> TsbnForMultiTask:
+    torch.manual_seed(0)
+    config = ResNetConfig(embedding_size=8, hidden_sizes=[8, 8, 16, 16], depths=[1, 1, 1, 1], layer_type="basic")
+    tasks = [Task("seg", "segmentation", num_classes=3), Task("kind", num_classes=4)]
+    return TsbnForMultiTask.from_backbone(config, tasks, gated="encoder.stages.3*", **kwargs)
+
+
+def test_heads_on_a_backbone_of_transformers():
+    model, x = heads_on_resnet(execution="batched"), torch.randn(2, 3, 64, 64)
+    seg = torch.randint(3, (2, 64, 64))
+    together = model(x, labels={"seg": seg, "kind": torch.tensor([1, 2])})
+    assert model.task_selector.differences, "it was batched"
+    for task in ("seg", "kind"):
+        torch.testing.assert_close(together.logits[task], model(x, task=task).logits[task], rtol=1e-4, atol=1e-5)
+    together.loss.backward()
+    assert all(parameter.grad is not None for parameter in model.parameters() if parameter.requires_grad)
+
+
+def test_one_way_to_say_it():
+    for model in (
+        timm.create_model("test_resnet_tsbn", tasks=TASKS, execution="sequential"),
+        heads_on_resnet(execution="sequential"),
+        network(execution="sequential"),
+    ):
+        assert model.execution == copy.deepcopy(model).execution == "sequential"
+        model.execution = "auto"
+        with pytest.raises(ValueError, match=r"execution='fast' is unknown\. Known: .auto., .batched., .sequential."):
+            model.execution = "fast"
+    with pytest.raises(ValueError, match="fast"):
+        timm.create_model("test_resnet_tsbn", tasks=TASKS, execution="fast")
+
+
+def test_nothing_of_it_is_saved(tmp_path):
+    model = timm.create_model("test_resnet_tsbn", tasks=TASKS, num_classes=4, execution="sequential")
+    tsbn_hub.save_pretrained(model, tmp_path / "timm")
+    assert "execution" not in (tmp_path / "timm" / "config.json").read_text()
+    assert tsbn_hub.from_pretrained(tmp_path / "timm").execution == "auto"
+    assert tsbn_hub.from_pretrained(tmp_path / "timm", execution="sequential").execution == "sequential"
+    tsbn_hub.save_pretrained(model.fold("a"), tmp_path / "fold")
+    assert "execution" not in (tmp_path / "fold" / "config.json").read_text()
+    heads_on_resnet(execution="sequential").save_pretrained(tmp_path / "heads")
+    assert "execution" not in (tmp_path / "heads" / "config.json").read_text()
+    assert tsbn_hub.from_pretrained(tmp_path / "heads", execution="sequential").execution == "sequential"
+
+
+def test_a_network_of_shared_norms_alone_runs_once():
+    net = convert(nn.Sequential(Counted(3, 8, 3), nn.BatchNorm2d(8)), TASKS, norm="shared", execution="batched")
+    net(images())
+    assert net[0].calls == 1 and not any(isinstance(module, SharedBatchNorm) for module in net)

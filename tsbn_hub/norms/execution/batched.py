@@ -1,0 +1,85 @@
+"""All tasks in one pass.
+
+`torch.func.vmap` runs a network over the rows of the tasks. A tensor that depends on no row is one tensor, and what is
+computed of it is computed once: all that is before the first gated norm. Behind it tensors have a dimension of tasks,
+and torch's own rules compute them together. Norms and classifiers with a part per task compute each task by itself, by
+the same kernels as in a pass for that task.
+"""
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.utils import _pytree as pytree
+
+from ..selection import Selection, TaskSelector
+from .attention import BatchedAttention
+
+OfTask = Callable[[Tensor, int], Tensor]
+"""Computes something of (B, …) for a row."""
+
+
+class _EachTask(torch.autograd.Function):
+    """Computes each task by itself, where vmap has put the tasks into a dimension of their own.
+
+    What the rule does is seen by autograd as if it had been called without vmap: no backward is needed here.
+    """
+
+    generate_vmap_rule = False
+
+    @staticmethod
+    def forward(x: Tensor, row: Tensor, of_task: OfTask) -> Tensor:
+        raise RuntimeError("Outside a batched pass there is no dimension of tasks.")
+
+    @staticmethod
+    def setup_context(ctx: object, inputs: tuple[object, ...], output: object) -> None:
+        """Nothing is kept: see the class."""
+
+    @staticmethod
+    def vmap(info: object, in_dims: tuple[int | None, ...], x: Tensor, row: Tensor, of_task: OfTask) -> Any:
+        rows: list[int] = row.tolist()
+        parts = [x] * len(rows) if in_dims[0] is None else x.unbind(in_dims[0])
+        return torch.stack([of_task(part, each) for part, each in zip(parts, rows, strict=True)]), 0
+
+
+def each_task(x: Tensor, selection: Selection, of_task: OfTask) -> Tensor:
+    """In a batched pass: what is computed of a tensor for each task by itself.
+
+    Args:
+        x: (B, …) of each task, or of all of them.
+        selection: Of the pass.
+        of_task: Computes it for a row.
+    """
+    y: Tensor = _EachTask.apply(x, selection.batched_row, of_task)
+    return y
+
+
+def run_batched(selector: TaskSelector, forward: Callable[[], Any], rows: Sequence[int]) -> list[Any]:
+    """What a forward gives for each of some rows, in one pass.
+
+    Dropout draws one mask for all tasks.
+
+    Args:
+        selector: Of the network.
+        forward: Calls it. What it gives may have tensors in any structure of lists, tuples and dicts.
+        rows: Of the tasks, each once.
+    """
+    structure: pytree.TreeSpec | None = None
+    others: list[object] = []  # what is no tensor, in the places of the tensors None
+
+    def one(row: Tensor) -> list[Tensor]:
+        nonlocal structure, others
+        with selector.run(Selection(batched_row=row)), BatchedAttention(row):
+            leaves, structure = pytree.tree_flatten(forward())
+        others = [None if isinstance(leaf, Tensor) else leaf for leaf in leaves]
+        return [leaf for leaf in leaves if isinstance(leaf, Tensor)]
+
+    stacked = torch.func.vmap(one, randomness="same")(torch.tensor(rows))
+    outputs = []
+    for tensors in zip(*stacked, strict=True):
+        found = iter(tensors)
+        leaves = [next(found) if other is None else other for other in others]
+        outputs.append(leaves)
+    assert structure is not None
+    return [pytree.tree_unflatten(leaves, structure) for leaves in outputs]

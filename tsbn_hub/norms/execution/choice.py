@@ -1,0 +1,98 @@
+"""Whether the tasks run in one batched pass, or one after another."""
+
+import functools
+from collections.abc import Callable, Hashable, Sequence
+from typing import Any, Literal, TypeVar, get_args
+
+import torch
+from torch import Tensor, nn
+
+from ..selection import TaskSelector
+from .trial import difference, shared_part
+
+Execution = Literal["auto", "batched", "sequential"]
+"""How all tasks are run; see `TaskModule.execution`."""
+
+Key = TypeVar("Key", bound=Hashable)
+Found = TypeVar("Found")
+
+SHARE_FOR_BATCHED = 0.2
+"""The least part of a pass before the fork for which "auto" is batched: behind the fork a batched pass costs more."""
+
+
+def check_execution(execution: str) -> Execution:
+    """Refuse what is no way to run all tasks.
+
+    Raises:
+        ValueError: if it is none.
+    """
+    if execution not in get_args(Execution):
+        raise ValueError(f'execution={execution!r} is unknown. Known: "auto", "batched", "sequential".')
+    return execution  # type: ignore[return-value]
+
+
+def runs_batched(module: nn.Module, selector: TaskSelector, forward: Callable[..., Any], args: Sequence[Any]) -> bool:
+    """Whether a forward for all tasks is to be one batched pass.
+
+    This is settled before anything is computed that would have to be undone: by what is in the network, and by a trial
+    with the first image, once for each size of image.
+
+    Args:
+        module: The network.
+        selector: Of the network.
+        forward: Called as `forward(*args)`.
+        args: The first one is the batch.
+
+    Raises:
+        RuntimeError: if "batched" is asked for, and cannot be.
+    """
+    if selector.execution == "sequential":
+        return False
+    asked = selector.execution == "batched"
+    x = args[0] if args else None
+    is_batch = isinstance(x, Tensor) and x.ndim > 0 and len(x) > 0
+    reason = _forbids(module) if is_batch else "the first argument is no batch of images."
+    if not reason:
+        assert isinstance(x, Tensor)
+        gradients, autocast = torch.is_grad_enabled(), torch.is_autocast_enabled(x.device.type)
+        holds_for = (x.shape[1:], x.dtype, x.device, gradients, autocast, tuple(selector.tasks))
+        first = functools.partial(forward, x[:1], *args[1:])
+        if not asked:
+            part = _once(selector.shared_parts, holds_for, lambda: shared_part(module, selector, first))
+            if part < SHARE_FOR_BATCHED:
+                return False
+        reason = _once(selector.differences, holds_for, lambda: difference(module, selector, first))
+    if reason and asked:
+        raise RuntimeError(f'execution="batched" is not possible: {reason} Set execution="auto".')
+    return not reason
+
+
+def _once(found: dict[Key, Found], key: Key, find: Callable[[], Found]) -> Found:
+    if key not in found:
+        found[key] = find()
+    return found[key]
+
+
+def _forbids(module: nn.Module) -> str:
+    """What in a network forbids a batched pass now, in words; empty: nothing is known to."""
+    if torch.jit.is_tracing():
+        return "this is traced."
+    gradients = torch.is_grad_enabled()
+    for name, part in module.named_modules():
+        if gradients and _recomputes(part):
+            return f"{name or 'the network'} is computed twice (gradient checkpointing), and torch.func.vmap cannot."
+        hooks = (part._forward_hooks, part._forward_pre_hooks, part._backward_hooks, part._backward_pre_hooks)
+        for hook in (hook for each in hooks for hook in each.values()):
+            if part is not module and not _is_of_transformers(hook):  # the network's own run around the pass
+                return f"{name} has the hook {getattr(hook, '__qualname__', hook)}, which would see tensors of vmap."
+    return ""
+
+
+def _recomputes(part: nn.Module) -> bool:
+    asked = getattr(part, "grad_checkpointing", False) or getattr(part, "gradient_checkpointing", False)
+    return bool(asked) or hasattr(part, "checkpoint_fn")
+
+
+def _is_of_transformers(hook: object) -> bool:
+    """Whether a hook is one by which transformers collects the hidden states that the pass returns."""
+    return getattr(hook, "__module__", None) == "transformers.utils.output_capturing"

@@ -1,0 +1,111 @@
+"""A trial of a batched pass: with one image, in evaluation."""
+
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.utils import _pytree as pytree
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils.flop_counter import flop_registry
+
+from ..selection import Selection, TaskSelector
+from .batched import run_batched
+
+Forward = Callable[[], Any]
+
+
+def shared_part(module: nn.Module, selector: TaskSelector, forward: Forward) -> float:
+    """How much of the floating-point operations of a pass for one task is before the fork, from 0 to 1.
+
+    Args:
+        module: The network.
+        selector: Of the network.
+        forward: Calls it for one image.
+    """
+    selection = Selection(0, repeated=True)
+    with _evaluated(module), selector.run(selection), _Work(selection) as work:
+        forward()
+    return work.shared / max(work.shared + work.by_task, 1)
+
+
+def difference(module: nn.Module, selector: TaskSelector, forward: Forward) -> str:
+    """In words, what a batched pass does else than one task after another; empty: nothing.
+
+    Args:
+        module: The network.
+        selector: Of the network.
+        forward: Calls it for one image.
+    """
+    rows = range(len(selector.tasks))
+    gradients = torch.is_grad_enabled()
+    with _evaluated(module):
+        try:
+            with torch.set_grad_enabled(gradients):  # some operations have a rule in vmap only without
+                together = run_batched(selector, forward, rows)
+        except (RuntimeError, NotImplementedError, ValueError, TypeError, AssertionError) as error:
+            return f"torch.func.vmap cannot run this network ({str(error).partition(chr(10))[0]})."
+        for row in rows:
+            with selector.run(Selection(row)):
+                if not _agree(forward(), together[row]):
+                    return "torch.func.vmap gives other outputs for this network."
+    return ""
+
+
+def _agree(one: Any, other: Any) -> bool:
+    ours, theirs = (pytree.tree_leaves(each) for each in (one, other))
+    return len(ours) == len(theirs) and all(
+        not isinstance(mine, Tensor) or _close(mine, their) for mine, their in zip(ours, theirs, strict=True)
+    )
+
+
+def _close(one: Tensor, padded: Tensor) -> bool:
+    """Whether outputs agree to rounding. Those of a task with fewer classes than another one has are padded."""
+    if one.ndim != padded.ndim or any(mine > theirs for mine, theirs in zip(one.shape, padded.shape, strict=True)):
+        return False
+    padded = padded[tuple(slice(size) for size in one.shape)]
+    if not one.is_floating_point():
+        return torch.equal(one, padded)
+    largest = one.abs().amax() if one.numel() else one.new_zeros(())
+    return bool(((one - padded).abs() <= 1000 * torch.finfo(one.dtype).eps * largest).all())
+
+
+class _Work(TorchDispatchMode):
+    """Counts the floating-point operations of a pass, before and behind the fork."""
+
+    def __init__(self, selection: Selection) -> None:
+        super().__init__()
+        self.selection, self.shared, self.by_task = selection, 0, 0
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        output = func(*args, **(kwargs or {}))
+        count = flop_registry.get(func._overloadpacket)
+        operations = 0 if count is None else count(*args, **(kwargs or {}), out_val=output)
+        if self.selection.forked:
+            self.by_task += operations
+        else:
+            self.shared += operations
+        return output
+
+
+@contextmanager
+def _evaluated(module: nn.Module) -> Iterator[None]:
+    """Within the block, a network is in evaluation, without gradients; and the random state is kept."""
+    training = [part for part in module.modules() if part.training]
+    try:
+        for part in training:
+            part.training = False
+        with torch.no_grad(), _random_state_kept(module):
+            yield
+    finally:
+        for part in training:
+            part.training = True
+
+
+def _random_state_kept(module: nn.Module) -> AbstractContextManager[None]:
+    device = next((tensor.device for tensor in module.parameters()), torch.device("cpu"))
+    if device.type in ("cpu", "meta"):
+        return torch.random.fork_rng([])
+    index = torch.get_device_module(device).current_device() if device.index is None else device.index
+    return torch.random.fork_rng([index], device_type=device.type)
