@@ -54,8 +54,8 @@ def save_task(model: nn.Module, task: str, folder: str | Path, *, base: str | Pa
         (['gender', 'age', 'years'], True)
     """
     surface = surface_with_tasks(model)
-    config = adapter_config(surface, task, *base_of(surface, base))
-    write_adapter(folder, config, task_state_dict(surface, task))
+    tensors = task_state_dict(surface, task)
+    write_adapter(folder, adapter_config(surface, task, *base_of(surface, base)), tensors)
 
 
 def load_task(
