@@ -1,6 +1,8 @@
 """The command line as a whole: version, help, near-misses, completion."""
 
 import re
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -48,6 +50,18 @@ def test_near_misses(typed, meant):
     assert told.exit_code == 2 and f"No such command '{typed}'. Did you mean '{meant}'?" in told.stderr
 
 
+@pytest.mark.parametrize("command", ["info", "evaluate", "card", "predict", "push", "push --all"])
+@pytest.mark.parametrize("path", ["runs/multi_digts", "./runs/multi_digts"])
+def test_a_typo_in_a_folder(command, path, picture, monkeypatch):
+    monkeypatch.chdir(picture.parent)
+    Path("runs", "multi_digits").mkdir(parents=True)
+    further = {"predict": [picture, "--out", "out"], "push": ["ada/net"], "push --all": ["ada"]}.get(command, [])
+    told = tsbn(*command.split(), path, *further)
+    assert told.exit_code == 1 and "Did you mean runs/multi_digits?" in told.stderr and told.stderr.count("\n") == 1
+    may_be_repo = command in ("info", "predict") and not path.startswith(".")
+    assert ("As a repo of the Hub: " in told.stderr) == may_be_repo
+
+
 @pytest.mark.parametrize(
     ("line", "offered"),
     [("tsbn ", COMMANDS), ("tsbn p", ["predict", "push"]), ("tsbn train --norm ", ["sigmoid", "affine", "shared"])],
@@ -62,3 +76,15 @@ def test_the_script_of_the_completion():
     script = tsbn(env={"_TSBN_COMPLETE": "source_bash"}).stdout
     assert "_TSBN_COMPLETE=complete_bash" in script and script.rstrip().endswith("_tsbn_completion tsbn")
     assert "--install-completion" in tsbn("--help").stdout
+
+
+def test_a_line_of_huggingface_hub_is_printed_once():
+    code = (
+        "import logging, sys; from tsbn_hub.cli.main import app; sys.argv = ['tsbn', 'info', 'nothing']\n"
+        "try: app()\nexcept SystemExit: pass\n"
+        "for name in ('huggingface_hub.utils', 'timm'): logging.getLogger(name).warning('a line of %s', name)"
+    )
+    lines = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stderr.splitlines()
+    assert [line for line in lines if "a line of" in line] == [
+        "a line of huggingface_hub.utils", "WARNING timm: a line of timm"
+    ]  # fmt: skip

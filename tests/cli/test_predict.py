@@ -35,6 +35,7 @@ def test_predict_with_a_run(config, picture, tmp_path):
         ({"image": "none.png"}, 2, "does not exist"),
         ({"image": "."}, 2, "is a directory"),
         ({"image": "text"}, 1, "^tsbn: .*text is no image"),
+        ({"--device": "meta"}, 1, "^tsbn: --device meta: nothing can be computed there"),
         ({"checkpoint": "model"}, 1, "^tsbn: model is neither a folder nor a Hub repo"),
         ({"checkpoint": "org/name"}, 1, "^tsbn: org/name: HF_HUB_OFFLINE .* is set, and the cache has no copy"),
         ({"--task": "smile"}, 1, r"^tsbn: There are no tasks \['smile'\]\. The tasks of this model are"),

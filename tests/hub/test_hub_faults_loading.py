@@ -218,6 +218,25 @@ print(json.dumps([timed(call, *arguments) for call, *arguments in (
     assert time.monotonic() - started < 120
 
 
+def test_a_hub_that_is_down_is_asked_once(hub, run_client):
+    """By huggingface_hub itself ten times, and each line of that was printed twice."""
+    hub.stop()
+    ran = run_client(
+        START
+        + """
+print(json.dumps([
+    outcome(lambda: timm.create_model("test_resnet_tsbn", pretrained=True)),
+    outcome(lambda: tsbn_hub.TsbnForMultiTask.from_backbone("timm/test_resnet", ["a"])),
+    outcome(lambda: tsbn_hub.TsbnForMultiTask.from_backbone("ada/vit", ["a"], pretrained=False)),
+]))
+"""
+    )
+    reason = "the Hub cannot be reached, and the cache has no copy. Try again with a connection to it."
+    names = ["timm/test_resnet.r160_in1k", "timm/test_resnet.r160_in1k", "ada/vit"]
+    assert ran.output == [f"HubError: {name}: {reason}" for name in names]
+    assert "Retry" not in ran.stderr
+
+
 def test_what_is_given_for_something_else(hub, run_client, saved):
     """An adapter for a model, a model for an adapter, a file for a folder, a folder for a repo."""
     files, _, _ = saved

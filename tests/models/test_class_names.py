@@ -12,7 +12,7 @@ from PIL import Image
 from transformers import AutoConfig, AutoImageProcessor, BitImageProcessor, ResNetConfig
 
 import tsbn_hub
-from tsbn_hub import Task, TsbnForMultiTask
+from tsbn_hub import Task, TsbnForMultiTask, TsbnModel
 from tsbn_hub.deploy.prediction import predict
 from tsbn_hub.hub.cards.card import write_card
 from tsbn_hub.models import surface_of
@@ -44,6 +44,31 @@ def answer_of(model, task):
         output = model(images, task=task)
     scores = getattr(output, "logits", {task: output})[task].softmax(-1)[0]
     return surface.kinds()[task].by_label(scores.tolist())
+
+
+# --- a pipeline of transformers ---
+
+
+class OfTasks(transformers.ImageClassificationPipeline):
+    def postprocess(self, model_outputs):
+        return sorted(model_outputs["logits"])
+
+
+@pytest.mark.parametrize("task", [None, "pet"])
+def test_a_pipeline_is_for_one_task(task):
+    model, processor = TsbnForMultiTask.from_backbone(RESNET, TASKS), BitImageProcessor()
+    model.set_task(task)
+    for pipeline in ("image-classification", "image-segmentation", "depth-estimation"):
+        with pytest.raises(ValueError, match=rf"{pipeline}.*the tasks \['pet', 'age'\].*model=model.fold\('pet'\)"):
+            transformers.pipeline(pipeline, model=model, image_processor=processor)
+    assert OfTasks(model, image_processor=processor)(PHOTO) == ([task] if task else ["age", "pet"])
+    trunk = TsbnModel.from_backbone(RESNET, ["pet", "age"])
+    trunk.set_task(task)
+    if task is None:
+        with pytest.raises(ValueError, match="model of one output"):
+            transformers.pipeline("image-feature-extraction", model=trunk, image_processor=processor)
+    else:
+        assert transformers.pipeline("image-feature-extraction", model=trunk, image_processor=processor)(PHOTO)
 
 
 # --- a folded classifier of transformers ---

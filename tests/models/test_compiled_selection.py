@@ -1,6 +1,7 @@
 """Compiled, exported, traced and eager code run for the same task."""
 
 import copy
+import inspect
 import warnings
 
 import pytest
@@ -198,6 +199,29 @@ def test_a_legacy_onnx_file_takes_other_rows(rows, tmp_path):
     other = 2 - example
     output = torch.tensor(session.run(None, {"x": x.numpy(), "rows": other.numpy()})[0])
     torch.testing.assert_close(output, model(x, task=other), rtol=1e-4, atol=1e-4)
+
+
+@torch.no_grad()
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize("architecture", ["test_resnet", "test_vit"])
+def test_legacy_onnx_gives_the_default_of_task_by_position(architecture, tmp_path):
+    model, x = small(architecture), images(architecture)
+    defaults = [None] * (len(inspect.signature(model.forward).parameters) - 1)
+    assert not defaults[1:] or architecture == "test_vit"
+    for task, expected in ((None, model(x)), ("b", model(x, task="b"))):
+        model.set_task(task)
+        torch.testing.assert_close(model(x, *defaults), expected)
+    with pytest.raises(TypeError, match="positional arguments"):
+        model(x, *defaults, None)
+    pytest.importorskip("onnx")
+    runtime = pytest.importorskip("onnxruntime")
+    for task in (None, "b"):
+        model.set_task(task)
+        torch.onnx.export(model, x, file := str(tmp_path / "model.onnx"), dynamo=False, input_names=["x"])
+        outputs = runtime.InferenceSession(file, providers=["CPUExecutionProvider"]).run(None, {"x": x.numpy()})
+        expected = [model(x)] if task else list(model(x).values())
+        for output, other in zip(outputs, expected, strict=True):
+            torch.testing.assert_close(torch.tensor(output), other, rtol=1e-4, atol=1e-4)
 
 
 def test_compiled_code_is_recomputed_for_its_task():

@@ -110,15 +110,14 @@ def test_what_cannot_be_merged_is_refused():
         model.fold("a")
 
 
-@pytest.mark.parametrize(
-    "save",
-    [
-        tsbn_hub.save_pretrained,
-        lambda model, folder: model.save_pretrained(folder),
-        lambda model, folder: tsbn_hub.save_task(model, "a", folder),
-    ],
-    ids=["save_pretrained", "class", "save_task"],
-)
+SAVES = {
+    "save_pretrained": tsbn_hub.save_pretrained,
+    "class": lambda model, folder: model.save_pretrained(folder),
+    "save_task": lambda model, folder: tsbn_hub.save_task(model, "a", folder),
+}
+
+
+@pytest.mark.parametrize("save", SAVES.values(), ids=SAVES)
 def test_nothing_is_saved_unmerged(save, tmp_path):
     with pytest.raises(RuntimeError, match=r"q_proj is a LowRank of PEFT.*merge first"):
         save(with_low_rank(vit()), tmp_path / "folder")
@@ -138,6 +137,43 @@ def test_other_layers_are_no_plain_classifier(replace, name):
             setattr(model.get_submodule(parent), child, nn.Sequential(module))
     with pytest.raises(RuntimeError, match=r"other layers than its architecture.*Fold a task first"):
         model.fold("a")
+
+
+class Doubled(nn.Linear):
+    def forward(self, x):
+        return 2 * super().forward(x)
+
+
+def test_a_layer_of_another_forward_is_no_plain_one():
+    model, name = vit(), "tsbn.backbone.layers.0.attention.q_proj"
+    model.set_submodule(name, Doubled(32, 32))
+    with pytest.raises(RuntimeError, match=r"other layers than its architecture.*Doubled"):
+        model.fold("a")
+
+
+# --- quantized layers ---
+
+
+def quantized(model):
+    return torch.ao.quantization.quantize_dynamic(model, {nn.Linear}, dtype=torch.qint8)
+
+
+@pytest.mark.filterwarnings("ignore:.*deprecated")
+@torch.no_grad()
+def test_a_quantized_model_is_folded_by_timm_and_refused_by_transformers():
+    model, x = timm.create_model("test_vit_tsbn", num_classes={"a": 3, "b": 3}).eval(), torch.rand(1, 3, 160, 160)
+    model = quantized(model)
+    assert torch.equal(model.fold("b")(x), model(x, task="b"))
+    with pytest.raises(RuntimeError, match=r"other layers than its architecture.*quantize .* the plain model"):
+        quantized(vit()).fold("a")
+
+
+@pytest.mark.filterwarnings("ignore:.*deprecated")
+@pytest.mark.parametrize("save", SAVES.values(), ids=SAVES)
+def test_nothing_is_saved_quantized(save, tmp_path):
+    with pytest.raises(RuntimeError, match=r"_packed_params.* is no tensor.*quantize what is loaded"):
+        save(quantized(vit()), tmp_path / "folder")
+    assert not (tmp_path / "folder").exists() or not list((tmp_path / "folder").iterdir())
 
 
 # --- with PEFT itself ---

@@ -288,6 +288,20 @@ def test_what_tasks_cannot_be_kept_apart_in_is_refused(tmp_path):
         trained(new_model(), [{"pixel_values": torch.rand(3, 32, 32), "labels": torch.tensor(1)}] * 4, tmp_path)
 
 
+class OwnLoss(transformers.Trainer):
+    def compute_loss(self, model, inputs, *args, **kwargs):
+        return model(inputs["pixel_values"]).logits["a"].square().mean()
+
+
+def test_the_plain_trainer_smooths_no_labels_either(tmp_path):
+    arguments = TrainingArguments(str(tmp_path), label_smoothing_factor=0.1, **OPTIONS)
+    with pytest.raises(ValueError, match=r"label_smoothing_factor=0.1.*a kind of your own"):
+        transformers.Trainer(new_model(), arguments)
+    OwnLoss(new_model(), arguments)
+    transformers.Trainer(new_model(), arguments, compute_loss_func=lambda outputs, labels, **_: outputs.loss)
+    transformers.Trainer(transformers.ResNetForImageClassification(RESNET), arguments)
+
+
 def test_an_optimizer_that_is_given_rests_idle_tasks_too(tmp_path):
     model = new_model()
     optimizer = torch.optim.AdamW(tsbn_hub.param_groups(model, lr=1e-2))

@@ -45,6 +45,8 @@ def _device(name: str | None) -> "torch.device":
 
     if name is None:
         return torch.accelerator.current_accelerator(check_available=True) or torch.device("cpu")
+    if name == "meta":
+        raise ValueError("--device meta: nothing can be computed there.")
     try:
         return torch.empty(0, device=name).device
     except (RuntimeError, AssertionError) as error:  # the latter is for what torch is built without

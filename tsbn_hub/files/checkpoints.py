@@ -11,6 +11,7 @@ from typing import Any
 from safetensors import SafetensorError, safe_open
 
 from .names import ADAPTER_CONFIG, CONFIG, OLDER_ADAPTER_CONFIG, WEIGHTS, WEIGHTS_INDEX
+from .paths import near_hint
 
 _LFS_POINTER = b"version https://git-lfs"
 PICKLES = (".bin", ".pth", ".pt", ".pkl", ".ckpt")
@@ -164,7 +165,9 @@ def _without_file(path: Path) -> str:
     folder = path.parent
     if folder.is_dir():
         return without_config(str(folder), path.name, [each.name for each in folder.iterdir()])
-    return f"{folder} has no {path.name} ({'it is a file' if folder.is_file() else 'no such folder'})."
+    if folder.is_file():
+        return f"{folder} has no {path.name} (it is a file)."
+    return f"{folder} has no {path.name} (no such folder).{near_hint(folder)}"
 
 
 def without_weights(

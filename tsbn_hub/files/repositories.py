@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from huggingface_hub import is_offline_mode, list_repo_files, snapshot_download
+from huggingface_hub import is_offline_mode, list_repo_files, snapshot_download, try_to_load_from_cache
 from huggingface_hub.errors import (
     GatedRepoError,
     HfHubHTTPError,
@@ -23,6 +23,7 @@ from huggingface_hub.errors import (
 
 from .checkpoints import CheckpointError, without_config, without_weights
 from .names import CONFIG, IMAGE_PROCESSOR, WEIGHTS, WEIGHTS_INDEX
+from .paths import is_path, no_folder, no_folder_of_repo
 
 CHECKPOINT_FILES = (CONFIG, IMAGE_PROCESSOR, WEIGHTS, WEIGHTS_INDEX, "model-*-of-*.safetensors")
 
@@ -61,11 +62,11 @@ def is_repo(name: str | Path) -> bool:
 
     Example:
         >>> from tsbn_hub.files.repositories import is_repo
-        >>> is_repo("org/name@try/this"), is_repo("/org/name"), is_repo("name")
-        (True, False, False)
+        >>> is_repo("org/name@try/this"), is_repo("/org/name"), is_repo("./name"), is_repo("name")
+        (True, False, False, False)
     """
-    repo = Path(split_revision(str(name))[0])
-    return not (isinstance(name, Path) or Path(name).exists() or repo.is_absolute()) and len(repo.parts) == 2
+    repo = split_revision(str(name))[0]
+    return not (isinstance(name, Path) or Path(name).exists() or is_path(repo)) and len(Path(repo).parts) == 2
 
 
 def local_folder(
@@ -101,7 +102,7 @@ def local_folder(
     if not is_repo(folder_or_repo):
         raise FileNotFoundError(no_folder(folder_or_repo))
     repo, revision = one_revision(str(folder_or_repo), revision)
-    with hub_errors(repo, revision):
+    with hub_errors(repo, revision, or_folder=True):
         folder = _downloaded(
             repo,
             files,
@@ -140,13 +141,28 @@ def one_revision(repo: str, revision: str | None) -> tuple[str, str | None]:
     return name, of_name or revision
 
 
-def no_folder(source: str | Path) -> str:
-    """What to say of a path that is no folder."""
-    if Path(source).is_file():
-        return f"{source} is a file: give the folder that it is in."
-    if isinstance(source, Path) or Path(source).is_absolute():
-        return f"There is no folder {source}."
-    return f"{source} is neither a folder nor a Hub repo's name (org/name)."
+def check_reachable(source: str, files: Sequence[str], cache_dir: str | Path | None = None, **options: Any) -> None:
+    """Ask the Hub once for a repo that another library is to download, unless the cache has one of the files.
+
+    Where the Hub cannot be reached, the other library would ask it ten times, and not say for what.
+
+    Args:
+        source: "org/name" or "org/name@revision"; what is a folder, or no repo's name, is asked of nobody.
+        files: The names that the other library takes.
+        cache_dir: Another cache than that of huggingface_hub.
+        **options: revision, token, local_files_only, as `local_folder` has them.
+
+    Raises:
+        HubError: if the Hub cannot be reached, or there is no such repo, or no access to it.
+        ValueError: if two revisions are given.
+    """
+    if not is_repo(source):
+        return
+    repo, revision = one_revision(source, options.pop("revision", None))
+    cached = (try_to_load_from_cache(repo, name, cache_dir=cache_dir, revision=revision) for name in files)
+    if not any(isinstance(each, str) for each in cached):
+        with hub_errors(repo, revision, or_folder=True):
+            _downloaded(repo, [CONFIG], cache_dir, revision=revision, **options)
 
 
 def _downloaded(repo: str, files: Sequence[str], cache_dir: str | Path | None, **options: Any) -> Path:
@@ -165,7 +181,8 @@ def _downloaded(repo: str, files: Sequence[str], cache_dir: str | Path | None, *
     except OSError as error:
         if options.get("local_files_only") and isinstance(error, LocalEntryNotFoundError):
             raise HubError(
-                f"{repo}: local_files_only is set, and the cache has no copy. Leave it out to ask the Hub."
+                f"{no_folder_of_repo(repo)}{repo}: local_files_only is set, and the cache has no copy. Leave it out to "
+                "ask the Hub."
             ) from error
         if error.errno is None or isinstance(error, ConnectionError):  # of the Hub
             raise
@@ -212,12 +229,14 @@ def check_inside(folder: Path, path: Path) -> None:
 
 
 @contextmanager
-def hub_errors(repo: str, revision: str | None = None) -> Iterator[None]:
+def hub_errors(repo: str, revision: str | None = None, *, or_folder: bool = False) -> Iterator[None]:
     """Within the block, what huggingface_hub raises becomes a `HubError` that says what to do.
 
     Args:
         repo: The repo that the block is about.
         revision: Its branch, tag or commit; None: the main branch.
+        or_folder: Whether the name may have been meant as that of a folder: then an error of a repo that is not found
+            says so.
     """
     try:
         yield
@@ -226,7 +245,9 @@ def hub_errors(repo: str, revision: str | None = None) -> Iterator[None]:
             raise
         # huggingface_hub wraps what goes wrong with a large file; hf_xet raises RuntimeErrors of its own.
         cause = error.__cause__ if isinstance(error, RuntimeError) and error.__cause__ else error
-        raise HubError(f"{repo}{f'@{revision}' if revision else ''}: {_reason(cause, revision)}") from error
+        is_there = isinstance(cause, GatedRepoError | RevisionNotFoundError)
+        folder = no_folder_of_repo(repo) if or_folder and not is_there else ""
+        raise HubError(f"{folder}{with_revision(repo, revision)}: {_reason(cause, revision)}") from error
 
 
 def _is_of_the_hub(error: Exception) -> bool:

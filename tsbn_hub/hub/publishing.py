@@ -10,6 +10,7 @@ from torch import nn
 
 from ..files.checkpoints import read_json, read_shapes, weight_files
 from ..files.names import ADAPTER_CONFIG, CARD, CONFIG, OLDER_ADAPTER_CONFIG, RECIPE
+from ..files.paths import no_folder
 from ..files.repositories import check_inside
 from ..models import CheckpointError, save_pretrained, surface_of
 from ..results.recording import recipe_without_folders, results_of
@@ -130,6 +131,8 @@ def checkpoints_in(folder: str | Path) -> list[Path]:
     Raises:
         FileNotFoundError: if there is none.
     """
+    if not Path(folder).is_dir():
+        raise FileNotFoundError(no_folder(Path(folder)))
     found = sorted({path.parent for name in (CONFIG, *_ADAPTERS) for path in Path(folder).glob(f"*/{name}")})
     if not found:
         raise FileNotFoundError(

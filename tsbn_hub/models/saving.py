@@ -7,7 +7,7 @@ from typing import Any
 from torch import nn
 
 from ..files.names import CONFIG, WEIGHTS
-from ..norms.merging import refuse_unmerged
+from ..norms.merging import refuse_to_save
 from .libraries import surface_of
 
 MODEL_FILES = CONFIG, WEIGHTS
@@ -34,7 +34,7 @@ def save_pretrained(
 
     Raises:
         TypeError: if the model is neither timm's nor transformers'.
-        RuntimeError: if there are layers of PEFT in it that are not merged.
+        RuntimeError: if there are layers of PEFT in it that are not merged, or quantized ones.
         OSError: if a file cannot be written.
 
     Example:
@@ -48,5 +48,5 @@ def save_pretrained(
         True
     """
     surface = surface_of(model)
-    refuse_unmerged(surface.model, "save_pretrained")
+    refuse_to_save(surface.model, "save_pretrained")
     surface.save(Path(folder), data_config, max_shard_size)

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 import torch
 from torch import Tensor
 
-from ..norms.merging import refuse_unmerged
+from ..norms.merging import refuse_to_save
 from ..tasks import Task
 from .surface import Surface
 
@@ -25,9 +25,9 @@ def task_state_dict(surface: Surface, task: str) -> dict[str, Tensor]:
 
     Raises:
         ValueError: if there is no such task.
-        RuntimeError: if there are layers of PEFT in the model that are not merged.
+        RuntimeError: if there are layers of PEFT in the model that are not merged, or quantized ones.
     """
-    refuse_unmerged(surface.model, "taking out a task")
+    refuse_to_save(surface.model, "taking out a task")
     if task not in surface.tasks:
         raise ValueError(f"Unknown task {task!r}. The tasks of this model are {surface.tasks}.")
     return _entries(surface, surface.tasks.index(task), surface.head_state(task))

@@ -30,8 +30,10 @@ def merged_copy(module: nn.Module) -> nn.Module:
     return plain
 
 
-def refuse_unmerged(module: nn.Module, what: str) -> None:
-    """Refuse a network in which PEFT's layers stand in the places of plain ones: their parts have other names.
+def refuse_to_save(module: nn.Module, what: str) -> None:
+    """Refuse a network in which other layers stand in the places of plain ones: PEFT's, or quantized ones.
+
+    The parts of PEFT's have other names; those of quantized layers of torch are no tensors, which no file holds.
 
     Raises:
         RuntimeError: if there is one; it says what is refused.
@@ -43,6 +45,12 @@ def refuse_unmerged(module: nn.Module, what: str) -> None:
                 "merge first, model = peft_model.merge_and_unload(), or let PEFT save its adapter, "
                 "peft_model.save_pretrained(…)."
             )
+    packed = [key for key, value in module.state_dict().items() if not isinstance(value, Tensor)]
+    if packed:
+        raise RuntimeError(
+            f"{packed[0]} is no tensor, as in layers that were quantized, and {what} keeps tensors alone: save the "
+            "model before it is quantized, and quantize what is loaded."
+        )
 
 
 def _is_of_peft(module: nn.Module) -> bool:

@@ -41,8 +41,15 @@ def task_module_class(task_class: type[TaskModule], plain_class: type[nn.Module]
 
 def _forward_of(plain_forward: Forward) -> Forward:
     """The forward of a class with tasks: the plain one's signature and a keyword `task`."""
+    signature = inspect.signature(plain_forward)
+    parameters = list(signature.parameters.values())
+    by_position = [each for each in parameters[1:] if each.kind in (each.POSITIONAL_ONLY, each.POSITIONAL_OR_KEYWORD)]
+    takes = None if any(each.kind is each.VAR_POSITIONAL for each in parameters) else len(by_position)
 
     def forward(self: TaskModule, *args: Any, task: Tasks | None = None, **kwargs: Any) -> Outputs:
+        # torch's legacy ONNX exporter gives the defaults of all arguments by position, that of `task`, too.
+        if takes is not None and len(args) == takes + 1 and args[takes] is None:
+            args = args[:takes]
         return self._forward(plain_forward, *args, task=task, **kwargs)
 
     # torch.fx reads a forward's arguments from what it wraps, and in its globals the functions to leave untraced.
@@ -54,9 +61,7 @@ def _forward_of(plain_forward: Forward) -> Forward:
     )
     forward.__kwdefaults__ = {"task": None}
     functools.update_wrapper(forward, plain_forward)
-    signature = inspect.signature(plain_forward)
     keyword = inspect.Parameter("task", inspect.Parameter.KEYWORD_ONLY, default=None, annotation=Tasks | None)
-    parameters = list(signature.parameters.values())
     at = next((at for at, each in enumerate(parameters) if each.kind is each.VAR_KEYWORD), len(parameters))
     forward.__signature__ = signature.replace(parameters=[*parameters[:at], keyword, *parameters[at:]])  # type: ignore[attr-defined]
     return forward

@@ -8,6 +8,7 @@ from pathlib import Path
 from torch import Tensor, nn
 
 from ...files.checkpoints import CheckpointError
+from ...files.paths import no_folder
 from ...files.permission import code_named_in
 from ...files.repositories import split_revision
 from ...models import surface_of
@@ -54,8 +55,8 @@ def save_task(model: nn.Module, task: str, folder: str | Path, *, base: str | Pa
         (['gender', 'age', 'years'], True)
     """
     surface = surface_with_tasks(model)
-    config = adapter_config(surface, task, *base_of(surface, base))
-    write_adapter(folder, config, task_state_dict(surface, task))
+    tensors = task_state_dict(surface, task)
+    write_adapter(folder, adapter_config(surface, task, *base_of(surface, base)), tensors)
 
 
 def load_task(
@@ -188,7 +189,11 @@ def adapter_config(surface: Surface, task: str, base: str | None, revision: str 
 
 
 def _repo_and_revision(base: str | Path) -> tuple[str, str | None]:
-    return (str(Path(base).resolve()), None) if Path(base).is_dir() else split_revision(str(base))
+    if Path(base).is_dir():
+        return str(Path(base).resolve()), None
+    if isinstance(base, Path):
+        raise FileNotFoundError(no_folder(base))
+    return split_revision(base)
 
 
 def base_of(surface: Surface, base: str | Path | None = None) -> tuple[str | None, str | None]:

@@ -66,7 +66,7 @@ def push_task_to_hub(
     surface = surface_with_tasks(model)
     target = Target(repo, private, revision, create_pr, token, dry_run)
     known, commit = base_of(surface, base)
-    config, tensors = adapter_config(surface, task, known, commit), task_state_dict(surface, task)
+    tensors, config = task_state_dict(surface, task), adapter_config(surface, task, known, commit)
     check_base(known)
     beside = Beside(results, license, surface.image_shape)
     if not dry_run:

@@ -15,12 +15,12 @@ from transformers.utils import IMAGE_PROCESSOR_NAME
 from transformers.utils.output_capturing import maybe_install_capturing_hooks
 
 from ...files.permission import code_named_in
-from ...norms import NormOptions, SharedBatchNorm, TaskModule, TaskNorm, TaskSelector
+from ...norms import NormOptions, SharedBatchNorm, TaskNorm, TaskSelector
 from ...norms.convert import convert_norms
 from ...norms.execution import Execution
 from ...norms.folding import block_what_loses_gates, folded
 from ...norms.gating import gated_norms
-from ...norms.merging import refuse_unmerged
+from ...norms.merging import refuse_to_save
 from ...norms.selection.recomputation import Checkpoint, remembering_task
 from ...norms.task_module import Tasks
 from ...tasks import Task
@@ -29,6 +29,7 @@ from ..own_code import imports_of_checkpoint, own_code_of
 from .config import TASK_NORMS, TsbnConfig, refuse_labels_of_a_model
 from .features import FeatureReader
 from .loading import check_loaded, check_order_of_tasks
+from .several_outputs import ModelOfSeveralOutputs
 from .sources import (
     check_folder,
     code_of,
@@ -43,7 +44,7 @@ from .timm_images import describe_folded
 from .trunk import Trunk, feature_layout_of, register_trunk
 
 
-class TsbnPreTrainedModel(TaskModule, PreTrainedModel):
+class TsbnPreTrainedModel(ModelOfSeveralOutputs):
     """What the models of transformers have in common: loading, saving, the plain model of a task.
 
     Its state-dict keys are those of the native backbone, and the gates'; a saved folder has the names that the native
@@ -63,8 +64,6 @@ class TsbnPreTrainedModel(TaskModule, PreTrainedModel):
     _supports_flash_attn = True
     _supports_flex_attn = True
     _supports_attention_backend = True
-    # transformers' Trainer would hand its own keywords through to the backbone.
-    accepts_loss_kwargs = False
     image_processor: Any = None
 
     @classmethod
@@ -176,11 +175,11 @@ class TsbnPreTrainedModel(TaskModule, PreTrainedModel):
         """As transformers has it, with the image processor.
 
         Raises:
-            RuntimeError: if there are layers of PEFT in it that are not merged, and that transformers has not added: it
-                saves those of its own `add_adapter`, alone.
+            RuntimeError: if there are quantized layers in it, or layers of PEFT that are not merged, and that
+                transformers has not added: it saves those of its own `add_adapter`, alone.
         """
         if not getattr(self, "_hf_peft_config_loaded", False):
-            refuse_unmerged(self, "save_pretrained")
+            refuse_to_save(self, "save_pretrained")
         if self.image_processor is not None and is_main_process:
             self.image_processor.save_pretrained(save_directory)
         config = self.config.backbone_config

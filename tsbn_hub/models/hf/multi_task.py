@@ -84,10 +84,21 @@ def _classifier(
     own = {id(parameter) for parameter in classifier.parameters()}
     named = model.base_model.named_parameters()
     missing = set(missing) - {name for name, parameter in named if id(parameter) in own}
-    if missing or not all(name.startswith("pooler.") for name in unexpected):
+    is_another = missing or not all(name.startswith("pooler.") for name in unexpected)
+    if is_another or not _computes_as(model.base_model, plain):
         raise RuntimeError(_replaced("The backbone", plain))
     classifier.load_state_dict(linear.state_dict())
     return model.to(next(backbone.parameters()).device).train(backbone.training)
+
+
+def _computes_as(built: nn.Module, module: nn.Module) -> bool:
+    """Whether the layers of a module have the forwards that those of the built one have."""
+    layers = dict(built.named_modules())
+    return all(
+        type(layer).forward is type(layers.get(name, layer)).forward
+        for name, layer in module.named_modules()
+        if layer._parameters
+    )
 
 
 def _replaced(what: str, module: nn.Module) -> str:

@@ -28,10 +28,11 @@ from ...files.names import (
     OLDER_ADAPTER_CONFIG,
     OLDER_ADAPTER_WEIGHTS,
 )
+from ...files.paths import is_path, no_folder
 from ...files.permission import names_in
-from ...files.repositories import is_repo, local_folder, no_folder, one_revision, repo_commit
+from ...files.repositories import check_reachable, is_repo, local_folder, one_revision, repo_commit
 from ...norms import TaskModule
-from ..timm.building import eps_args
+from ..timm.building import check_weights_reachable, eps_args
 from .timm_images import timm_processor
 
 Source = Any
@@ -42,6 +43,7 @@ Keywords = dict[str, Any]
 
 _TIMM = "timm/"
 _OF_THE_HUB = ("revision", "token", "cache_dir", "local_files_only", "force_download", "subfolder")
+_OF_REPO = ("revision", "cache_dir", "token")
 _OF_FILES = {*_OF_THE_HUB, "trust_remote_code"}
 _OF_TASK_NORMS = ("norm", "gated", "gate_init", "keep_affine", "trunk", "trunk_args", "pretrained", "execution")
 _OR_NONE = {f"_raise_exceptions_for_{what}": False for what in ("missing_entries", "gated_repo", "connection_errors")}
@@ -78,6 +80,7 @@ def native_model(source: Source, pretrained: bool = True, **kwargs: Any) -> PreT
     if name in CONFIG_MAPPING and not Path(name).is_dir():
         return CONFIG_MAPPING[name](**kwargs)
     if not pretrained:
+        check_reachable(name, [CONFIG], **{key: kwargs.get(key) for key in _OF_REPO})
         return AutoConfig.from_pretrained(name, **kwargs)
     kwargs = safely(name, kwargs)
     native = AutoModel.from_pretrained(name, **kwargs)
@@ -111,7 +114,7 @@ def safely(source: str | Path, kwargs: Keywords) -> Keywords:
     elsewhere = any(kwargs.get(name) for name in ("subfolder", "variant", "local_files_only"))
     if elsewhere or not is_repo(source):
         return kwargs
-    options: Keywords = {name: kwargs.get(name) for name in ("revision", "cache_dir", "token")}
+    options: Keywords = {name: kwargs.get(name) for name in _OF_REPO}
     return {**kwargs, "revision": repo_commit(local_folder(source, **options))}
 
 
@@ -129,7 +132,7 @@ def check_folder(source: str | Path) -> None:
             of PEFT.
     """
     folder = Path(source)
-    if (isinstance(source, Path) or folder.is_absolute() or folder.is_file()) and not folder.is_dir():
+    if (is_path(source) or folder.is_file()) and not folder.is_dir():
         raise FileNotFoundError(no_folder(source))
     has_adapter = (folder / ADAPTER_CONFIG).is_file() or (folder / OLDER_ADAPTER_CONFIG).is_file()
     if has_adapter and not (folder / CONFIG).is_file():
@@ -233,6 +236,8 @@ def _base_model(model: PreTrainedModel) -> PreTrainedModel:
 def _timm_model(name: str, pretrained: bool, kwargs: Keywords) -> nn.Module:
     if not timm.is_model(name.partition(".")[0]):
         raise ValueError(f"timm knows no architecture {name!r}: timm.list_models() has them all.")
+    if pretrained:
+        check_weights_reachable(name, None, {}, kwargs.get("cache_dir"))
     with torch.device("cpu" if pretrained else "meta"):
         return timm.create_model(name, pretrained=pretrained, **kwargs)
 

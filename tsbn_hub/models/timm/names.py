@@ -26,7 +26,7 @@ from ...norms.selection import Selection
 from ...norms.task_names import check_same_tasks
 from ...norms.task_norm import Style, check_same_affine
 from . import norms as timm_norms  # noqa: F401 — registers timm's norm classes
-from .building import before_loading, loading_of, without_loading
+from .building import before_loading, check_weights_reachable, loading_of, without_loading
 from .model import OF_CLASSES, Classes, Recipe, TimmTaskModel, as_timm_task_model, convert_timm_model, task_classes_of
 
 SUFFIX = "_tsbn"
@@ -157,6 +157,8 @@ def _create(
         weights = _safetensors_to_load(pretrained_cfg, overlay, kwargs.get("cache_dir"))
         if weights is not None:
             check_tasks_of_weights(weights, names)
+        else:
+            check_weights_reachable(architecture, pretrained_cfg, overlay, kwargs.get("cache_dir"))
     if sizes is not None:
         kwargs["num_classes"] = max(sizes)
     features_only = bool(kwargs.get("features_only"))

@@ -17,6 +17,7 @@ from ...data import Collate
 from ...files.names import CONFIG
 from ...models import surface_of
 from ...models.hf.loading import check_order_of_tasks
+from ...models.hf.several_outputs import no_label_smoothing
 from ...norms import TaskModule
 from ...tasks import Kind
 from ..optimization.optimizer import check_tasks_stay_apart
@@ -80,10 +81,7 @@ class TsbnTrainer(Trainer):
         if kwargs.get("compute_loss_func") is not None:
             raise ValueError("The losses are those of the tasks' kinds: register a kind of your own for another one.")
         if args is not None and args.label_smoothing_factor:
-            raise ValueError(
-                f"label_smoothing_factor={args.label_smoothing_factor}: the losses are those of the tasks' kinds, "
-                "which smooth no labels. Leave it out, or register a kind of your own."
-            )
+            raise ValueError(no_label_smoothing(args.label_smoothing_factor))
         super().__init__(model, args, data_collator, **kwargs)
         self.task_model = _with_losses(self.model)
         if self.is_deepspeed_enabled or self.is_fsdp_enabled:

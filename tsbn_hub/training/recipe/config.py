@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any, Literal, get_type_hints
 
 from ...files.parsing import parse_yaml
+from ...files.paths import near_hint
 from ...files.registry import did_you_mean
 from ...norms.execution import Execution
 from ...norms.task_norm import Style
@@ -200,7 +201,8 @@ class TrainingConfig:
         if not path.is_file():
             folder = path if path.is_dir() else path.parent
             near = sorted(map(str, folder.glob("*.yaml")))
-            raise FileNotFoundError(f"There is no file {path}.{f' There are {near}.' if near else ''}")
+            hint = f" There are {near}." if near else "" if folder.is_dir() else near_hint(folder)
+            raise FileNotFoundError(f"There is no file {path}.{hint}")
         try:
             values = parse_yaml(path.read_text(encoding="utf-8"))
         except ValueError as error:  # also of the encoding
