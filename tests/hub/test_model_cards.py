@@ -62,8 +62,8 @@ def test_the_hub_reads_the_card(folder):
 
 
 @each_folder
-def test_the_code_runs_as_it_is_printed(folder, monkeypatch):
-    scope = run_code(code_of((folder / "README.md").read_text()), folder.parent, monkeypatch)
+def test_the_code_runs_as_it_is_printed(folder, copy, monkeypatch):
+    scope = run_code(code_of((folder / "README.md").read_text()), copy.parent, monkeypatch)
     assert scope["model"].tasks == [task.name for task in Results.read(folder).tasks]
 
 
