@@ -10,13 +10,15 @@ import timm
 import torch
 import yaml
 from huggingface_hub import ModelCard, metadata_load
+from PIL import Image
+from PIL.PngImagePlugin import PngInfo
 from transformers import ResNetConfig
 
 import tsbn_hub
 from tests.hub.cards import code_of, run_code
 from tests.hub.descriptions import faults_of_card
 from tsbn_hub import Task, TsbnForMultiTask, TsbnModel
-from tsbn_hub.hub import Results, write_card
+from tsbn_hub.hub import Results, push_folder, write_card
 from tsbn_hub.hub.cards.metadata import base_model
 from tsbn_hub.results.recording import weights_digest
 from tsbn_hub.results.results import DataMeasured, Metric, SingleTask, TaskMeasured
@@ -251,6 +253,19 @@ def test_the_picture_is_shown_if_it_is_there(tmp_path):
     assert "](gates.png)" in card_of(gated)
     card = card_of(shared)
     assert "gates.png" not in card and SIGMA not in card and "hard sharing" in card
+
+
+def test_predictions_are_shown_if_they_are_of_these_weights(tmp_path):
+    folder = saved(tmp_path, timm_model())
+    for noted, shown in ((weights_digest(folder), True), ("0" * 64, False), (None, False)):
+        notes = PngInfo()
+        if noted is not None:
+            notes.add_text("weights", noted)
+        Image.new("RGB", (9, 9)).save(folder / "predictions.png", pnginfo=notes)
+        card = card_of(folder)
+        assert ("](predictions.png)" in card) == shown
+        assert ("predictions.png" in push_folder(folder, "ada/net", dry_run=True).files) == shown
+        assert faults_of_card(card) == ([], [])
 
 
 @pytest.mark.parametrize(

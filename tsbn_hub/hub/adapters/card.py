@@ -57,8 +57,8 @@ class Beside:
     Args:
         results: What was measured of the model that it is from; None: nothing.
         license: Of the weights, by the Hub's name; None: it is not stated.
-        image_shape: Of the images that the base takes, (C, H, W), where it does not say how files become such images; None:
-            it does.
+        image_shape: Of the images that the base takes, (C, H, W), where it does not say how files become such; None: it
+            does.
         tasks_of_base: The base's own tasks.
     """
 
