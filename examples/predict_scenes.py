@@ -11,10 +11,9 @@ import torch
 
 from tsbn_hub import TsbnForMultiTask
 from tsbn_hub.data import Scenes
-from tsbn_hub.tasks import Depth, Kind, Segmentation
-from tsbn_hub.tasks.pictures import class_colors
+from tsbn_hub.deploy import draw_samples
 
-ROOMS = (0, 5, 8)
+ROOMS = (0, 5, 8, 13)
 
 
 def main() -> None:
@@ -34,42 +33,9 @@ def main() -> None:
         outputs = model(images).logits
     predictions = {task: model.kinds[task].predict(output) for task, output in outputs.items()}
 
-    draw(images, [sample["targets"] for sample in samples], predictions, model.kinds, out)
+    targets = {task: torch.stack([sample["targets"][task] for sample in samples]) for task in model.tasks}
+    draw_samples(images, targets, predictions, model.kinds).save(out)
     print(f"{out}: for each room the image, and what is true above what is predicted of {', '.join(model.tasks)}")
-
-
-def draw(images: torch.Tensor, truths: list[dict], predictions: dict, kinds: dict[str, Kind], path: Path) -> None:
-    from matplotlib.figure import Figure
-    from matplotlib.patches import Patch
-
-    figure = Figure(figsize=(2.3 * (1 + len(kinds)) + 0.6, 3.5 * len(images) + 0.7), layout="constrained")
-    grid = figure.subplots(2 * len(images), 1 + len(kinds), squeeze=False)
-    for axes in grid.flat:
-        axes.set(xticks=[], yticks=[])
-        axes.spines[:].set_visible(False)
-    for column, (task, kind) in enumerate(kinds.items(), start=1):
-        grid[0, column].set_title(f"{task}, m" if isinstance(kind, Depth) else task)
-        for room, (image, truth) in enumerate(zip(images, truths, strict=True)):
-            for row, target in ((2 * room, truth[task]), (2 * room + 1, predictions[task][room])):
-                axes = grid[row, column]
-                if isinstance(kind, Depth):  # in numbers: one scale for the two
-                    nearest, farthest = truth[task].min(), truth[task].max()
-                    drawn = axes.imshow(target, cmap="viridis_r", vmin=nearest, vmax=farthest)
-                    figure.colorbar(drawn, ax=axes, fraction=0.046)
-                else:
-                    axes.imshow(kind.picture(target, image).permute(1, 2, 0))
-    for room, image in enumerate(images):
-        grid[2 * room, 0].imshow(image.permute(1, 2, 0))
-        grid[2 * room, 0].set_ylabel("true")
-        grid[2 * room + 1, 0].imshow(torch.ones_like(image).permute(1, 2, 0))
-        grid[2 * room + 1, 0].set_ylabel("predicted")
-    grid[0, 0].set_title("image")
-    for kind in kinds.values():
-        if isinstance(kind, Segmentation):
-            colors = class_colors(kind.outputs).tolist()
-            handles = [Patch(facecolor=color, label=kind.label(at)) for at, color in enumerate(colors)]
-            figure.legend(handles=handles, loc="outside lower center", ncols=7, frameon=False)
-    figure.savefig(path, dpi=100)
 
 
 if __name__ == "__main__":

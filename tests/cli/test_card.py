@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 import timm
+import yaml
 
 from tsbn_hub import save_pretrained
 from tsbn_hub.hub import Results
@@ -36,6 +37,23 @@ def test_a_card_of_a_checkpoint(checkpoint, tmp_path):
     assert {"README.md", "gates.png"} < {path.name for path in Path(checkpoint).iterdir()}
     card = (Path(checkpoint) / "README.md").read_text()
     assert "](gates.png)" in card and "Not measured" in card
+
+
+def test_predictions_in_the_card(config, tmp_path):
+    """Without the data those of these weights stay, and those of others go."""
+    run, picture = tmp_path / "run", tmp_path / "run" / "predictions.png"
+    assert tsbn("train", "--config", config).exit_code == 0
+    first = picture.read_bytes()
+    assert "](predictions.png)" in (run / "README.md").read_text()
+    recipe = yaml.safe_load((run / "training.yaml").read_text())
+    (run / "training.yaml").write_text(yaml.safe_dump({**recipe, "data": "Nowhere", "imports": []}))
+    told = tsbn("card", run)
+    assert told.exit_code == 0 and f"tsbn: {run} gets no new predictions.png: " in told.stderr
+    assert picture.read_bytes() == first and "](predictions.png)" in (run / "README.md").read_text()
+    (run / "results.json").unlink()
+    save_pretrained(timm.create_model("test_resnet_tsbn", num_classes={"keys": 2, "corner": 4}), run)
+    assert tsbn("card", run).exit_code == 0
+    assert not picture.exists() and "predictions.png" not in (run / "README.md").read_text()
 
 
 def test_a_card_of_a_folded_model(tmp_path):

@@ -25,7 +25,7 @@ def test_predict_with_a_run(config, picture, tmp_path):
     assert tsbn("train", "--config", config).exit_code == 0
     told = tsbn("predict", tmp_path / "run", picture, "--out", tmp_path / "out")
     assert told.exit_code == 0, told.output
-    assert Image.open(tmp_path / "out" / "red.keys.png").size == (32, 32)
+    assert Image.open(tmp_path / "out" / "red.keys.png").size == (300, 200)  # as the photo
     assert json.loads(tsbn("info", tmp_path / "run", "--json").stdout)["image_shape"] == [1, 32, 32]
 
 

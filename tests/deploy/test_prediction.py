@@ -93,7 +93,8 @@ def test_a_timm_model_of_grey_images():
 
 def test_a_timm_model_of_another_size_than_its_pretrained_one():
     model = timm.create_model("test_vit_tsbn", img_size=64, num_classes={"b": 3, "a": 7})
-    assert predict(model, noise())["a"].picture.shape == (3, 64, 64)
+    assert surface_of(model).preprocessing().prepare(noise()).shape == (3, 64, 64)
+    assert predict(model, noise())["a"].picture.shape == (3, 40, 48)
 
 
 @torch.no_grad()
@@ -126,7 +127,7 @@ def test_pictures_are_drawn_over_the_image_before_it_is_normalised(processing):
     model = transformers_model(**processing)
     picture = predict(model, noise(96, 64))["seg"]
     expected = model.kinds["seg"].picture(picture.value, pil_to_tensor(noise(96, 64)) / 255)
-    assert (picture.picture.int() - expected.int()).abs().max() <= 1
+    assert (picture.picture[:, :64, :96].int() - expected.int()).abs().max() <= 1  # beside it is the legend
 
 
 def test_half_precision():

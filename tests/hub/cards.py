@@ -2,6 +2,8 @@
 
 import re
 
+from PIL import Image
+
 
 def code_of(card):
     """The Python that a card shows."""
@@ -10,8 +12,9 @@ def code_of(card):
 
 
 def run_code(code, folder, monkeypatch):
-    """What the names in the code stand for after it has run in a folder."""
+    """What the names in the code stand for after it has run in a folder, beside a photo."""
     monkeypatch.chdir(folder)
+    Image.new("RGB", (90, 70), (200, 120, 40)).save("photo.jpg")
     scope: dict = {}
     exec(code, scope)
     return scope

@@ -15,10 +15,11 @@ from transformers import ResNetConfig, ViTConfig
 from typer.testing import CliRunner
 
 import tsbn_hub
+from tests.hub.cards import code_of, run_code
 from tests.models.hf_backbones import BACKBONES, assert_equal, assert_states_equal, randomized
 from tsbn_hub import CheckpointError, Task, TsbnForMultiTask, TsbnModel
 from tsbn_hub.cli.main import app
-from tsbn_hub.hub.adapters.card import write_adapter_card
+from tsbn_hub.hub.adapters.card import Beside, write_adapter_card
 from tsbn_hub.models import surface_of
 from tsbn_hub.models.task_parts import HEAD, task_state_dict
 
@@ -769,7 +770,7 @@ def test_config(tmp_path):
     assert names == {*norms, "head.head.weight", "head.head.bias"}
 
 
-def test_the_card_is_read_by_the_hub_and_its_code_runs(tmp_path, monkeypatch):
+def test_the_card_is_read_by_the_hub_and_its_code_runs(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     model = timm_model()
     tsbn_hub.save_pretrained(without(model, "a", "m"), "base")
@@ -779,10 +780,19 @@ def test_the_card_is_read_by_the_hub_and_its_code_runs(tmp_path, monkeypatch):
     card = ModelCard.load(tmp_path / "a" / "README.md")
     assert card.data.library_name == "tsbn_hub" and card.data.base_model is None
     assert card.data.tags == ["tsbn", "multi-task", "task-adapter", "a"]
-    code = re.search(r"```python\n(.*?)```", card.text, re.DOTALL)[1]
-    variables = {"images": images(model)}
-    exec(code.replace("'a', …", "'a', 'm'"), variables)
+    variables = run_code(code_of(card.text), tmp_path, monkeypatch)
     assert variables["model"].tasks == ["z", "a"]
+    assert capsys.readouterr().out.strip() == variables["prediction"].description["class"]
+
+
+def test_the_code_of_a_task_whose_images_nobody_prepares(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    model = timm_model(in_chans=5)
+    tsbn_hub.save_pretrained(without(model, "a"), "base")
+    save(model, Path("a"), "a", base="base")
+    write_adapter_card("a", "a", beside=Beside(image_shape=(5, 64, 64)))
+    variables = run_code(code_of(Path("a", "README.md").read_text()), tmp_path, monkeypatch)
+    assert variables["images"].shape == (1, 5, 64, 64) and variables["output"].shape == (1, 7)
 
 
 @pytest.mark.parametrize("build", [timm_model, hf_model])

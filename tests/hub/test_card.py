@@ -1,5 +1,6 @@
 """Cards: what the Hub reads in them, what a reader reads in them, and that their code runs."""
 
+import ast
 import dataclasses
 import math
 import re
@@ -9,13 +10,15 @@ import timm
 import torch
 import yaml
 from huggingface_hub import ModelCard, metadata_load
+from PIL import Image
+from PIL.PngImagePlugin import PngInfo
 from transformers import ResNetConfig
 
 import tsbn_hub
 from tests.hub.cards import code_of, run_code
 from tests.hub.descriptions import faults_of_card
 from tsbn_hub import Task, TsbnForMultiTask, TsbnModel
-from tsbn_hub.hub import Results, write_card
+from tsbn_hub.hub import Results, push_folder, write_card
 from tsbn_hub.hub.cards.metadata import base_model
 from tsbn_hub.results.recording import weights_digest
 from tsbn_hub.results.results import DataMeasured, Metric, SingleTask, TaskMeasured
@@ -252,6 +255,19 @@ def test_the_picture_is_shown_if_it_is_there(tmp_path):
     assert "gates.png" not in card and SIGMA not in card and "hard sharing" in card
 
 
+def test_predictions_are_shown_if_they_are_of_these_weights(tmp_path):
+    folder = saved(tmp_path, timm_model())
+    for noted, shown in ((weights_digest(folder), True), ("0" * 64, False), (None, False)):
+        notes = PngInfo()
+        if noted is not None:
+            notes.add_text("weights", noted)
+        Image.new("RGB", (9, 9)).save(folder / "predictions.png", pnginfo=notes)
+        card = card_of(folder)
+        assert ("](predictions.png)" in card) == shown
+        assert ("predictions.png" in push_folder(folder, "ada/net", dry_run=True).files) == shown
+        assert faults_of_card(card) == ([], [])
+
+
 @pytest.mark.parametrize(
     ("tasks", "said"),
     [
@@ -359,7 +375,7 @@ def test_what_is_no_licence(license, tmp_path):
 
 @pytest.mark.parametrize("tasks", [["z", "a", "m"], ["only"], ODD[5:]], ids=["three", "one", "odd"])
 @pytest.mark.parametrize("channels", [1, 3, 5])
-def test_the_code_for_timm(tasks, channels, tmp_path, monkeypatch):
+def test_the_code_for_timm(tasks, channels, tmp_path, monkeypatch, capsys):
     model = timm_model(tasks, in_chans=channels)
     code = code_of(card_of(saved(tmp_path, model, 'my "faces" ß'), model))
     assert code.startswith("import tsbn_hub")
@@ -369,11 +385,29 @@ def test_the_code_for_timm(tasks, channels, tmp_path, monkeypatch):
     torch.testing.assert_close(scope["output"], model.eval()(images, task=tasks[0]))
     torch.testing.assert_close(plain(images), scope["output"])
     assert len(tasks) == 1 or list(scope["outputs"]) == tasks
+    assert ('Image.open("photo.jpg")' in code) == (channels != 5)
+    assert capsys.readouterr().out == f"{scope['output'].argmax()}\n"
+
+
+@pytest.mark.parametrize("folded", [False, True])
+def test_the_code_for_timm_prints_the_name_of_a_class(folded, tmp_path, monkeypatch, capsys):
+    model = timm_model(["z", "a"], task_labels=[["cat", "dog"], None])
+    model = model.fold("z") if folded else model
+    scope = run_code(code_of(card_of(saved(tmp_path, model), model)), tmp_path, monkeypatch)
+    assert capsys.readouterr().out == f"{['cat', 'dog'][scope['output'].argmax()]}\n"
+
+
+@pytest.mark.parametrize("folded", [False, True])
+def test_the_code_for_timm_has_images_of_the_size_that_it_was_built_for(folded, tmp_path, monkeypatch):
+    model = timm.create_model("test_vit_tsbn", num_classes={"z": 2, "a": 3}, img_size=64)
+    model = model.fold("z") if folded else model
+    scope = run_code(code_of(card_of(saved(tmp_path, model), model)), tmp_path, monkeypatch)
+    assert scope["images"].shape == (1, 3, 64, 64)
 
 
 @pytest.mark.parametrize("channels", [1, 3, 4])
 @pytest.mark.parametrize("processor", [True, False])
-def test_the_code_for_transformers(channels, processor, tmp_path, monkeypatch):
+def test_the_code_for_transformers(channels, processor, tmp_path, monkeypatch, capsys):
     from transformers import BitImageProcessor
 
     model = hf_model(num_channels=channels)
@@ -387,6 +421,21 @@ def test_the_code_for_transformers(channels, processor, tmp_path, monkeypatch):
     assert scope["pixel_values"].shape == (1, channels, height, width)
     assert list(scope["logits"]) == ["z"] and scope["prediction"].shape == (1, height, width)
     assert type(scope["backbone"]).__name__ == "ResNetModel" and type(scope["head"]) is type(model.head("z"))
+    assert ('Image.open("photo.jpg")' in code) == (processor and channels != 4)
+    assert ast.literal_eval(capsys.readouterr().out) == model.kinds["z"].describe(scope["prediction"][0])
+
+
+def test_the_code_for_transformers_prints_the_name_of_a_class(tmp_path, monkeypatch, capsys):
+    from transformers import BitImageProcessor
+
+    model = hf_model()
+    model.image_processor = BitImageProcessor(size={"height": 32, "width": 48}, do_center_crop=False)
+    names = model.kinds["c"].labels
+    for task in ("z", "a", "m"):
+        model.remove_task(task)
+    for each in (model, model.fold("c")):
+        run_code(code_of(card_of(saved(tmp_path, each), each, overwrite=True)), tmp_path, monkeypatch)
+        assert capsys.readouterr().out.strip() in names
 
 
 @pytest.mark.parametrize("folded", [False, True])

@@ -44,7 +44,7 @@ def test_links_within_the_folder_and_of_the_cache(folder):
     assert push_folder(snapshot, "ada/net", dry_run=True).files.keys() == expected.keys() - {"LICENSE"}
 
 
-@pytest.mark.parametrize("name", ["gates.png", "README.md"])
+@pytest.mark.parametrize("name", ["gates.png", "predictions.png", "README.md"])
 def test_a_link_is_replaced_and_not_written_through(name, folder):
     (folder / name).symlink_to("../key")
     tsbn("card", folder, "--overwrite")

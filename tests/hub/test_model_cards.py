@@ -15,7 +15,9 @@ from tsbn_hub.training import TrainingConfig, evaluate_run
 
 ROOT = Path(__file__).parents[2]
 FOLDERS = sorted(path.parent for path in ROOT.glob("model_cards/*/config.json"))
-FILES = {"README.md", "config.json", "gates.png", "model.safetensors", "results.json", "training.yaml"}
+FILES = {
+    "README.md", "config.json", "gates.png", "model.safetensors", "predictions.png", "results.json", "training.yaml",
+}  # fmt: skip
 each_folder = pytest.mark.parametrize("folder", FOLDERS, ids=lambda folder: folder.name)
 
 
@@ -58,12 +60,12 @@ def test_the_hub_reads_the_card(folder):
     assert {result.task_name: result.metric_value for result in card.data.eval_results} == measured
     assert faults_of_card(card.content) == ([], [])
     assert "not measured" not in card.text.replace("Δm, the gain over single-task training: not measured", "")
-    assert "](gates.png)" in card.text
+    assert "](gates.png)" in card.text and "](predictions.png)" in card.text
 
 
 @each_folder
-def test_the_code_runs_as_it_is_printed(folder, monkeypatch):
-    scope = run_code(code_of((folder / "README.md").read_text()), folder.parent, monkeypatch)
+def test_the_code_runs_as_it_is_printed(folder, copy, monkeypatch):
+    scope = run_code(code_of((folder / "README.md").read_text()), copy.parent, monkeypatch)
     assert scope["model"].tasks == [task.name for task in Results.read(folder).tasks]
 
 

@@ -159,7 +159,7 @@ print(json.dumps({
         [*TWO_SHARDS, "pytorch_model.bin"],
     ]
     assert ran["sharded"]
-    beside = ["gates.png", "results.json", "training.yaml"]
+    beside = ["gates.png", "predictions.png", "results.json", "training.yaml"]
     assert ran["scored"] == [sorted(["README.md", *MODEL, *beside]), beside]  # what is of other weights goes
     assert history(hub, "ada/scored")[0] == ("Upload TsbnResNet", sorted(["README.md", *MODEL, *beside]))
     card = hub.repositories["ada/scored"].files()["README.md"].decode()

@@ -109,5 +109,13 @@ def test_the_picture_of_one_depth_and_of_none():
     assert not Depth().picture(row(0, 0)[0], torch.zeros(3, 1, 2)).any()
 
 
+def test_the_legend_has_the_colours_of_the_picture():
+    value = row(0, 1.5, 4, 2)[0]
+    legend, drawn = Depth().legend(value), Depth().picture(value, torch.zeros(3, 1, 4))[:, 0].T
+    assert (legend.label, legend.low, legend.high) == ("distance in m", 1.5, 4.0)
+    assert torch.equal((legend.colors[[0, -1]] * 255).round().byte(), drawn[[1, 2]])
+    assert Depth().legend(row(0, 0)[0]) is None
+
+
 def test_the_description():
     assert Depth().describe(row(1, 5, 2)[0]) == {"min": 1, "median": 2, "max": 5}

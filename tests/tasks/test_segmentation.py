@@ -95,7 +95,17 @@ def test_values_that_are_no_classes(values, message):
 def test_the_picture_shows_classes_over_the_image():
     image = torch.tensor([1.0, 0.5, 0.0]).view(3, 1, 1).expand(3, 1, 4)
     picture = Segmentation(3).picture(torch.tensor([[-100, 0, 1, 2]]), image)
-    assert picture[:, 0].T.tolist() == [[255, 128, 0], [128, 64, 0], [192, 64, 0], [128, 128, 0]]
+    # Okabe and Ito's blue, orange and green, two parts of them to one of the image's grey, and no target as it is.
+    assert picture[:, 0].T.tolist() == [[255, 128, 0], [42, 118, 161], [196, 148, 42], [42, 148, 119]]
+
+
+def test_the_legend_has_the_colours_of_the_picture():
+    kind, value = Segmentation(3, labels=["floor", "wall", "chair"]), torch.tensor([[2, 2, -100, 0, 0, 0]])
+    legend = kind.legend(value)
+    assert legend.names == ["floor", "chair"]
+    drawn = kind.picture(value, torch.full((3, 1, 6), 0.5))[:, 0].T
+    for name, column in (("floor", 3), ("chair", 0)):
+        assert torch.equal((legend.colors[legend.names.index(name)] * 255).round().byte(), drawn[column])
 
 
 def test_up_to_256_classes_have_colours_of_their_own():

@@ -23,7 +23,7 @@ def card(
     imports: Imports = None,
     trust: Trust = False,
 ) -> None:
-    """Write a checkpoint's card, and the picture of its gates, from what is recorded beside its weights.
+    """Write a checkpoint's card, with pictures of its gates and predictions, from what is recorded beside its weights.
 
     Example: tsbn card runs/both --single-task runs/left --single-task runs/right
     """
@@ -36,16 +36,22 @@ def card(
         raise ValueError(f"{folder / CARD} was edited, or is not from here, and is kept. --overwrite replaces it.")
     if single_task:
         with_single_task(Results.read(folder), folder, single_task).write(folder)
-    write_card_and_picture(folder, license, overwrite, trust)
+    write_card_and_pictures(folder, license, overwrite, trust)
     typer.echo(f"{folder}: {file_names(folder)}")
 
 
-def write_card_and_picture(
+def write_card_and_pictures(
     folder: Path, license: str | None = None, overwrite: bool = False, trust: bool = False
 ) -> None:
-    """Write the card of a checkpoint's folder and, with matplotlib, the picture of its gates."""
+    """Write the card of a checkpoint's folder, with the pictures of its gates and of what it predicts for test data.
+
+    The one needs matplotlib, the other a recipe and its data. Without them the card does without, and it is told why.
+    """
     from ..analysis import draw_importance, importance_matrix
-    from ..files.names import GATES
+    from ..deploy.samples_of_run import draw_test_samples
+    from ..files.checkpoints import weights_digest
+    from ..files.images import weights_of_picture
+    from ..files.names import GATES, RECIPE, SAMPLES
     from ..hub import write_card
     from ..hub.cards.text import has_gates
     from ..models import from_pretrained
@@ -56,6 +62,13 @@ def write_card_and_picture(
             draw_importance(importance_matrix(model), folder / GATES)
         except ImportError as error:
             typer.echo(f"tsbn: {error}", err=True)
+    if (folder / RECIPE).is_file():
+        try:
+            draw_test_samples(folder, model, trust=trust)
+        except Exception as error:  # noqa: BLE001 — data of anybody's may raise anything, and the card needs none of it
+            typer.echo(f"tsbn: {folder} gets no new {SAMPLES}: {error}", err=True)
+    if weights_of_picture(folder / SAMPLES) not in (None, weights_digest(folder)):
+        (folder / SAMPLES).unlink()  # of older weights
     write_card(folder, model, license=license, overwrite=overwrite)
 
 

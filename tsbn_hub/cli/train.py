@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 
 import typer
 
-from .card import file_names, write_card_and_picture
+from .card import file_names, write_card_and_pictures
 from .errors import plain_errors
 from .options import Imports, Trust
 from .settings import with_settings
@@ -52,7 +52,7 @@ def train(
     imports: Imports = None,
     trust: Trust = False,
 ) -> None:
-    """Train one model on several tasks, then write its card and the picture of its gates.
+    """Train one model on several tasks, then write its card with pictures of its gates and predictions.
 
     The same command again goes on where an interrupted run was.
 
@@ -92,5 +92,5 @@ def train(
     if is_edited(folder / CARD):
         typer.echo(f"{run.output}/{CARD} was edited, and is kept: `tsbn card {run.output} --overwrite` writes it anew.")
     else:
-        write_card_and_picture(folder)
+        write_card_and_pictures(folder)
     typer.echo(f"\n{run.output}: {file_names(folder)}")

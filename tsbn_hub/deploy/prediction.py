@@ -12,6 +12,7 @@ from PIL import Image
 from rich.console import Console
 from rich.progress import track
 from torch import Tensor, nn
+from torchvision.transforms.functional import pil_to_tensor
 
 from ..files.atomic import write_atomically
 from ..files.images import check_image_file, check_sides, read_image
@@ -19,6 +20,7 @@ from ..models import surface_of
 from ..models.outputs import outputs_by_task
 from ..tasks import Kind
 from ..tasks.task import Json
+from .drawing import as_image, drawn, view_of
 from .images import as_picture
 
 PREDICTIONS = "predictions.json"
@@ -33,7 +35,9 @@ class TaskPrediction:
     Args:
         value: In the terms of a target, or as probabilities: see the task's kind.
         description: The same as plain values for JSON: class names with scores, depths, shares of classes.
-        picture: The same drawn, over the image as the model sees it where the kind is drawn so, (3, H, W), uint8.
+        picture: The same drawn, (3, H, W), uint8. Of a dense kind it is as large as the image, and at its right is a
+            legend, if the kind has one; where the model does not see the image, it is pale and grey. Of another kind it
+            is the image with words in it, smaller if it has over 1,024 pixels a side.
     """
 
     value: Tensor
@@ -68,17 +72,18 @@ def predict(
         >>> {task: len(prediction.value) for task, prediction in predictions.items()}
         {'gender': 2, 'age': 8}
         >>> predictions["age"].picture.shape
-        torch.Size([3, 160, 160])
+        torch.Size([3, 480, 640])
     """
     surface = surface_of(model)
     model = surface.model
     kinds, preprocessing = _chosen(surface.kinds(), tasks), surface.preprocessing()
     image = as_picture(image)
     check_sides(image)
-    image = image.convert("RGB" if preprocessing.channels == 3 else "L")
+    photo = image.convert("RGB")
     parameter = next(model.parameters())
-    prepared = preprocessing.prepare(image)[None].to(parameter.device, parameter.dtype)
-    seen = preprocessing.show(image).expand(3, -1, -1)
+    prepared = preprocessing.prepare(image.convert("RGB" if preprocessing.channels == 3 else "L"))[None]
+    prepared = prepared.to(parameter.device, parameter.dtype)
+    view = view_of(preprocessing, photo.size) if any(kind.dense for kind in kinds.values()) else (0, 0, *photo.size)
     with torch.inference_mode():
         outputs = outputs_by_task(model.eval(), prepared, list(kinds))
         predictions = {}
@@ -86,7 +91,8 @@ def predict(
             if not outputs[task].isfinite().all():
                 raise ValueError(f"What the model gives for the task {task!r} is not finite: its weights are broken.")
             value = kind.predict(outputs[task])[0].cpu()
-            predictions[task] = TaskPrediction(value, kind.describe(value), kind.picture(value, seen))
+            picture = pil_to_tensor(drawn(kind, value, photo, view, title=task))
+            predictions[task] = TaskPrediction(value, kind.describe(value), picture)
     return predictions
 
 
@@ -169,5 +175,5 @@ def _check_kept(images: set[Path], files: Sequence[Path]) -> None:
 
 
 def _writer(picture: Tensor) -> Callable[[Path], None]:
-    image = Image.fromarray(picture.permute(1, 2, 0).contiguous().numpy())
+    image = as_image(picture)
     return lambda path: image.save(path, format="PNG")

@@ -10,6 +10,9 @@ from PIL import Image, ImageOps
 FORMATS = ("AVIF", "BMP", "GIF", "JPEG", "JPEG2000", "PNG", "PPM", "TIFF", "WEBP")
 """Pillow's names of the formats that are read. Others hand the file to another program, as EPS does, or are rare."""
 
+WEIGHTS_OF_PICTURE = "weights"
+"""The text of a PNG that holds the SHA-256 of the weights that it shows something of."""
+
 LONGEST_SIDE = 100
 """How many times as long as the shorter side the longer one may be. A model's resizing makes the shorter side fit."""
 
@@ -52,6 +55,16 @@ def check_image_file(path: str | Path) -> None:
     """
     with _opened(Path(path)):
         pass
+
+
+def weights_of_picture(path: Path) -> str | None:
+    """The SHA-256 of the weights that a picture notes that it is of; None: it is not there, or notes none."""
+    try:
+        with Image.open(path, formats=("PNG",)) as image:
+            noted = image.info.get(WEIGHTS_OF_PICTURE)
+    except Exception:  # noqa: BLE001 — whatever a damaged file makes a decoder raise, it notes nothing
+        return None
+    return noted if isinstance(noted, str) else None
 
 
 def check_sides(image: Image.Image) -> None:

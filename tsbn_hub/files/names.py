@@ -13,6 +13,7 @@ OLDER_ADAPTER_WEIGHTS = "adapter_model.safetensors"
 
 CARD = "README.md"
 GATES = "gates.png"
+SAMPLES = "predictions.png"
 RESULTS = "results.json"
 RECIPE = "training.yaml"
 

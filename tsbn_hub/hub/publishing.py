@@ -9,14 +9,14 @@ from pathlib import Path
 from torch import nn
 
 from ..files.checkpoints import read_json, read_shapes, weight_files
-from ..files.names import ADAPTER_CONFIG, CARD, CONFIG, OLDER_ADAPTER_CONFIG, RECIPE
+from ..files.names import ADAPTER_CONFIG, CARD, CONFIG, OLDER_ADAPTER_CONFIG, RECIPE, SAMPLES
 from ..files.paths import no_folder
 from ..files.repositories import check_inside
 from ..models import CheckpointError, save_pretrained, surface_of
 from ..results.recording import recipe_without_folders, results_of
 from .adapters.card import write_adapter_card
 from .adapters.files import check_base, read_adapter
-from .cards.card import write_card
+from .cards.card import shows_samples, write_card
 from .cards.mark import is_edited
 from .sending import Publication, Target, publish
 
@@ -152,6 +152,8 @@ def _with_card(folder: Path, target: Target, trust: bool) -> Iterator[Path]:
                 shutil.copy(path, complete)
             elif path.name == RECIPE:
                 (complete / RECIPE).write_text(recipe_without_folders(path), encoding="utf-8")
+            elif path.name == SAMPLES and not shows_samples(folder):
+                continue  # of other weights
             elif not path.is_dir():  # folders are not published
                 _link(complete / path.name, path.resolve())
         is_model = (folder / CONFIG).is_file()

@@ -13,10 +13,9 @@ def quoted(text: str) -> str:
     return json.dumps(text, ensure_ascii=False)
 
 
-def new_image(shape: ImageShape) -> str:
-    """The code of an image of PIL, as large as a model takes."""
-    channels, height, width = shape
-    return f'Image.new("{IMAGE_MODES[channels]}", ({width}, {height}))'
+def opened_image(channels: int) -> str:
+    """The code that opens a file of an image, grey or RGB."""
+    return f'Image.open("photo.jpg").convert("{IMAGE_MODES[channels]}")'
 
 
 def random_images(name: str, shape: ImageShape) -> str:

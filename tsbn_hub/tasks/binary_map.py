@@ -9,7 +9,7 @@ from torch import Tensor
 
 from .checks import check_classes, check_map
 from .kind import Json, Kind
-from .pictures import to_uint8
+from .pictures import ColorBar, to_uint8
 
 
 class BinaryMap(Kind):
@@ -66,6 +66,10 @@ class BinaryMap(Kind):
             uint8 (3, H, W).
         """
         return to_uint8(value.float().where(self.valid(value), 0.5).expand(3, -1, -1))
+
+    def legend(self, value: Tensor) -> ColorBar:
+        """Greys from 0 to 1."""
+        return ColorBar("probability", 0.0, 1.0, torch.linspace(0, 1, 256)[:, None].expand(-1, 3))
 
     def describe(self, prediction: Tensor) -> dict[str, Json]:
         """The share of pixels with a probability above 0.5."""

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 from torch import Tensor, nn
 
 from ..files.registry import Registry, UnknownNameError, check_keywords, did_you_mean
+from .pictures import Legend
 from .task import Json, Task
 
 if TYPE_CHECKING:
@@ -137,6 +138,26 @@ class Kind(ABC):
         Returns:
             (3, H, W), uint8.
         """
+
+    def legend(self, value: Tensor) -> Legend | None:
+        """What the colours in the picture of a target or prediction mean; None: they need no words.
+
+        Args:
+            value: As `picture` takes it.
+        """
+        return None
+
+    def caption(self, prediction: Tensor, target: Tensor) -> list[str] | None:
+        """What a sample's prediction is, for a table, and in a second line the target where it is another.
+
+        Args:
+            prediction: Of `predict`, without the batch's dimension.
+            target: Without the batch's dimension.
+
+        Returns:
+            One line or two; None, the default: both are shown as pictures.
+        """
+        return None
 
     @abstractmethod
     def describe(self, prediction: Tensor) -> dict[str, Json]:

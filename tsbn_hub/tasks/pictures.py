@@ -1,9 +1,67 @@
-"""Pictures of targets and predictions."""
+"""Pictures of targets and predictions, and what their colours mean."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
+from importlib.util import find_spec
+from pathlib import Path
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
+
+if TYPE_CHECKING:
+    from PIL import ImageFont
+
+
+@dataclass(frozen=True)
+class Swatches:
+    """Colours that have a name each.
+
+    Args:
+        names: Of the colours, the most important one first.
+        colors: (len(names), 3), float32 in [0, 1].
+    """
+
+    names: list[str]
+    colors: Tensor
+
+
+@dataclass(frozen=True)
+class ColorBar:
+    """Colours that stand for numbers.
+
+    Args:
+        label: What the numbers are, with their unit: "distance in m".
+        low: The number of the first colour.
+        high: The number of the last one.
+        colors: (N, 3), float32 in [0, 1], in equal steps.
+    """
+
+    label: str
+    low: float
+    high: float
+    colors: Tensor
+
+
+Legend = Swatches | ColorBar
+
+
+def text_font(size: float, bold: bool = False) -> "ImageFont.FreeTypeFont | ImageFont.ImageFont":
+    """DejaVu Sans where matplotlib is installed, which brings it; else Pillow's font, which has English letters alone.
+
+    Example:
+        >>> from tsbn_hub.tasks.pictures import text_font
+        >>> text_font(12.0).getlength("depth") > 0
+        True
+    """
+    from PIL import ImageFont
+
+    matplotlib = find_spec("matplotlib")
+    for home in (matplotlib.submodule_search_locations or []) if matplotlib else []:
+        path = Path(home, "mpl-data", "fonts", "ttf", "DejaVuSans-Bold.ttf" if bold else "DejaVuSans.ttf")
+        if path.is_file():
+            return ImageFont.truetype(str(path), size)
+    return ImageFont.load_default(size)
 
 
 def write_lines(image: Tensor, lines: Sequence[str]) -> Tensor:
@@ -23,13 +81,13 @@ def write_lines(image: Tensor, lines: Sequence[str]) -> Tensor:
         tensor(True)
     """
     import numpy
-    from PIL import Image, ImageDraw, ImageFont
+    from PIL import Image, ImageDraw
 
     canvas = Image.fromarray(to_uint8(image).permute(1, 2, 0).cpu().contiguous().numpy())
     draw, text, size = ImageDraw.Draw(canvas), "\n".join(lines), max(canvas.height / 10, 10.0)
-    _, _, right, bottom = draw.multiline_textbbox((0, 0), text, ImageFont.load_default(size), stroke_width=1, spacing=1)
+    _, _, right, bottom = draw.multiline_textbbox((0, 0), text, text_font(size), stroke_width=1, spacing=1)
     size *= min(1.0, 0.95 * canvas.width / max(right, 1), 0.95 * canvas.height / max(bottom, 1))
-    font = ImageFont.load_default(max(size, 4.0))
+    font = text_font(max(size, 4.0))
     # White with a black border: it can be read on any image.
     draw.multiline_text((1, 1), text, "white", font, spacing=1, stroke_width=1, stroke_fill="black")
     return torch.from_numpy(numpy.array(canvas)).permute(2, 0, 1).to(image.device)
@@ -47,22 +105,32 @@ def to_uint8(picture: Tensor) -> Tensor:
     return (picture.detach().float().clamp(0, 1) * 255).round().to(torch.uint8)
 
 
+# Okabe and Ito's colours, which people with any colour vision tell apart, with grey in the place of black.
+_CLASSES = (
+    (0, 114, 178), (230, 159, 0), (0, 158, 115), (213, 94, 0),
+    (86, 180, 233), (204, 121, 167), (240, 228, 66), (153, 153, 153),
+)  # fmt: skip
+
+
 def class_colors(num_classes: int) -> Tensor:
     """A colour for each class, float32 (num_classes, 3), in [0, 1]; up to 256 they all differ.
 
-    Source: PASCAL VOC's. Every third bit of a class's number, from the lowest, is a bit of red, green or blue, from the
-    highest.
+    The first eight are those of Okabe and Ito, which people with any colour vision tell apart; the next eight are the
+    same, dark, and the next eight light. Beyond are PASCAL VOC's, in which every third bit of a class's number, from
+    the lowest, is a bit of red, green or blue, from the highest.
 
     Example:
         >>> from tsbn_hub.tasks.pictures import class_colors
-        >>> (class_colors(4) * 255).int().tolist()
-        [[0, 0, 0], [128, 0, 0], [0, 128, 0], [128, 128, 0]]
+        >>> (class_colors(9) * 255).int()[[0, 1, 8]].tolist()
+        [[0, 114, 178], [230, 159, 0], [0, 57, 89]]
     """
-    classes = torch.arange(num_classes)
-    colors = torch.zeros(num_classes, 3, dtype=torch.int64)
+    base = torch.tensor(_CLASSES) / 255
+    first = torch.cat([base, base / 2, (base + 1) / 2])[:num_classes]
+    classes = torch.arange(len(first), num_classes)
+    colors = torch.zeros(len(classes), 3, dtype=torch.int64)
     for bit in range(8):
         colors[:, bit % 3] += (classes >> bit & 1) << (7 - bit // 3)
-    return colors / 255
+    return torch.cat([first, colors / 255])
 
 
 # Viridis, nine colours of matplotlib's, which are in the public domain.

@@ -1,7 +1,9 @@
 """What a run shows on the console."""
 
 import os
+import re
 import sys
+import textwrap
 from collections.abc import Mapping
 from contextlib import suppress
 from typing import TextIO, cast
@@ -93,10 +95,13 @@ class Log(Output):
 
 
 def progress_bar(console: Console) -> Progress:
-    """Progress over batches or steps, with a field losses, cut where the screen ends; it vanishes at the end."""
+    """Progress over batches or steps, with a field losses; it vanishes at the end.
+
+    Where the screen is narrow the losses are cut first, then the bar: count and time left stay.
+    """
     return Progress(
         TextColumn("{task.description}", markup=False),
-        BarColumn(bar_width=20, table_column=Column(no_wrap=True)),
+        BarColumn(bar_width=min(max(console.width - 38, 4), 20), table_column=Column(no_wrap=True)),
         MofNCompleteColumn(),
         TimeRemainingColumn(),
         TextColumn(
@@ -114,11 +119,18 @@ def losses_line(losses: Mapping[str, float]) -> str:
 
 
 def print_epoch(console: Console, kinds: Mapping[str, Kind], line: EpochLine, seconds: float, is_best: bool) -> None:
-    """Print an epoch's losses, scores and time, and whether it is the best so far: in one line, for logs."""
+    """Print an epoch's losses, scores and time, and whether it is the best so far.
+
+    In a log it is one line. On a terminal that is narrower it goes on below, and no name is torn from its number.
+    """
     primary = {name: _shown(kinds[name], kinds[name].primary, values) for name, values in line["validation"].items()}
     scores = "  ".join(f"{name} {value}" for name, value in primary.items())
     mark = " *" if is_best else ""
     text = f"epoch {line['epoch']:3}  {losses_line(line['loss'])}  validation: {scores}  {seconds:.0f} s{mark}"
+    if console.is_terminal:
+        whole = re.sub(r"(?<! ) (?! )", "\N{NO-BREAK SPACE}", text)  # textwrap breaks at none
+        lines = textwrap.wrap(whole, console.width, subsequent_indent=" " * 4, break_long_words=False)
+        text = "\n".join(lines).replace("\N{NO-BREAK SPACE}", " ")
     console.print(text, soft_wrap=True)
 
 

@@ -11,9 +11,9 @@ from ...files.names import CARD
 from ...files.repositories import is_repo, with_revision
 from ...models.libraries import surface_class_of_library
 from ...models.task_parts import HEAD
-from ...models.usage import quoted
+from ...models.usage import quoted, random_images
 from ...results.results import Results
-from ...tasks import Task
+from ...tasks import Classification, Task
 from ..cards.mark import marked
 from ..cards.metadata import evaluations_of, known_metrics, pipeline_tag
 from ..cards.text import CITATION, PAPER, escaped, shown_value, where_measured
@@ -57,7 +57,8 @@ class Beside:
     Args:
         results: What was measured of the model that it is from; None: nothing.
         license: Of the weights, by the Hub's name; None: it is not stated.
-        image_shape: Of the images that the base takes, (C, H, W); None: that is not known.
+        image_shape: Of the images that the base takes, (C, H, W), where it does not say how files become such; None: it
+            does.
         tasks_of_base: The base's own tasks.
     """
 
@@ -143,14 +144,18 @@ def _code(config: AdapterConfig, task: Task, source: str, beside: Beside) -> Ite
         name = next(other for number in range(2, 1000) if (other := f"{name}_{number}") not in beside.tasks_of_base)
         of_name = f", name={quoted(name)}"
     yield "import tsbn_hub"
-    if beside.image_shape:
-        yield "import torch"
+    yield from (
+        ["import torch"] if beside.image_shape else ["from PIL import Image", "from tsbn_hub.deploy import predict"]
+    )
     yield ""
     if base is None:
         yield 'base = "org/name"  # the network that it was trained on'
     yield f"model = tsbn_hub.load_task({quoted(base) if base else 'base'}, {quoted(source)}{of_name}).eval()"
     if beside.image_shape:
-        yield f"images = torch.rand{(1, *beside.image_shape)}  # prepared as those that the network was trained on"
+        yield random_images("images", beside.image_shape)
         yield "with torch.inference_mode():"
-        call = surface_class_of_library(config.library).usage_for_task("images", quoted(name))
-        yield f"    output = {call}"
+        yield f"    output = {surface_class_of_library(config.library).usage_for_task('images', quoted(name))}"
+        return
+    said = '["class"]' if task.kind == Classification.name else ""
+    yield f'prediction = predict(model, Image.open("photo.jpg"), [{quoted(name)}])[{quoted(name)}]'
+    yield f"print(prediction.description{said})"

@@ -9,6 +9,7 @@ from torch import nn
 
 from ...files.repositories import is_repo
 from ...models import CheckpointError, from_pretrained, surface_of
+from ...models.surface import ImageShape, Surface
 from ...models.task_parts import task_state_dict
 from ...results.recording import recipe_of, results_of
 from ...results.results import Results
@@ -68,7 +69,7 @@ def push_task_to_hub(
     known, commit = base_of(surface, base)
     tensors, config = task_state_dict(surface, task), adapter_config(surface, task, known, commit)
     check_base(known)
-    beside = Beside(results, license, surface.image_shape)
+    beside = Beside(results, license, _unprepared(surface))
     if not dry_run:
         base_model, placeholder = load_base_of(str(known), commit, config, [task], token, trust)
         on_hub = surface_of(base_model)
@@ -111,3 +112,12 @@ def push_task_of_folder(
         trust=trust,
         **options,
     )
+
+
+def _unprepared(surface: Surface) -> ImageShape | None:
+    """The shape of the images that a model takes, where it does not say how files of images become such."""
+    try:
+        surface.preprocessing()
+    except ValueError:
+        return surface.image_shape
+    return None

@@ -12,7 +12,9 @@ from torch import nn
 
 from ...analysis import model_cost
 from ...files.atomic import write_atomically
-from ...files.names import CARD, GATES, RESULTS
+from ...files.checkpoints import weights_digest
+from ...files.images import weights_of_picture
+from ...files.names import CARD, GATES, RESULTS, SAMPLES
 from ...models import from_pretrained, surface_of
 from ...models.surface import Surface
 from ...results.recording import recipe_of, results_of
@@ -34,8 +36,9 @@ def write_card(
 ) -> None:
     """Write the README.md of a folder of `save_pretrained`, from what the folder holds.
 
-    It may hold `results.json` (what was measured), `training.yaml` (the recipe) and `gates.png`. Where it lacks them
-    the card says so. The same folder gives the same card, byte for byte.
+    It may hold `results.json` (what was measured), `training.yaml` (the recipe), `gates.png`, and `predictions.png`
+    of the same weights. Where it lacks them the card says so, or does without. The same folder gives the same card,
+    byte for byte.
 
     Args:
         folder: The folder.
@@ -97,11 +100,18 @@ def write_card(
         recipe=recipe_of(folder),
         license=license,
         has_picture=(folder / GATES).is_file(),
+        shows_samples=shows_samples(folder),
     )
     kind_names = {task.name: task.kind for task in cost.tasks} if cost else {}
     metadata = card_metadata(surface, subject.name, kind_names, results, subject.recipe, license)
     text = marked(f"---\n{metadata}\n---\n\n{card_text(subject)}")
     write_atomically({folder / CARD: lambda path: path.write_text(text, encoding="utf-8")})
+
+
+def shows_samples(folder: Path) -> bool:
+    """Whether there is a picture of what the very weights in a folder predict for test data."""
+    noted = weights_of_picture(folder / SAMPLES)
+    return noted is not None and noted == weights_digest(folder)
 
 
 def _check_repo(name: str) -> None:

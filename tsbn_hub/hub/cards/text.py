@@ -11,7 +11,7 @@ from torch import nn
 
 from ...analysis import Cost, importance_matrix
 from ...analysis.importance_picture import has_boxes
-from ...files.names import GATES
+from ...files.names import GATES, SAMPLES
 from ...models.surface import Surface
 from ...norms import TaskNorm
 from ...results.recording import without_folders
@@ -57,6 +57,7 @@ class Subject:
         recipe: How it was trained; None: that is not known.
         license: Of the weights; None: it is not stated.
         has_picture: Whether there is a picture of the gates beside the card.
+        shows_samples: Whether there is one of what these weights predict for test data.
     """
 
     name: str
@@ -68,6 +69,7 @@ class Subject:
     recipe: TrainingConfig | None
     license: str | None
     has_picture: bool
+    shows_samples: bool
 
     @property
     def tasks(self) -> list[str]:
@@ -79,6 +81,7 @@ def card_text(subject: Subject) -> str:
     """The card of a subject, in Markdown."""
     sections = {
         "Tasks": _tasks(subject) if subject.tasks else "",
+        "Predictions": _predictions(subject),
         "Gates": _gates(subject),
         "Use": f"```python\n{subject.surface.usage(subject.name, subject.revision)}\n```",
         "Cost": _cost(subject),
@@ -186,6 +189,15 @@ def shown_value(metric: Metric) -> str:
 
 
 # What else there is to say.
+
+
+def _predictions(subject: Subject) -> str:
+    if not subject.shows_samples:
+        return ""
+    return (
+        f"![What is true of test samples, and what is predicted]({SAMPLES})\n\n"
+        "Samples evenly spread over the test data, not chosen by how well they turned out. Each task has one scale."
+    )
 
 
 def _gates(subject: Subject) -> str:

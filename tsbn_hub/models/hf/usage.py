@@ -5,8 +5,9 @@ from collections.abc import Iterator
 from transformers import PreTrainedModel
 
 from ...files.repositories import with_revision
+from ...tasks import Classification
 from ..surface import Surface
-from ..usage import IMAGE_MODES, new_image, quoted, random_images
+from ..usage import IMAGE_MODES, opened_image, quoted, random_images
 from .features import image_shape_of
 
 
@@ -36,7 +37,7 @@ def _with_tasks(surface: Surface, model: PreTrainedModel, name: str) -> Iterator
     yield f"model = tsbn_hub.from_pretrained({quoted(name)}){_or_repo(name)}"
     if knows_images:
         grey = ", do_convert_rgb=False" if shape[0] == 1 else ""
-        yield f"image = {new_image(shape)}"
+        yield f"image = {opened_image(shape[0])}"
         yield f'pixel_values = model.image_processor(image, return_tensors="pt"{grey}).pixel_values'
     else:
         yield random_images("pixel_values", shape)
@@ -46,11 +47,14 @@ def _with_tasks(surface: Surface, model: PreTrainedModel, name: str) -> Iterator
         return
     yield "    logits = model(pixel_values).logits  # a dict: a tensor for each task"
     yield f"    logits = model(pixel_values, task={task}).logits  # of one task"
+    kind = surface.kinds()[surface.tasks[0]]
+    said = '["class"]' if isinstance(kind, Classification) else ""
     yield f"prediction = model.kinds[{task}].predict(logits[{task}])"
+    yield f"print(model.kinds[{task}].describe(prediction[0]){said})"
     if not model.trunk.folds:
         return
     yield ""
-    if surface.kinds()[surface.tasks[0]].dense:
+    if kind.dense:
         yield f"backbone = model.fold({task})  # a plain one of transformers: without tsbn_hub from here on"
         yield f"head = model.fold_head({task})"
     else:
@@ -70,11 +74,14 @@ def _plain(model: PreTrainedModel, name: str, revision: str | None) -> Iterator[
     yield f"model = {class_name}.from_pretrained({arguments}){_or_repo(name)}"
     if knows_images:
         yield f"processor = AutoImageProcessor.from_pretrained({arguments})"
-        yield f'pixel_values = processor({new_image(shape)}, return_tensors="pt").pixel_values'
+        yield f"image = {opened_image(shape[0])}"
+        yield 'pixel_values = processor(image, return_tensors="pt").pixel_values'
     else:
         yield random_images("pixel_values", shape)
     yield "with torch.inference_mode():"
     yield "    output = model(pixel_values)"
+    if class_name.endswith("ForImageClassification"):
+        yield "print(model.config.id2label[output.logits[0].argmax().item()])  # the name of the class"
 
 
 def _or_repo(name: str) -> str:

@@ -2,8 +2,11 @@
 
 from collections.abc import Iterator
 
+from timm.data import resolve_model_data_config
+
 from ..surface import Surface
-from ..usage import IMAGE_MODES, new_image, quoted, random_images
+from ..usage import IMAGE_MODES, opened_image, quoted, random_images
+from .model import labels_of
 
 
 def usage(surface: Surface, source: str) -> str:
@@ -23,6 +26,8 @@ def _with_tasks(surface: Surface, source: str) -> Iterator[str]:
     if len(surface.tasks) > 1 and surface.has_heads:
         yield "    outputs = model(images)  # a dict: a tensor for each task"
     yield f"    output = model(images, task={task})"
+    if surface.has_heads:
+        yield from _class(surface.described(surface.tasks[0]).labels is not None, "model.task_labels[0]")
     yield ""
     yield f"plain = model.fold({task})  # a plain timm model with the same output: without tsbn_hub from here on"
 
@@ -30,6 +35,17 @@ def _with_tasks(surface: Surface, source: str) -> Iterator[str]:
 def _plain(surface: Surface, source: str) -> Iterator[str]:
     yield from _loading(surface, source)
     yield "    output = model(images)"
+    if surface.has_heads:
+        yield from _class(labels_of(surface.model) is not None, 'model.pretrained_cfg["label_names"]')
+
+
+def _class(named: bool, labels: str) -> Iterator[str]:
+    """The lines that print the class of the first image, by its name where it has one."""
+    if named:
+        yield f"labels = {labels}"
+        yield "print(labels[output[0].argmax()])  # the name of the class"
+    else:
+        yield "print(output[0].argmax().item())  # the number of the class"
 
 
 def _loading(surface: Surface, name: str) -> Iterator[str]:
@@ -43,8 +59,11 @@ def _loading(surface: Surface, name: str) -> Iterator[str]:
     yield ""
     yield f"model = timm.create_model({quoted(source)}, pretrained=True).eval(){hint}"
     if shape[0] in IMAGE_MODES:
-        yield "transform = timm.data.create_transform(**timm.data.resolve_model_data_config(model))"
-        yield f"images = transform({new_image(shape)}).unsqueeze(0)"
+        config = "timm.data.resolve_model_data_config(model)"
+        if resolve_model_data_config(surface.model)["input_size"] != shape:  # as of a ViT that was built larger
+            config += f' | {{"input_size": {shape}}}'
+        yield f"transform = timm.data.create_transform(**{config})"
+        yield f"images = transform({opened_image(shape[0])}).unsqueeze(0)"
     else:
         yield random_images("images", shape)
     yield "with torch.inference_mode():"

@@ -88,6 +88,14 @@ class Attributes(LabelledKind):
             lines = [label for label, entry in self.by_label(value.tolist()).items() if entry == 1]
         return write_lines(image, lines[:8] + ["…"] * (len(lines) > 8))
 
+    def caption(self, prediction: Tensor, target: Tensor) -> list[str]:
+        """How many of the known attributes are right, and the first of those that are not."""
+        known = self.valid(target)
+        wrong = (known & ((prediction > 0.5) != (target == 1))).nonzero().flatten().tolist()
+        right = int(known.sum()) - len(wrong)
+        names = [("" if target[index] else "not ") + self.label(index) for index in wrong]
+        return [f"{right} of {int(known.sum())} right"] + [f"true: {', '.join(names)}"] * bool(names)
+
     def describe(self, prediction: Tensor) -> dict[str, Json]:
         """The names of the attributes that are present, the surest first, and the probabilities of all."""
         scores = self.by_label(prediction.tolist())

@@ -88,6 +88,14 @@ class Classification(LabelledKind):
             lines = ["no target" if index == self.missing else self.label(index)]
         return write_lines(image, lines)
 
+    def caption(self, prediction: Tensor, target: Tensor) -> list[str]:
+        """The best class with its probability, and the true one where that is another."""
+        ((label, score),) = self._best(prediction, 1).items()
+        index = int(target)
+        if index == self.missing:
+            return [f"{label} ({score:.0%})", "no target"]
+        return [f"{label} ({score:.0%})"] + [f"true: {self.label(index)}"] * (index != int(prediction.argmax()))
+
     def describe(self, prediction: Tensor) -> dict[str, Json]:
         """The best class, its probability, and the probabilities of the five best."""
         best = self._best(prediction, 5)

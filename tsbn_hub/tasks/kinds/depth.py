@@ -7,15 +7,15 @@ from torch import Tensor
 
 from ..checks import check_map
 from ..kind import Json, Kind, register_kind
-from ..pictures import heat, to_uint8
+from ..pictures import ColorBar, heat, to_uint8
 
 
 @register_kind("depth")
 class Depth(Kind):
     """How far away each pixel is.
 
-    Target: float32 (B, H, W), in metres, 0 for a pixel without a target, which counts nowhere. Another unit, or a
-    disparity as of Cityscapes, does as well: "abs_err" and "rmse" are in the target's unit.
+    Target: float32 (B, H, W), in metres, 0 for a pixel without a target, which counts nowhere. Another unit does as
+    well: "abs_err" and "rmse" are in the target's unit.
 
     Output: depths (B, 1, H, W). Loss: |p - t|. Prediction: the depths, float32 (B, H, W), negative ones as 0.
 
@@ -26,6 +26,9 @@ class Depth(Kind):
     Source: Eigen, Puhrsch, Fergus, "Depth Map Prediction from a Single Image using a Multi-Scale Deep Network", arXiv
     1406.2283, section 4.3; the loss of Liu, Johns, Davison, "End-to-End Multi-Task Learning with Attention", arXiv
     1803.10704.
+
+    Attributes:
+        unit: Of the targets, for the legend of pictures. A kind with another one is a subclass that says it.
 
     Example:
         >>> import torch
@@ -46,6 +49,7 @@ class Depth(Kind):
     metrics: ClassVar[dict[str, bool]] = {"abs_err": False, "rel_err": False, "rmse": False, "delta1": True}
     chosen_by = "delta1"
     hub_task = "depth-estimation"
+    unit: ClassVar[str] = "m"
 
     @property
     def outputs(self) -> int:
@@ -92,8 +96,17 @@ class Depth(Kind):
         nearness = (far - value) / (far - near) if far > near else torch.ones_like(value)
         return to_uint8(heat(nearness).where(valid, 0))
 
+    def legend(self, value: Tensor) -> ColorBar | None:
+        """Colours from the nearest to the farthest depth of the sample; None: there is none."""
+        valid = value[self.valid(value)]
+        if not len(valid):
+            return None
+        near, far = (edge.item() for edge in valid.aminmax())
+        nearness = torch.linspace(1, 0, 256)[None] if far > near else torch.ones(1, 256)
+        return ColorBar(f"distance in {self.unit}", near, far, heat(nearness)[:, 0].T)
+
     def describe(self, prediction: Tensor) -> dict[str, Json]:
-        """The least, the median and the greatest depth, in metres."""
+        """The least, the median and the greatest depth, in the unit of the targets."""
         return {
             "min": prediction.min().item(),
             "median": prediction.median().item(),

@@ -7,7 +7,7 @@ from torch import Tensor
 
 from ..checks import check_map
 from ..kind import Json, Kind, register_kind
-from ..pictures import to_uint8
+from ..pictures import Swatches, to_uint8
 from ..vectors import unit_vectors
 
 
@@ -96,6 +96,11 @@ class Normals(Kind):
             uint8 (3, H, W).
         """
         return to_uint8(((value + 1) / 2).where(value.any(dim=0), 0))
+
+    def legend(self, value: Tensor) -> Swatches:
+        """The colours of the vectors along the axes."""
+        axes = torch.cat([torch.eye(3), -torch.eye(3)])
+        return Swatches(["+x", "+y", "+z", "−x", "−y", "−z"], (axes + 1) / 2)
 
     def describe(self, prediction: Tensor) -> dict[str, Json]:
         """The mean of the unit vectors: x, y, z."""

@@ -121,6 +121,11 @@ class Regression(Kind):
         """The image with the numbers written into it."""
         return write_lines(image, [f"{number:.4g}" for number in value.tolist()])
 
+    def caption(self, prediction: Tensor, target: Tensor) -> list[str]:
+        """The numbers, and the true ones."""
+        said, true = (", ".join(f"{number:.4g}" for number in value.tolist()) for value in (prediction, target))
+        return [said, f"true: {true}".replace("nan", "no target")]
+
     def describe(self, prediction: Tensor) -> dict[str, Json]:
         """The numbers."""
         return {"values": prediction.tolist()}

@@ -9,7 +9,7 @@ from torch import Tensor
 from ..checks import check_classes, check_map
 from ..kind import Json, register_kind
 from ..labels import LabelledKind
-from ..pictures import class_colors, to_uint8
+from ..pictures import Swatches, class_colors, to_uint8
 
 
 @register_kind("segmentation")
@@ -70,9 +70,9 @@ class Segmentation(LabelledKind):
         return output.argmax(dim=1)
 
     def picture(self, value: Tensor, image: Tensor) -> Tensor:
-        """The image with each class in another colour, half and half; pixels without a target as they are.
+        """The image in grey, with each class in a colour over it; pixels without a target as they are.
 
-        The colours are those of PASCAL VOC, where class 0 is black.
+        The colours are those of `class_colors`: two parts of colour, and one of grey.
 
         Args:
             value: Classes, int64 (H, W), or -100.
@@ -82,9 +82,20 @@ class Segmentation(LabelledKind):
             uint8 (3, H, W).
         """
         colors = class_colors(self.outputs).to(value.device)[value.clamp(min=0)].movedim(-1, 0)
-        return to_uint8(torch.where(self.valid(value), (image + colors) / 2, image))
+        return to_uint8(torch.where(self.valid(value), _over(colors, image.mean(dim=0, keepdim=True)), image))
+
+    def legend(self, value: Tensor) -> Swatches:
+        """The colours of the classes that are there, over a grey between black and white, the largest class first."""
+        counts = torch.bincount(value[self.valid(value)].flatten(), minlength=self.outputs)
+        there = [index for index in counts.argsort(descending=True, stable=True).tolist() if counts[index]]
+        return Swatches([self.label(index) for index in there], _over(class_colors(self.outputs)[there], 0.5))
 
     def describe(self, prediction: Tensor) -> dict[str, Json]:
         """The share of the pixels that each class has, in [0, 1], by its label, if it has any."""
         counts = torch.bincount(prediction.flatten(), minlength=self.outputs).tolist()
         return {label: count / prediction.numel() for label, count in self.by_label(counts).items() if count}
+
+
+def _over(colors: Tensor, grey: Tensor | float) -> Tensor:
+    """Colours of classes over the grey values of an image, by broadcasting."""
+    return (2 * colors + grey) / 3
