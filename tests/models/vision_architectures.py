@@ -51,8 +51,8 @@ _OWN: dict[str, dict[str, Any]] = {
     "pp_lcnet": dict(scale=0.25),
     "efficientloftr": dict(hidden_size=256),
     "sam2_hiera_det_model": dict(
-        hidden_size=16, image_size=[256, 256], blocks_per_stage=[1, 1, 2, 1], embed_dim_per_stage=[16, 32, 32, 64],
-        num_attention_heads_per_stage=[1, 2, 2, 4], global_attention_blocks=[3],
+        hidden_size=16, image_size=[256, 256], embed_dim_per_stage=[16, 32, 48, 64],
+        num_attention_heads_per_stage=[1, 2, 2, 4],
     ),
     "swin": dict(window_size=4, depths=[1, 1], num_heads=[2, 2]),
     "swinv2": dict(window_size=4, depths=[1, 1], num_heads=[2, 2]),

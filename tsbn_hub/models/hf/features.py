@@ -151,7 +151,7 @@ class FeatureReader:
         states = getattr(outputs, "reshaped_hidden_states", None) or getattr(outputs, "hidden_states", None)
         if states is None or not all(isinstance(state, Tensor) for state in states):
             raise ValueError(f"{type(self.backbone).__name__} shows no hidden states: no head of maps can stand on it.")
-        return _as_maps(states, pixel_values, self.backbone.config), pooled
+        return as_maps(states, pixel_values, self.backbone.config), pooled
 
     def _read_timm(
         self, backbone: TimmWrapperModel, pixel_values: Tensor, maps: bool
@@ -228,7 +228,7 @@ def _stride(height: int, rows: int) -> int:
     return height // rows if height % rows == 0 else 2 ** round(math.log2(height / rows))
 
 
-def _as_maps(states: Sequence[Tensor], pixel_values: Tensor, config: PreTrainedConfig) -> list[Tensor]:
+def as_maps(states: Sequence[Tensor], pixel_values: Tensor, config: PreTrainedConfig) -> list[Tensor]:
     """Hidden states as maps: tokens (B, N, C), without those that stand for no patch, in the grid of their patches."""
     patch = getattr(config, "patch_size", None)
     patch = patch[0] if isinstance(patch, list | tuple) else patch
