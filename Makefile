@@ -34,10 +34,12 @@ $(LOWEST)/ready: pyproject.toml tests/lowest.py
 	$(LOWEST)/.venv/bin/python -m pip install --quiet --editable ".[all]" --group dev --constraint $(LOWEST)/constraints.txt
 	touch $@
 
+# Every vision architecture of transformers, against docs/backbones.md: a few of them in `make test`.
 # timm's own tests on our names: 40 architectures here, 12 in `make test` (three of them with one task, too);
 # `make conformance WHICH=all` for all 1327.
 WHICH ?= many
 conformance: $(VENV)/ready
+	$(BIN)/python -m tests.conformance.backbones
 	$(BIN)/python -m tests.conformance.names
 	$(BIN)/python -m tests.conformance $(WHICH)
 	$(BIN)/python -m tests.conformance $(WHICH) --tasks 3

@@ -69,7 +69,7 @@ class TsbnConfig(BackboneConfigMixin, PreTrainedConfig):
         imports: Sequence[str] | None = None,
         **kwargs: Any,
     ) -> None:
-        self.backbone_config = _native_config(backbone_config)
+        self.backbone_config = native_config(backbone_config)
         if isinstance(tasks, str | Set):
             check_task_names(tasks)  # raises
         self.tasks = [_task(each) for each in (("default",) if tasks is None else tasks)]
@@ -141,7 +141,12 @@ def refuse_labels_of_a_model(kwargs: Mapping[str, object]) -> None:
         )
 
 
-def _native_config(config: PreTrainedConfig | Mapping[str, object] | None) -> PreTrainedConfig:
+def native_config(config: PreTrainedConfig | Mapping[str, object] | None) -> PreTrainedConfig:
+    """A backbone's own configuration, of itself or its dict; None: a ViT's.
+
+    Raises:
+        ValueError: if it has task norms already, or transformers does not know its type.
+    """
     if config is None:
         return ViTConfig()
     model_type, architecture = (

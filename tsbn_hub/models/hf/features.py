@@ -2,6 +2,7 @@
 
 import inspect
 import math
+from collections.abc import Sequence
 from copy import deepcopy
 from dataclasses import dataclass
 from typing import Any
@@ -9,17 +10,11 @@ from typing import Any
 import timm
 import torch
 from torch import Tensor, nn
-from transformers import (
-    MODEL_FOR_IMAGE_CLASSIFICATION_MAPPING,
-    MODEL_MAPPING,
-    PreTrainedConfig,
-    PreTrainedModel,
-    Swinv2Model,
-    TimmWrapperConfig,
-    TimmWrapperModel,
-)
+from transformers import PreTrainedConfig, PreTrainedModel, Swinv2Model, TimmWrapperConfig, TimmWrapperModel
 
+from ...files.checkpoints import CheckpointError
 from ..heads import FeatureInfo, Features
+from .architectures import backbone_class_of, classification_class_of, refusal
 from .norms import register_norms_of
 
 
@@ -50,7 +45,7 @@ def feature_layout(config: PreTrainedConfig) -> FeatureLayout:
     """The layout of the backbone of a native configuration, from a run without data.
 
     Raises:
-        ValueError: if the backbone shows no hidden states.
+        ValueError: if the architecture cannot be a backbone.
     """
     with torch.device("meta"):
         reader = FeatureReader(deepcopy(config))
@@ -59,12 +54,14 @@ def feature_layout(config: PreTrainedConfig) -> FeatureLayout:
     reader.backbone.eval()
     # What a forward makes anew may be kept for all models (BEiT's positions are): it must have values.
     with torch.device("cpu"), torch.no_grad():
-        states, pooled = reader.read(image)
+        states, pooled = _read_for(config, reader, image)
     if states is None:
         return FeatureLayout([], [], [], pooled.shape[-1])
     strides = [_stride(height, state.shape[-2]) for state in states]
     # The image itself is no feature map: DINOv3's ConvNeXt has it among its hidden states.
     indices = [at for at, stride in enumerate(strides) if stride > 1]
+    if not indices:
+        raise ValueError(refusal(config, "its hidden states are all of the size of the image"))
     if len({strides[at] for at in indices}) > 1:
         # A pyramid begins at stride 4, as decoders expect; what is finer is the stem's.
         last_of_stride = {strides[at]: at for at in indices if strides[at] >= min(4, max(strides))}
@@ -76,6 +73,22 @@ def feature_layout(config: PreTrainedConfig) -> FeatureLayout:
     return FeatureLayout(
         indices, [states[at].shape[1] for at in indices], [strides[at] for at in indices], pooled.shape[-1]
     )
+
+
+def _read_for(config: PreTrainedConfig, reader: "FeatureReader", image: Tensor) -> tuple[list[Tensor] | None, Tensor]:
+    name = type(reader.backbone).__name__
+    try:
+        states, pooled = reader.read(image)
+    except (CheckpointError, MemoryError):
+        raise
+    except Exception as error:  # what an architecture asks of its input can fail anywhere in it
+        told = str(error) if isinstance(error, ValueError) else f"{type(error).__name__}: {error}"
+        without = "without data, which would tell the sizes of its features," if "meta" in told else "alone"
+        said = f"a forward of {name} with images {tuple(image.shape[1:])} {without} fails: {told}"
+        raise ValueError(refusal(config, said)) from error
+    if any(len(each) != len(image) for each in [pooled, *(states or [])]):
+        raise ValueError(refusal(config, f"{name} does not keep the images of a batch apart"))
+    return states, pooled
 
 
 class FeatureReader:
@@ -96,7 +109,7 @@ class FeatureReader:
     """
 
     def __init__(self, config: PreTrainedConfig) -> None:
-        self.backbone: PreTrainedModel = MODEL_MAPPING[type(config)](config)
+        self.backbone: PreTrainedModel = backbone_class_of(config)(config, **pooler_of_classification(config))
         self.classification = None if isinstance(self.backbone, TimmWrapperModel) else _classification(self.backbone)
         self.layers = [] if self.classification is None else _layers_behind(self.classification)
         register_norms_of(self.backbone)
@@ -111,6 +124,13 @@ class FeatureReader:
         if self.classification is None or self.classification.reads_pooler or pooler is None:
             return idle
         return [*idle, *pooler.parameters()]
+
+    def missing_in(self, plain: PreTrainedModel) -> list[nn.Parameter]:
+        """Those that a plain backbone may lack: what no head is reached by, and a pooler that it was built without."""
+        pooler: nn.Module | None = getattr(self.backbone, "pooler", None)
+        if pooler is None or getattr(plain, "pooler", None) is not None:
+            return self.idle_parameters()
+        return [*self.idle_parameters(), *pooler.parameters()]
 
     def read(self, pixel_values: Tensor, maps: bool = True, **kwargs: Any) -> tuple[list[Tensor] | None, Tensor]:
         """All hidden states as maps (B, C, H, W), None if they are not asked for, and the pooled vector (B, D)."""
@@ -128,10 +148,10 @@ class FeatureReader:
         pooled = _pooled(outputs) if self.classification is None else outputs.logits
         if not maps:
             return None, pooled
-        states = getattr(outputs, "reshaped_hidden_states", None) or outputs.hidden_states
-        if states is None:
+        states = getattr(outputs, "reshaped_hidden_states", None) or getattr(outputs, "hidden_states", None)
+        if states is None or not all(isinstance(state, Tensor) for state in states):
             raise ValueError(f"{type(self.backbone).__name__} shows no hidden states: no head of maps can stand on it.")
-        return [_as_map(state, pixel_values, self.backbone.config) for state in states], pooled
+        return as_maps(states, pixel_values, self.backbone.config), pooled
 
     def _read_timm(
         self, backbone: TimmWrapperModel, pixel_values: Tensor, maps: bool
@@ -159,10 +179,15 @@ class FeatureReader:
         return Features([] if states is None else [states[at] for at in layout.indices], pooled)
 
 
-def classification_class_of(config: PreTrainedConfig) -> type[PreTrainedModel] | None:
-    """The `…ForImageClassification` of an architecture, if it has one."""
-    found = MODEL_FOR_IMAGE_CLASSIFICATION_MAPPING.get(type(config), None)
-    return found[0] if isinstance(found, tuple) else found
+def pooler_of_classification(config: PreTrainedConfig) -> dict[str, bool]:
+    """The keyword with which AutoModel builds the pooler that `…ForImageClassification` reads, where it has none."""
+    base_class, classification_class = backbone_class_of(config), classification_class_of(config)
+    pooler = inspect.signature(base_class.__init__).parameters.get("add_pooling_layer")
+    if pooler is None or pooler.default is not False or classification_class is None:
+        return {}
+    with torch.device("meta"):
+        base = classification_class(deepcopy(config)).base_model
+    return {} if getattr(base, "pooler", None) is None else {"add_pooling_layer": True}
 
 
 def classifier_name(model: PreTrainedModel) -> str | None:
@@ -203,27 +228,45 @@ def _stride(height: int, rows: int) -> int:
     return height // rows if height % rows == 0 else 2 ** round(math.log2(height / rows))
 
 
-def _as_map(state: Tensor, pixel_values: Tensor, config: PreTrainedConfig) -> Tensor:
-    """Tokens (B, N, C), without those that stand for no patch, as a map."""
-    if state.ndim == 4:
-        return state
+def as_maps(states: Sequence[Tensor], pixel_values: Tensor, config: PreTrainedConfig) -> list[Tensor]:
+    """Hidden states as maps: tokens (B, N, C), without those that stand for no patch, in the grid of their patches."""
     patch = getattr(config, "patch_size", None)
     patch = patch[0] if isinstance(patch, list | tuple) else patch
-    height, width = (length // patch if isinstance(patch, int) else 0 for length in pixel_values.shape[-2:])
-    if state.ndim != 3 or not 0 < height * width <= state.shape[1]:
-        raise ValueError(
-            f"No feature map can be made of a hidden state {tuple(state.shape)} of {config.model_type}, for images of "
-            f"{tuple(pixel_values.shape[-2:])} pixels and patches of {patch}: its tokens are not those of all patches."
-        )
-    patches = state[:, state.shape[1] - height * width :]
-    return patches.transpose(1, 2).unflatten(-1, (height, width))
+    size = (pixel_values.shape[-2], pixel_values.shape[-1])
+    maps: list[Tensor] = []
+    for state in states:
+        grid = (size[0] // patch, size[1] // patch) if isinstance(patch, int) else None
+        if state.ndim == 3 and (grid is None or (maps and state.shape[1] < math.prod(grid))):
+            grid = _grid_of(state.shape[1], size)  # a pyramid of tokens
+        if state.ndim != 4 and (state.ndim != 3 or grid is None or not 0 < math.prod(grid) <= state.shape[1]):
+            raise ValueError(
+                f"No feature map can be made of a hidden state {tuple(state.shape)} of {config.model_type}, for images "
+                f"of {size} pixels and patches of {patch}: its tokens are not those of all patches."
+            )
+        maps.append(state if state.ndim == 4 else _as_map(state, grid or size))
+    return maps
+
+
+def _as_map(tokens: Tensor, grid: tuple[int, int]) -> Tensor:
+    patches = tokens[:, tokens.shape[1] - math.prod(grid) :]
+    return patches.transpose(1, 2).unflatten(-1, grid)
+
+
+def _grid_of(tokens: int, size: tuple[int, int]) -> tuple[int, int] | None:
+    """Rows and columns of tokens that are the patches of an image, and one for its class at most."""
+    grids = ((size[0] // stride, size[1] // stride) for stride in range(1, min(size) + 1))
+    return next((grid for grid in grids if tokens - 1 <= math.prod(grid) <= tokens), None)
 
 
 def _pooled(outputs: Any) -> Tensor:
     pooled = getattr(outputs, "pooler_output", None)
     if pooled is not None:
         return pooled.flatten(1)
-    last = outputs.last_hidden_state
+    last = getattr(outputs, "last_hidden_state", None)
+    if last is None and "feature_maps" in outputs:
+        last = outputs.feature_maps[-1]
+    if last is None:
+        raise ValueError(f"what it returns, {type(outputs).__name__}, has no vector of the image, and no last state")
     return last.mean(1) if last.ndim == 3 else last.flatten(2).mean(-1)  # tokens (B, N, C), or a map
 
 

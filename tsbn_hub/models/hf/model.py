@@ -358,7 +358,7 @@ class TsbnModel(Trunk, TsbnPreTrainedModel):
         for module in self.modules():
             if isinstance(module, TaskNorm) and keep_affine is False:
                 module.options = NormOptions(**{**asdict(module.options), "affine_dropped_on_request": True})
-        may_lack_of = [id(parameter) for parameter in self.reader.idle_parameters()]
+        may_lack_of = [id(parameter) for parameter in self.reader.missing_in(plain)]
         for module in self.modules():
             if isinstance(module, TaskNorm) and not module.had_tensors:
                 may_lack_of += [id(parameter) for parameter in module.parameters()]  # as at the start

@@ -5,8 +5,9 @@ from copy import deepcopy
 from torch import nn
 from transformers import PreTrainedModel, TimmWrapperModel
 
+from .architectures import classification_class_of
 from .config import TsbnConfig
-from .features import classification_class_of, classifier_name
+from .features import classifier_name
 from .model import TsbnModel
 from .trunk import make_trunk
 from .with_heads import ModelWithHeads, MultiTaskOutput
@@ -70,6 +71,7 @@ def _classifier(
     config = deepcopy(backbone.config)
     config.id2label = dict(enumerate(labels))
     config.label2id = {label: number for number, label in enumerate(labels)}
+    config.num_labels = len(labels)  # some configurations have it beside the names, as PVT's
     config.problem_type = "single_label_classification"
     model = classification_class(config).to(backbone.dtype)
     if isinstance(backbone, TimmWrapperModel):

@@ -12,14 +12,16 @@ from ...norms import register_norm
 def register_norms_of(backbone: nn.Module) -> None:
     """Let the norms of a backbone of transformers get gates, whichever model file their classes are from.
 
-    Each architecture has classes of its own for the same two norms: a LayerNorm of either data format, and an RMSNorm
-    in float32.
+    Each architecture has classes of its own for the same three norms: a LayerNorm of either data format, an RMSNorm
+    in float32, and a GroupNorm with its activation.
     """
     for norm_class in {type(module) for module in backbone.modules()}:
         if not norm_class.__module__.startswith("transformers.models."):
             continue
         if issubclass(norm_class, nn.LayerNorm):
             register_norm(norm_class, _layer_norm)
+        elif issubclass(norm_class, nn.GroupNorm):
+            register_norm(norm_class, _group_norm)
         elif norm_class.__name__.endswith("RMSNorm"):
             register_norm(norm_class, _rms_norm)
 
@@ -28,6 +30,11 @@ def _layer_norm(norm: Any, x: Tensor, weight: Tensor | None, bias: Tensor | None
     if getattr(norm, "data_format", "channels_last") == "channels_last":
         return F.layer_norm(x, norm.normalized_shape, weight, bias, norm.eps)
     return F.layer_norm(x.permute(0, 2, 3, 1), norm.normalized_shape, weight, bias, norm.eps).permute(0, 3, 1, 2)
+
+
+def _group_norm(norm: Any, x: Tensor, weight: Tensor | None, bias: Tensor | None) -> Tensor:
+    y = F.group_norm(x, norm.num_groups, weight, bias, norm.eps)
+    return norm.activation(y) if hasattr(norm, "activation") else y
 
 
 def _rms_norm(norm: Any, x: Tensor, weight: Tensor | None, bias: Tensor | None) -> Tensor:

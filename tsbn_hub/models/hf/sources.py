@@ -9,10 +9,8 @@ import torch
 from torch import nn
 from transformers import (
     CONFIG_MAPPING,
-    MODEL_MAPPING,
     AutoConfig,
     AutoImageProcessor,
-    AutoModel,
     PreTrainedConfig,
     PreTrainedModel,
     TimmWrapperConfig,
@@ -33,6 +31,9 @@ from ...files.permission import names_in
 from ...files.repositories import check_reachable, is_repo, local_folder, one_revision, repo_commit
 from ...norms import TaskModule
 from ..timm.building import check_weights_reachable, eps_args
+from .architectures import backbone_class_of
+from .config import native_config
+from .features import pooler_of_classification
 from .timm_images import timm_processor
 
 Source = Any
@@ -83,7 +84,8 @@ def native_model(source: Source, pretrained: bool = True, **kwargs: Any) -> PreT
         check_reachable(name, [CONFIG], **{key: kwargs.get(key) for key in _OF_REPO})
         return AutoConfig.from_pretrained(name, **kwargs)
     kwargs = safely(name, kwargs)
-    native = AutoModel.from_pretrained(name, **kwargs)
+    config = native_config(AutoConfig.from_pretrained(name, **kwargs))
+    native = backbone_class_of(config).from_pretrained(name, **kwargs, **pooler_of_classification(config))
     note_commit(native, name, kwargs)
     return native
 
@@ -224,13 +226,16 @@ def _check_keywords(source: Source, kwargs: Keywords) -> None:
 
 def _base_model(model: PreTrainedModel) -> PreTrainedModel:
     """What AutoModel builds. For DINOv3, `base_model` alone would be a part of it."""
-    base_class = MODEL_MAPPING.get(type(model.config), None)
+    base_class = backbone_class_of(model.config)
     for candidate in (model, model.base_model):
-        if base_class is not None and isinstance(candidate, base_class):
+        if isinstance(candidate, base_class):
             return candidate
     if isinstance(model.config, TimmWrapperConfig):
         return _wrapped(model.base_model)
-    raise ValueError(f"There is no base model in {type(model).__name__}: give the one that AutoModel loads.")
+    raise ValueError(
+        f"There is no base model in {type(model).__name__}: give a {base_class.__name__}, as AutoModel or AutoBackbone "
+        "loads it."
+    )
 
 
 def _timm_model(name: str, pretrained: bool, kwargs: Keywords) -> nn.Module:
