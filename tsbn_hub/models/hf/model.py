@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 import torch
-import transformers.initialization as init
 from torch import Tensor, nn
 from transformers import AutoConfig, AutoModel, PreTrainedConfig, PreTrainedModel, TimmWrapperPreTrainedModel
 from transformers.core_model_loading import revert_weight_conversion
@@ -29,6 +28,7 @@ from ..own_code import imports_of_checkpoint, own_code_of
 from .config import TASK_NORMS, TsbnConfig, refuse_labels_of_a_model
 from .features import FeatureReader
 from .loading import check_loaded, check_order_of_tasks
+from .norms import initialize_norm
 from .several_outputs import ModelOfSeveralOutputs
 from .sources import (
     check_folder,
@@ -210,7 +210,7 @@ class TsbnPreTrainedModel(ModelOfSeveralOutputs):
         """As transformers has it, after the task norms: it would ask the native backbone, which does not know them."""
         for module in self.modules():
             if isinstance(module, TaskNorm | SharedBatchNorm) and not getattr(module, "_is_hf_initialized", False):
-                _initialize(module)
+                initialize_norm(module)
                 vars(module)["_is_hf_initialized"] = True
         super().initialize_weights()
 
@@ -383,21 +383,6 @@ def _reaching_parameters(checkpoint: Checkpoint, given: Checkpoint) -> Checkpoin
         return checkpoint(function, x if asks else x.detach().requires_grad_(), *args)
 
     return reaching
-
-
-def _initialize(norm: TaskNorm | SharedBatchNorm) -> None:
-    """The initial values of a norm of which a checkpoint lacks something, where it does."""
-    if isinstance(norm, SharedBatchNorm):
-        for name, value in (("weight", 1), ("bias", 0), ("running_mean", 0), ("running_var", 1)):
-            if getattr(norm, name) is not None:
-                init.constant_(getattr(norm, name), value)
-        if norm.num_batches_tracked is not None:
-            init.zeros_(norm.num_batches_tracked)
-        return
-    for name, start in norm.at_start().items():
-        init.copy_(getattr(norm, name), start)
-    if not norm.keeps_affine and norm.options.style == "sigmoid" and norm._buffers.get("weight") is not None:
-        init.ones_(norm.weight)
 
 
 AutoConfig.register(TsbnConfig.model_type, TsbnConfig)

@@ -1,12 +1,13 @@
-"""The norm classes of transformers that are not torch's own."""
+"""The norm classes of transformers that are not torch's own, and how it gives norms their initial values."""
 
 from typing import Any
 
 import torch
 import torch.nn.functional as F
+import transformers.initialization as init
 from torch import Tensor, nn
 
-from ...norms import register_norm
+from ...norms import SharedBatchNorm, TaskNorm, register_norm
 
 
 def register_norms_of(backbone: nn.Module) -> None:
@@ -42,3 +43,18 @@ def _rms_norm(norm: Any, x: Tensor, weight: Tensor | None, bias: Tensor | None) 
     scale = torch.rsqrt(in_float32.square().mean(-1, keepdim=True) + norm.variance_epsilon)
     y = (in_float32 * scale).to(x.dtype)
     return y if weight is None else weight * y
+
+
+def initialize_norm(norm: TaskNorm | SharedBatchNorm) -> None:
+    """The initial values of a norm of which a checkpoint lacks something, where it does."""
+    if isinstance(norm, SharedBatchNorm):
+        for name, value in (("weight", 1), ("bias", 0), ("running_mean", 0), ("running_var", 1)):
+            if getattr(norm, name) is not None:
+                init.constant_(getattr(norm, name), value)
+        if norm.num_batches_tracked is not None:
+            init.zeros_(norm.num_batches_tracked)
+        return
+    for name, start in norm.at_start().items():
+        init.copy_(getattr(norm, name), start)
+    if not norm.keeps_affine and norm.options.style == "sigmoid" and norm._buffers.get("weight") is not None:
+        init.ones_(norm.weight)

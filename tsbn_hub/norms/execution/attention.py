@@ -24,7 +24,9 @@ class BatchedAttention(TorchFunctionMode):
         super().__init__()
         self.row = row
 
-    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+    def __torch_function__(
+        self, func: Callable[..., object], types: object, args: Any = (), kwargs: Any = None
+    ) -> object:
         if func is F.scaled_dot_product_attention:
             return self._attend(*args, **(kwargs or {}))
         return func(*args, **(kwargs or {}))

@@ -7,7 +7,6 @@ the same kernels as in a pass for that task.
 """
 
 from collections.abc import Callable, Sequence
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -37,7 +36,9 @@ class _EachTask(torch.autograd.Function):
         """Nothing is kept: see the class."""
 
     @staticmethod
-    def vmap(info: object, in_dims: tuple[int | None, ...], x: Tensor, row: Tensor, of_task: OfTask) -> Any:
+    def vmap(
+        info: object, in_dims: tuple[int | None, ...], x: Tensor, row: Tensor, of_task: OfTask
+    ) -> tuple[Tensor, int]:
         rows: list[int] = row.tolist()
         parts = [x] * len(rows) if in_dims[0] is None else x.unbind(in_dims[0])
         return torch.stack([of_task(part, each) for part, each in zip(parts, rows, strict=True)]), 0
@@ -55,7 +56,7 @@ def each_task(x: Tensor, selection: Selection, of_task: OfTask) -> Tensor:
     return y
 
 
-def run_batched(selector: TaskSelector, forward: Callable[[], Any], rows: Sequence[int]) -> list[Any]:
+def run_batched(selector: TaskSelector, forward: Callable[[], object], rows: Sequence[int]) -> list[object]:
     """What a forward gives for each of some rows, in one pass.
 
     Dropout draws one mask for all tasks.

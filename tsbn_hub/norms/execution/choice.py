@@ -2,7 +2,7 @@
 
 import functools
 from collections.abc import Callable, Hashable, Sequence
-from typing import Any, Literal, TypeVar, get_args
+from typing import Literal, TypeVar, get_args
 
 import torch
 from torch import Tensor, nn
@@ -31,7 +31,9 @@ def check_execution(execution: str) -> Execution:
     return execution  # type: ignore[return-value]
 
 
-def runs_batched(module: nn.Module, selector: TaskSelector, forward: Callable[..., Any], args: Sequence[Any]) -> bool:
+def runs_batched(
+    module: nn.Module, selector: TaskSelector, forward: Callable[..., object], args: Sequence[object]
+) -> bool:
     """Whether a forward for all tasks is to be one batched pass.
 
     This is settled before anything is computed that would have to be undone: by what is in the network, and by a trial

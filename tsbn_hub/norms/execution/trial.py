@@ -6,6 +6,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch._ops import OpOverload
 from torch.utils import _pytree as pytree
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import flop_registry
@@ -13,7 +14,7 @@ from torch.utils.flop_counter import flop_registry
 from ..selection import Selection, TaskSelector
 from .batched import run_batched
 
-Forward = Callable[[], Any]
+Forward = Callable[[], object]
 
 
 def shared_part(module: nn.Module, selector: TaskSelector, forward: Forward) -> float:
@@ -53,7 +54,7 @@ def difference(module: nn.Module, selector: TaskSelector, forward: Forward) -> s
     return ""
 
 
-def _agree(one: Any, other: Any) -> bool:
+def _agree(one: object, other: object) -> bool:
     ours, theirs = (pytree.tree_leaves(each) for each in (one, other))
     return len(ours) == len(theirs) and all(
         not isinstance(mine, Tensor) or _close(mine, their) for mine, their in zip(ours, theirs, strict=True)
@@ -78,7 +79,7 @@ class _Work(TorchDispatchMode):
         super().__init__()
         self.selection, self.shared, self.by_task = selection, 0, 0
 
-    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+    def __torch_dispatch__(self, func: OpOverload, types: object, args: Any = (), kwargs: Any = None) -> object:
         output = func(*args, **(kwargs or {}))
         count = flop_registry.get(func._overloadpacket)
         operations = 0 if count is None else count(*args, **(kwargs or {}), out_val=output)
