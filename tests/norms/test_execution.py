@@ -5,7 +5,8 @@ import copy
 import pytest
 import timm
 import torch
-from torch import Tensor, nn
+from torch import Tensor, fx, nn
+from torch._dynamo.backends.common import aot_autograd
 from torch.utils.checkpoint import checkpoint
 from transformers import ResNetConfig
 
@@ -276,3 +277,62 @@ def test_a_network_of_shared_norms_alone_runs_once():
     net = convert(nn.Sequential(Counted(3, 8, 3), nn.BatchNorm2d(8)), TASKS, norm="shared", execution="batched")
     net(images())
     assert net[0].calls == 1 and not any(isinstance(module, SharedBatchNorm) for module in net)
+
+
+def compiled(net: nn.Module) -> tuple[nn.Module, list[int]]:
+    """A network compiled to one graph, and, for each graph, its number of convolutions."""
+    convolutions: list[int] = []
+
+    def count(graph: fx.GraphModule, inputs: object) -> object:
+        convolutions.append(sum("aten.convolution.default" in str(node.target) for node in graph.graph.nodes))
+        return graph.forward
+
+    torch._dynamo.reset()
+    return torch.compile(net, backend=aot_autograd(fw_compiler=count), fullgraph=True), convolutions
+
+
+@pytest.mark.parametrize("training", [True, False])
+@pytest.mark.parametrize("momentum", [0.1, None])
+def test_a_compiled_graph_holds_once_what_is_before_the_fork(training, momentum):
+    net = network(execution="batched").train(training)
+    for at in (1, 4, 7):
+        net[at].momentum = momentum
+    other = copy.deepcopy(net)
+    other.execution = "sequential"
+    graph, convolutions = compiled(net)
+    for _ in range(2):
+        with torch.set_grad_enabled(training):
+            ours, theirs = graph(images()), other(images())
+        for task in TASKS:
+            torch.testing.assert_close(ours[task], theirs[task])
+        if training:
+            for outputs in (ours, theirs):
+                sum(output.square().sum() for output in outputs.values()).backward()
+    assert [each for each in convolutions if each] == [3], "one graph, and each convolution once"
+    assert_same_state(net, other)
+    for name, parameter in other.named_parameters() if training else ():
+        torch.testing.assert_close(net.get_parameter(name).grad, parameter.grad, rtol=1e-4, atol=1e-5, msg=name)
+
+
+def test_compiled_auto_is_batched_once_it_was_tried():
+    net = network().eval()
+    graph, convolutions = compiled(net)
+    with torch.no_grad():
+        first = graph(images())
+        net(images())
+        second = graph(images())
+    assert [each for each in convolutions if each] == [9, 3]
+    for task in TASKS:
+        torch.testing.assert_close(first[task], second[task])
+
+
+def test_compiled_tasks_with_different_classes():
+    model = timm.create_model(
+        "test_resnet_tsbn", num_classes={"a": 2, "b": 5, "c": 3}, gated="layer4*", execution="batched"
+    ).eval()
+    graph, _ = compiled(model)
+    x = torch.randn(2, 3, 64, 64)
+    with torch.no_grad():
+        outputs = graph(x)
+        for task in TASKS:
+            torch.testing.assert_close(outputs[task], model(x, task=task), rtol=1e-4, atol=1e-5)

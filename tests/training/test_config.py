@@ -33,6 +33,7 @@ MAPPINGS, SWITCHES = (
 CHOICES = {
     "norm": ["sigmoid", "affine", "shared"],
     "schedule": ["cosine", "step", "constant"],
+    "execution": ["auto", "batched", "sequential"],
     "backward": ["all", "task"],
     "mixed_precision": ["no", "fp16", "bf16"],
 }

@@ -1,6 +1,7 @@
 """What a model and each of its tasks cost: parameters, buffers, FLOPs."""
 
-from collections.abc import Hashable, Iterable
+from collections.abc import Hashable, Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 import torch
@@ -192,6 +193,19 @@ def _flops(model: nn.Module, shape: tuple[int, int, int], tasks: list[str]) -> i
     parameter = next(model.parameters())
     image = torch.zeros(1, *shape, device=parameter.device, dtype=parameter.dtype)
     # torch counts attention by the kernel that runs, and not each kernel: that of plain matrix products it does.
-    with sdpa_kernel(SDPBackend.MATH), FlopCounterMode(display=False) as counter:
+    with sdpa_kernel(SDPBackend.MATH), _one_after_another(model), FlopCounterMode(display=False) as counter:
         outputs_by_task(model.eval(), image, tasks)
     return counter.get_total_flops()
+
+
+@contextmanager
+def _one_after_another(model: nn.Module) -> Iterator[None]:
+    """Within the block, a forward for all tasks costs a pass for each, however the model is run elsewhere."""
+    if not isinstance(model, TaskModule):
+        yield
+        return
+    execution, model.execution = model.execution, "sequential"
+    try:
+        yield
+    finally:
+        model.execution = execution

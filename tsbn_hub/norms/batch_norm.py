@@ -11,7 +11,7 @@ from torch.distributed import ProcessGroup
 
 from .execution import each_task
 from .kernels import after_batch_norm
-from .selection import TaskSelector
+from .selection import Selection, TaskSelector
 from .synchronization import should_synchronize, synchronized_batch_norm
 from .task_norm import NormOptions, TaskNorm
 from .task_parameters import StateDict, copy_members, device_of, pick, replicate_for_data_parallel
@@ -88,6 +88,27 @@ class _BatchNormBase(nn.modules.batchnorm._BatchNorm):
             # Picked by a tensor, the row is a copy.
             for stacked, row in ((self.running_mean, mean), (self.running_var, var)):
                 stacked.index_copy_(0, index.view(1), row[None])  # type: ignore[union-attr,index]
+        return y if self.after is None else self.after(self, y)
+
+    def _batched(
+        self, x: Tensor, weight: Tensor | None, bias: Tensor | None, index: Tensor | None, selection: Selection
+    ) -> Tensor:
+        """The same in a batched pass that is compiled, by operations that vmap knows; `take_in` follows the pass."""
+        mean, var = self.running_mean, self.running_var
+        if mean is not None and var is not None and (not self.training or self.frozen):
+            if index is not None:
+                mean, var = pick(mean, index), pick(var, index)
+            y = F.batch_norm(x, mean, var, weight, bias, False, 0.0, self.eps)
+        else:
+            if self.synchronized and should_synchronize(self.process_group):
+                raise RuntimeError(
+                    "Statistics of the joined batch of all processes cannot be taken in a batched pass that is "
+                    'compiled: set model.execution = "sequential".'
+                )
+            y = F.batch_norm(x, None, None, weight, bias, True, 0.0, self.eps)
+            if mean is not None and self.track_running_stats:
+                samples, dims = x.detach().to(mean.dtype), [0, *range(2, x.ndim)]
+                selection.statistics.append((self, samples.mean(dims), samples.var(dims)))
         return y if self.after is None else self.after(self, y)
 
     def _warn_if_nothing_else_is_trained(self) -> None:
@@ -168,6 +189,23 @@ class TaskBatchNorm(TaskNorm, _BatchNormBase):  # type: ignore[misc]
         """The norm of samples that are all for one task."""
         return self._batch_norm(x, *self.gated_affine(index), index)
 
+    def normalize_batched(self, x: Tensor, selection: Selection) -> Tensor:
+        """The norm of a task's samples in a batched pass that is compiled, by operations that vmap knows."""
+        assert selection.batched_row is not None
+        return self._batched(x, *self.gated_affine(selection.batched_row), selection.batched_row, selection)
+
+    def take_in(self, means: Tensor, variances: Tensor) -> None:
+        """Update every task's running statistics by those of its samples, (T, C)."""
+        count, weight = self.num_batches_tracked, self.momentum
+        if count is not None:
+            count += 1
+        for running, new in ((self.running_mean, means), (self.running_var, variances)):
+            assert running is not None
+            if weight is None and count is not None:
+                running += (new - running) / count[:, None]
+            else:
+                running.lerp_(new, weight or 0.0)
+
     def stacked_names(self) -> list[str]:
         """The parameters of all tasks, and the statistics."""
         return super().stacked_names() + [name for name in STATISTICS if getattr(self, name, None) is not None]
@@ -239,11 +277,20 @@ class SharedBatchNorm(_BatchNormBase):
             _refuse_rows_of_samples(self.selector)
         selection = self.selector.current()
         if selection.forked and selection.batched_row is not None:
+            if torch.compiler.is_dynamo_compiling():
+                return self._batched(x, weight, bias, None, selection)
             return each_task(x, selection, lambda part, _: self._batch_norm(part, weight, bias, None))
         if self.training and selection.forked and selection.chunks:
             return torch.cat([self._batch_norm(part, weight, bias, None) for _, part in selection.split(x)])
         counted = selection.repeated and not selection.forked
         return self._batch_norm(x, weight, bias, None, update=not counted)
+
+    def take_in(self, means: Tensor, variances: Tensor) -> None:
+        """Update the running statistics by those of each task's samples, (T, C), one after another."""
+        for mean, variance in zip(means, variances, strict=True):
+            weight = self._count_batch(None)
+            self.running_mean.lerp_(mean, weight)  # type: ignore[union-attr]
+            self.running_var.lerp_(variance, weight)  # type: ignore[union-attr]
 
     @torch.no_grad()
     def reset_parameters(self) -> None:

@@ -13,7 +13,9 @@ from torch import Tensor, fx, nn
 from torch.utils import _pytree as pytree
 
 from .checkpoints import check_part, check_task_entries, complete_plain
-from .execution import Execution, check_execution, run_batched, runs_batched
+from .execution import Execution, check_execution
+from .execution.batched import run_batched
+from .execution.choice import runs_batched
 from .folding import folded
 from .selection import Selection, TaskSelector
 from .selection.running import refuse_generators
@@ -185,7 +187,7 @@ class TaskModule(nn.Module):
             with self.task_selector.run(Selection()):
                 return self._split_by_task(plain_forward(self, *args, **kwargs))
         forward = functools.partial(plain_forward, self)
-        if not _is_traced() and runs_batched(self, self.task_selector, functools.partial(forward, **kwargs), args):
+        if runs_batched(self, self.task_selector, functools.partial(forward, **kwargs), args):
             together = run_batched(self.task_selector, lambda: forward(*args, **kwargs), range(len(self.tasks)))
             return {task: self._output_of_row(together[row], row) for row, task in enumerate(self.tasks)}
         outputs = {}

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from .execution import each_task
 from .kernels import kernel_of
-from .selection import TaskSelector
+from .selection import Selection, TaskSelector
 from .task_parameters import StateDict, TaskParameters, copy_members, device_of, parameter, pick
 
 Style = Literal["sigmoid", "affine", "shared"]
@@ -178,10 +178,17 @@ class TaskNorm(TaskParameters):
         """The norm of samples that are all for one task."""
         return self.kernel(self, x, *self.gated_affine(index))
 
+    def normalize_batched(self, x: Tensor, selection: Selection) -> Tensor:
+        """The norm of a task's samples in a batched pass that is compiled, by operations that vmap knows."""
+        assert selection.batched_row is not None
+        return self.kernel(self, x, *self.gated_affine(selection.batched_row))
+
     def forward(self, x: Tensor) -> Tensor:
         selection = self.selector.current()
         selection.fork()
         if selection.batched_row is not None:
+            if torch.compiler.is_dynamo_compiling():
+                return self.normalize_batched(x, selection)
             return each_task(x, selection, self.normalize)
         if selection.chunks:
             return torch.cat([self.normalize(part, row) for row, part in selection.split(x)])

@@ -76,6 +76,15 @@ class TaskClassifier(TaskParameters):
         dim = -1 if issubclass(self.plain_class, nn.Linear) else 1
         return _padded(self._classify(x, self.rows(row)), dim, max(self.sizes))
 
+    def _classify_batched(self, x: Tensor, row: Tensor) -> Tensor:
+        """Padded, too, in a batched pass that is compiled, by operations that vmap knows."""
+        rows = [self.rows(at) for at in range(len(self.sizes))]
+        weights = torch.stack([_padded(self.weight[part], 0, max(self.sizes)) for part in rows])
+        bias = None
+        if self.bias is not None:
+            bias = pick(torch.stack([_padded(self.bias[part], 0, max(self.sizes)) for part in rows]), row)
+        return self._apply_plain(x, pick(weights, row), bias)
+
     def _apply_plain(self, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
         if issubclass(self.plain_class, nn.Linear):
             return F.linear(x, weight, bias)
@@ -83,6 +92,8 @@ class TaskClassifier(TaskParameters):
 
     def forward(self, x: Tensor) -> Tensor:
         selection = self.selector.current()
+        if selection.batched_row is not None and torch.compiler.is_dynamo_compiling():
+            return self._classify_batched(x, selection.batched_row)
         if selection.batched_row is not None:
             return each_task(x, selection, self._classify_padded)
         if selection.chunks:

@@ -1,6 +1,6 @@
 """How the outputs of all tasks are computed: one task after another, or in one batched pass."""
 
-from .batched import each_task, run_batched
-from .choice import Execution, check_execution, runs_batched
+from .batched import each_task
+from .choice import Execution, check_execution
 
-__all__ = ["Execution", "check_execution", "each_task", "run_batched", "runs_batched"]
+__all__ = ["Execution", "check_execution", "each_task"]

@@ -7,6 +7,8 @@ the same kernels as in a pass for that task.
 """
 
 from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -64,23 +66,34 @@ def run_batched(selector: TaskSelector, forward: Callable[[], object], rows: Seq
     Args:
         selector: Of the network.
         forward: Calls it. What it gives may have tensors in any structure of lists, tuples and dicts.
-        rows: Of the tasks, each once.
+        rows: Of the tasks, each once. In compiled code: all of them, in order.
     """
     structure: pytree.TreeSpec | None = None
     others: list[object] = []  # what is no tensor, in the places of the tensors None
+    norms: list[Any] = []
 
-    def one(row: Tensor) -> list[Tensor]:
-        nonlocal structure, others
-        with selector.run(Selection(batched_row=row)), BatchedAttention(row):
+    def one(row: Tensor) -> tuple[list[Tensor], list[tuple[Tensor, Tensor]]]:
+        nonlocal structure, others, norms
+        selection = Selection(batched_row=row)
+        with selector.run(selection), _attention(row):
             leaves, structure = pytree.tree_flatten(forward())
         others = [None if isinstance(leaf, Tensor) else leaf for leaf in leaves]
-        return [leaf for leaf in leaves if isinstance(leaf, Tensor)]
+        norms = [norm for norm, _, _ in selection.statistics]
+        statistics = [(mean, variance) for _, mean, variance in selection.statistics]
+        return [leaf for leaf in leaves if isinstance(leaf, Tensor)], statistics
 
-    stacked = torch.func.vmap(one, randomness="same")(torch.tensor(rows))
-    outputs = []
-    for tensors in zip(*stacked, strict=True):
-        found = iter(tensors)
-        leaves = [next(found) if other is None else other for other in others]
-        outputs.append(leaves)
+    stacked, statistics = torch.func.vmap(one, randomness="same")(torch.tensor(rows))
+    with torch.no_grad():
+        for norm, (means, variances) in zip(norms, statistics, strict=True):
+            norm.take_in(means, variances)
     assert structure is not None
-    return [pytree.tree_unflatten(leaves, structure) for leaves in outputs]
+    outputs = []
+    for at in range(len(rows)):
+        tensors = iter(stacked)
+        leaves = [next(tensors)[at] if other is None else other for other in others]
+        outputs.append(pytree.tree_unflatten(leaves, structure))
+    return outputs
+
+
+def _attention(row: Tensor) -> AbstractContextManager[object]:
+    return nullcontext() if torch.compiler.is_dynamo_compiling() else BatchedAttention(row)

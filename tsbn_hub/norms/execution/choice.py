@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from ..selection import TaskSelector
-from .trial import difference, shared_part
+from ..synchronization import should_synchronize
 
 Execution = Literal["auto", "batched", "sequential"]
 """How all tasks are run; see `TaskModule.execution`."""
@@ -37,7 +37,8 @@ def runs_batched(
     """Whether a forward for all tasks is to be one batched pass.
 
     This is settled before anything is computed that would have to be undone: by what is in the network, and by a trial
-    with the first image, once for each size of image.
+    with the first image, once for each size of image. Compiled code can try nothing: there "auto" is batched if a
+    forward that was not compiled has been.
 
     Args:
         module: The network.
@@ -50,6 +51,10 @@ def runs_batched(
     """
     if selector.execution == "sequential":
         return False
+    if torch.compiler.is_compiling():  # nothing can be tried there
+        return torch.compiler.is_dynamo_compiling() and (selector.execution == "batched" or selector.was_batched)
+    from .trial import difference, shared_part  # counting operations imports parts of torch that little else needs
+
     asked = selector.execution == "batched"
     x = args[0] if args else None
     is_batch = isinstance(x, Tensor) and x.ndim > 0 and len(x) > 0
@@ -66,6 +71,7 @@ def runs_batched(
         reason = _once(selector.differences, holds_for, lambda: difference(module, selector, first))
     if reason and asked:
         raise RuntimeError(f'execution="batched" is not possible: {reason} Set execution="auto".')
+    selector.was_batched = not reason
     return not reason
 
 
@@ -83,6 +89,8 @@ def _forbids(module: nn.Module) -> str:
     for name, part in module.named_modules():
         if gradients and _recomputes(part):
             return f"{name or 'the network'} is computed twice (gradient checkpointing), and torch.func.vmap cannot."
+        if getattr(part, "synchronized", False) and part.training and should_synchronize(part.process_group):
+            return f"{name} joins the batches of all processes, which have to run the tasks in the same order."
         hooks = (part._forward_hooks, part._forward_pre_hooks, part._backward_hooks, part._backward_pre_hooks)
         for hook in (hook for each in hooks for hook in each.values()):
             if part is not module and not _is_of_transformers(hook):  # the network's own run around the pass

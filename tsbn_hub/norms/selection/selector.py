@@ -12,7 +12,7 @@ import weakref
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
@@ -32,6 +32,8 @@ class Selection:
             also (B,), the row of each sample.
         chunks: (row, number of samples) of consecutive samples, in place of `row`.
         batched_row: In one pass for several tasks: the row of each, as a tensor that `torch.func.vmap` has batched.
+        statistics: What the BatchNorms of such a pass are to take in after it, where it is compiled: the norm, and the
+            mean and variance of each task's samples, (C,).
         repeated: This batch has already passed in this step, for another task: a norm before the fork has already
             taken it into its running statistics.
         forked: A gated norm has run in this pass: from here on the tasks differ.
@@ -41,6 +43,7 @@ class Selection:
     tensor: Tensor | None = None
     chunks: tuple[tuple[int, int], ...] = ()
     batched_row: Tensor | None = None
+    statistics: list[tuple[Any, Tensor, Tensor]] = field(default_factory=list)
     repeated: bool = False
     forked: bool = False
 
@@ -134,6 +137,7 @@ class TaskSelector:
         # Of batched passes, by what the images are like: see `runs_batched`.
         self.shared_parts: dict[tuple[object, ...], float] = {}
         self.differences: dict[tuple[object, ...], str] = {}
+        self.was_batched = False
         self._innermost: Innermost = ContextVar("tsbn_hub_block")
         self._set: Selection | None = None
         self._setter, self._set_at = _Setter.here(), now()
