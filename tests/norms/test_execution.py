@@ -28,11 +28,11 @@ class Counted(nn.Conv2d):
         return super().forward(x)
 
 
-def network(**kwargs: object) -> TaskModule:
+def network(conv: type[nn.Conv2d] = Counted, **kwargs: object) -> TaskModule:
     """Two convolutions with a shared norm, the fork, and two more."""
     torch.manual_seed(0)
-    parts = [Counted(3, 8, 3), nn.BatchNorm2d(8), nn.ReLU(inplace=True), Counted(8, 8, 3), nn.BatchNorm2d(8)]
-    parts += [nn.ReLU(inplace=True), Counted(8, 8, 3), nn.BatchNorm2d(8), nn.AdaptiveAvgPool2d(1), nn.Flatten()]
+    parts = [conv(3, 8, 3), nn.BatchNorm2d(8), nn.ReLU(inplace=True), conv(8, 8, 3), nn.BatchNorm2d(8)]
+    parts += [nn.ReLU(inplace=True), conv(8, 8, 3), nn.BatchNorm2d(8), nn.AdaptiveAvgPool2d(1), nn.Flatten()]
     net = convert(nn.Sequential(*parts), TASKS, gated="4", **kwargs)
     nn.init.normal_(net[4].gate_logits)
     return net
@@ -294,9 +294,8 @@ def compiled(net: nn.Module) -> tuple[nn.Module, list[int]]:
 @pytest.mark.parametrize("training", [True, False])
 @pytest.mark.parametrize("momentum", [0.1, None])
 def test_a_compiled_graph_holds_once_what_is_before_the_fork(training, momentum):
-    net = network(execution="batched").train(training)
-    for at in (1, 4, 7):
-        net[at].momentum = momentum
+    net = network(nn.Conv2d, execution="batched").train(training)
+    net[4].momentum = momentum
     other = copy.deepcopy(net)
     other.execution = "sequential"
     graph, convolutions = compiled(net)
@@ -315,7 +314,7 @@ def test_a_compiled_graph_holds_once_what_is_before_the_fork(training, momentum)
 
 
 def test_compiled_auto_is_batched_once_it_was_tried():
-    net = network().eval()
+    net = network(nn.Conv2d).eval()
     graph, convolutions = compiled(net)
     with torch.no_grad():
         first = graph(images())
