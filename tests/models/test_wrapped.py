@@ -16,7 +16,7 @@ from torch.nn.parallel import DistributedDataParallel
 from torch.optim.swa_utils import AveragedModel
 
 import tsbn_hub
-from tsbn_hub.analysis import model_cost
+from tsbn_hub.analysis import model_cost, passes_by_fork
 from tsbn_hub.deploy import predict, predict_files
 from tsbn_hub.hub import write_card
 from tsbn_hub.models import surface_of
@@ -150,6 +150,7 @@ TAKE_IT_WRAPPED = {
         lambda importance: (importance.matrix, importance.tasks, importance.layers)
     )(tsbn_hub.importance_matrix(model)),
     model_cost: lambda model, folder: model_cost(model),
+    passes_by_fork: lambda model, folder: passes_by_fork(model),
     tsbn_hub.param_groups: lambda model, folder: [
         {**group, "params": [parameter.shape for parameter in group["params"]]}
         for group in tsbn_hub.param_groups(model, layer_decay=0.5)

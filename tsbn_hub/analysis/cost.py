@@ -16,6 +16,7 @@ from ..models.outputs import outputs_by_task
 from ..models.surface import Surface
 from ..norms import TaskModule
 from ..tasks import Kind, Task
+from .passes import passes_by_fork
 
 
 @dataclass(frozen=True)
@@ -55,7 +56,9 @@ class Cost:
         shared_buffers: Numbers that are saved and not trained, of all tasks together.
         parameters: All of them: the shared ones and the tasks'.
         buffers: The same.
-        flops: Of all tasks, in one call of the model, for one image.
+        flops: Of all tasks, in one call of the model, for one image, one task after another.
+        passes: How many passes of one task they cost where what is before the fork is computed once: see
+            `passes_by_fork`.
     """
 
     image_shape: tuple[int, int, int]
@@ -65,6 +68,7 @@ class Cost:
     parameters: int
     buffers: int
     flops: int
+    passes: dict[str, float]
 
 
 def model_cost(model: nn.Module) -> Cost:
@@ -107,6 +111,7 @@ def model_cost(model: nn.Module) -> Cost:
         parameters,
         buffers,
         _flops(model, shape, list(kinds)),
+        passes_by_fork(model),
     )
 
 
@@ -135,6 +140,15 @@ def cost_table(cost: Cost) -> Table:
         f"Together: {cost.parameters:,} parameters, {cost.buffers:,} buffers, {gigaflops} GFLOPs in one call.\n"
         f"FLOPs of convolutions, matrix products and attention (not of norms, activations) for one image of {shape}."
     )
+    if cost.passes:
+        (fork, passes), *narrower = cost.passes.items()
+        table.caption += (
+            f"\nBatched, {len(cost.tasks)} tasks cost {passes:.2f} passes of one: what is before {fork}, the first "
+            "gate, is computed once."
+        )
+        if narrower:
+            others = ", ".join(f"{name} {passes:.2f}" for name, passes in narrower)
+            table.caption += f" With a narrower gated=, by the first gate: {others}."
     return table
 
 
