@@ -13,6 +13,7 @@ from transformers import ResNetConfig
 import tsbn_hub
 from tsbn_hub import Task, TsbnForMultiTask, convert
 from tsbn_hub.norms import SharedBatchNorm, TaskModule
+from tsbn_hub.norms.execution import batched
 
 TASKS = ["a", "b", "c"]
 
@@ -79,6 +80,23 @@ def test_statistics_before_the_fork_count_once_and_behind_it_once_a_task():
     net(images())
     assert [int(net[at].num_batches_tracked) for at in (1, 7)] == [1, 3]
     assert net[4].num_batches_tracked.tolist() == [1, 1, 1]
+
+
+@pytest.mark.parametrize("training", [True, False])
+def test_without_gradients_a_large_batch_is_several_passes(training, monkeypatch):
+    monkeypatch.setattr(batched, "SAMPLES_AT_ONCE", 8)
+    net = network(execution="batched").train(training)
+    other = copy.deepcopy(net)
+    other.execution = "sequential"
+    with torch.no_grad():
+        net(images())
+        other(images())
+        net[0].calls = net[0].images = 0
+        ours, theirs = net(images()), other(images())
+    assert (net[0].calls, net[0].images) == (2, 8), "two tasks, and one"
+    for task in TASKS:
+        torch.testing.assert_close(ours[task], theirs[task])
+    assert_same_state(net, other)
 
 
 def test_auto_is_batched_where_enough_is_before_the_fork():

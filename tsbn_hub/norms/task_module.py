@@ -188,7 +188,7 @@ class TaskModule(nn.Module):
                 return self._split_by_task(plain_forward(self, *args, **kwargs))
         forward = functools.partial(plain_forward, self)
         if runs_batched(self, self.task_selector, functools.partial(forward, **kwargs), args):
-            together = run_batched(self.task_selector, lambda: forward(*args, **kwargs), range(len(self.tasks)))
+            together = run_batched(self.task_selector, lambda: forward(*args, **kwargs), len(args[0]))
             return {task: self._output_of_row(together[row], row) for row, task in enumerate(self.tasks)}
         outputs = {}
         for row, task in enumerate(self.task_selector.tasks):

@@ -6,7 +6,7 @@ and torch's own rules compute them together. Norms and classifiers with a part p
 the same kernels as in a pass for that task.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
@@ -16,6 +16,9 @@ from torch.utils import _pytree as pytree
 
 from ..selection import Selection, TaskSelector
 from .attention import BatchedAttention
+
+SAMPLES_AT_ONCE = 256
+"""Without gradients, a pass is for no more samples of all tasks together, or for one task: it takes memory for them."""
 
 OfTask = Callable[[Tensor, int], Tensor]
 """Computes something of (B, …) for a row."""
@@ -58,23 +61,38 @@ def each_task(x: Tensor, selection: Selection, of_task: OfTask) -> Tensor:
     return y
 
 
-def run_batched(selector: TaskSelector, forward: Callable[[], object], rows: Sequence[int]) -> list[object]:
-    """What a forward gives for each of some rows, in one pass.
+def run_batched(selector: TaskSelector, forward: Callable[[], object], samples: int) -> list[object]:
+    """What a forward gives for each of the tasks, in one pass; without gradients in several, if the batch is large.
 
-    Dropout draws one mask for all tasks.
+    Dropout draws one mask for all tasks of a pass.
 
     Args:
         selector: Of the network.
         forward: Calls it. What it gives may have tensors in any structure of lists, tuples and dicts.
-        rows: Of the tasks, each once. In compiled code: all of them, in order.
+        samples: In the batch.
+
+    Returns:
+        In the order of the tasks.
     """
+    tasks = len(selector.tasks)
+    at_once = tasks
+    if not torch.is_grad_enabled() and not torch.compiler.is_compiling():
+        at_once = max(1, SAMPLES_AT_ONCE // max(samples, 1))
+    outputs: list[object] = []
+    for first in range(0, tasks, at_once):
+        rows = list(range(tasks)[first : first + at_once])
+        outputs += _one_pass(selector, forward, rows, repeated=bool(outputs))
+    return outputs
+
+
+def _one_pass(selector: TaskSelector, forward: Callable[[], object], rows: list[int], repeated: bool) -> list[object]:
     structure: pytree.TreeSpec | None = None
     others: list[object] = []  # what is no tensor, in the places of the tensors None
     norms: list[Any] = []
 
     def one(row: Tensor) -> tuple[list[Tensor], list[tuple[Tensor, Tensor]]]:
         nonlocal structure, others, norms
-        selection = Selection(batched_row=row)
+        selection = Selection(batched_row=row, repeated=repeated)
         with selector.run(selection), _attention(row):
             leaves, structure = pytree.tree_flatten(forward())
         others = [None if isinstance(leaf, Tensor) else leaf for leaf in leaves]

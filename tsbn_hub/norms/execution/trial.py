@@ -44,7 +44,7 @@ def difference(module: nn.Module, selector: TaskSelector, forward: Forward) -> s
     with _evaluated(module):
         try:
             with torch.set_grad_enabled(gradients):  # some operations have a rule in vmap only without
-                together = run_batched(selector, forward, rows)
+                together = run_batched(selector, forward, samples=1)
         except (RuntimeError, NotImplementedError, ValueError, TypeError, AssertionError) as error:
             return f"torch.func.vmap cannot run this network ({str(error).partition(chr(10))[0]})."
         for row in rows:
