@@ -2,6 +2,7 @@
 
 import unittest
 from fnmatch import fnmatchcase
+from itertools import product
 from typing import Any, NamedTuple
 from unittest.mock import patch
 
@@ -10,6 +11,7 @@ import torch
 from torch import nn
 from transformers import ConvNextConfig, Dinov2Config, PreTrainedConfig, SwinConfig, ViTConfig
 
+from tests.matrices import cases_of
 from tsbn_hub import Task, TsbnBackbone, TsbnConfig, TsbnForMultiTask, TsbnModel
 
 from .transformers_suite import suite
@@ -203,8 +205,17 @@ def _source_distribution():
 
 
 @pytest.mark.usefixtures("_source_distribution")
-@pytest.mark.parametrize("backbone", BACKBONES)
-@pytest.mark.parametrize("model_class", TASKS)
+@pytest.mark.parametrize(
+    ("model_class", "backbone"),
+    cases_of(
+        product(TASKS, BACKBONES),
+        [
+            *((TsbnForMultiTask, backbone) for backbone in BACKBONES),
+            *((TsbnModel, backbone) for backbone in ("vit", "swin")),
+            *((TsbnBackbone, backbone) for backbone in ("swin", "convnext")),
+        ],
+    ),
+)
 def test_transformers_own_tests(model_class, backbone):
     case = case_of(model_class, BACKBONES[backbone])
     result = unittest.TestResult()

@@ -1,7 +1,6 @@
 """All tasks in one batched pass: the same outputs, gradients and statistics as one task after another."""
 
 import copy
-import os
 
 import pytest
 import torch
@@ -9,18 +8,18 @@ from timm.layers import DropPath
 from torch import Tensor, nn
 from torch.utils import _pytree as pytree
 
+from tests.matrices import cases_of
 from tsbn_hub.norms import TaskModule
 
 from .families import FAMILIES
 
 TASKS = ["a", "b", "c"]
-EVERY_FAMILY = bool(os.environ.get("TSBN_HUB_EVERY_FAMILY"))
-"""Set in the nightly workflow: all families, where otherwise those are tried whose layers differ most."""
+# The families whose layers differ most.
 SOME = (
     "beit", "coat", "convit", "convnext", "densenet", "efficientnet", "eva", "ghostnet", "levit", "mlp_mixer",
     "mobilevit", "pit", "resnet", "senet", "swin_transformer", "vision_transformer", "xcit",
 )  # fmt: skip
-CHOSEN = [family for family in FAMILIES if EVERY_FAMILY or family in SOME]
+CHOSEN = cases_of(FAMILIES, SOME)
 WITHOUT_RULE = {
     "sequencer": "aten::lstm",
 }

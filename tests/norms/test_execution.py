@@ -82,6 +82,51 @@ def test_statistics_before_the_fork_count_once_and_behind_it_once_a_task():
     assert net[4].num_batches_tracked.tolist() == [1, 1, 1]
 
 
+@pytest.mark.parametrize("name", ["resnet18_tsbn", "test_vit_tsbn", "test_convnext_tsbn"])
+def test_in_mixed_precision(name):
+    """A convolution in vmap is not one that autocast knows."""
+    gated = {"resnet18_tsbn": "layer4*", "test_vit_tsbn": "blocks.5*", "test_convnext_tsbn": "stages.3*"}[name]
+    model = timm.create_model(name, tasks=TASKS, num_classes=4, gated=gated, execution="batched").eval()
+    x = torch.randn(2, 3, 160, 160)
+    with torch.autocast("cpu", torch.bfloat16):
+        ours = model(x)
+        for task in TASKS:
+            theirs = model(x, task=task)
+            assert ours[task].dtype == theirs.dtype == torch.bfloat16
+            torch.testing.assert_close(ours[task], theirs, rtol=0.02, atol=0.02)
+
+
+def test_in_inference_mode():
+    net = network(execution="batched").eval()
+    with torch.no_grad():
+        expected = {task: net(images(), task=task) for task in TASKS}
+    with torch.inference_mode():
+        for task, output in net(images()).items():
+            torch.testing.assert_close(output, expected[task])
+
+
+class OfItsOwnWeights(nn.Module):
+    """A convolution whose weights depend on its input, and so on the task."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.randn(8, 8, 1, 1))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return nn.functional.conv2d(x, self.weight * x.mean())
+
+
+def test_weights_that_depend_on_the_task():
+    net = network(execution="batched").train()
+    net[5] = OfItsOwnWeights()
+    other = copy.deepcopy(net)
+    other.execution = "sequential"
+    for each in (net, other):
+        sum(output.square().sum() for output in each(images()).values()).backward()
+    for name, parameter in other.named_parameters():
+        torch.testing.assert_close(net.get_parameter(name).grad, parameter.grad, rtol=1e-4, atol=1e-5, msg=name)
+
+
 @pytest.mark.parametrize("training", [True, False])
 def test_without_gradients_a_large_batch_is_several_passes(training, monkeypatch):
     monkeypatch.setattr(batched, "SAMPLES_AT_ONCE", 8)

@@ -4,6 +4,7 @@ import copy
 import json
 import pickle
 from dataclasses import replace
+from itertools import product
 from pathlib import Path
 
 import pytest
@@ -14,6 +15,7 @@ from accelerate import Accelerator
 from timm.optim import create_optimizer_v2
 
 import tsbn_hub
+from tests.matrices import cases_of
 from tests.models.hf_backbones import BACKBONES, randomized
 from tests.training import processes
 from tsbn_hub import Task, TsbnForMultiTask
@@ -166,8 +168,12 @@ def same(outputs, expected):
 # --- by hand ---
 
 
-@pytest.mark.parametrize("optimizer", OPTIMIZERS)
-@every_model
+STYLES = ["BatchNorm", "BatchNorm, TSBN", "LayerNorm", "heads on BatchNorm"]
+"""Models that every optimizer trains: their idle parameters are rows of gates, rows of weights, and modules."""
+OF_EACH = [(name, "AdamW") for name in MODELS] + list(product(STYLES, OPTIMIZERS))
+
+
+@pytest.mark.parametrize(("name", "optimizer"), cases_of(product(MODELS, OPTIMIZERS), dict.fromkeys(OF_EACH)))
 def test_other_tasks_keep_every_bit(name, optimizer):
     model = MODELS[name](name)
     others = [task for task in model.tasks if task != NEW]
@@ -468,8 +474,21 @@ def test_a_task_of_the_checkpoint_may_be_trained_on(way, tmp_path):
     assert tsbn_hub.from_pretrained(config.output).tasks == ["z", "a", "k", "b"]
 
 
-@pytest.mark.parametrize("tasks", [["depth"], ["segmentation"], ["segmentation", "normals"]])
-@pytest.mark.parametrize("backbone", ["timm/test_resnet", "timm/test_resnet, shared", "vit"])
+@pytest.mark.parametrize(
+    ("backbone", "tasks"),
+    cases_of(
+        product(
+            ["timm/test_resnet", "timm/test_resnet, shared", "vit"],
+            [["depth"], ["segmentation"], ["segmentation", "normals"]],
+        ),
+        [
+            ("timm/test_resnet", ["depth"]),
+            ("timm/test_resnet", ["segmentation", "normals"]),
+            ("timm/test_resnet, shared", ["segmentation", "normals"]),
+            ("vit", ["segmentation"]),
+        ],
+    ),
+)
 def test_heads(backbone, tasks, tmp_path):
     backbone, _, shared = backbone.partition(", ")
     transformers_checkpoint(tmp_path / "trained", backbone, **({"norm": shared} if shared else {}))

@@ -15,7 +15,7 @@ from torch import Tensor
 from torch.utils import _pytree as pytree
 
 from ..selection import Selection, TaskSelector
-from .attention import BatchedAttention
+from .tasks_as_samples import TasksAsSamples
 
 SAMPLES_AT_ONCE = 256
 """Without gradients, a pass is for no more samples of all tasks together, or for one task: it takes memory for them."""
@@ -93,7 +93,7 @@ def _one_pass(selector: TaskSelector, forward: Callable[[], object], rows: list[
     def one(row: Tensor) -> tuple[list[Tensor], list[tuple[Tensor, Tensor]]]:
         nonlocal structure, others, norms
         selection = Selection(batched_row=row, repeated=repeated)
-        with selector.run(selection), _attention(row):
+        with selector.run(selection), _as_samples(row):
             leaves, structure = pytree.tree_flatten(forward())
         others = [None if isinstance(leaf, Tensor) else leaf for leaf in leaves]
         norms = [norm for norm, _, _ in selection.statistics]
@@ -113,5 +113,5 @@ def _one_pass(selector: TaskSelector, forward: Callable[[], object], rows: list[
     return outputs
 
 
-def _attention(row: Tensor) -> AbstractContextManager[object]:
-    return nullcontext() if torch.compiler.is_dynamo_compiling() else BatchedAttention(row)
+def _as_samples(row: Tensor) -> AbstractContextManager[object]:
+    return nullcontext() if torch.compiler.is_dynamo_compiling() else TasksAsSamples(row)

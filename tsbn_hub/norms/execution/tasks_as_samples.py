@@ -1,7 +1,7 @@
-"""Attention in a batched pass.
+"""Functions that a batched pass calls once, with the tasks as further samples, where `vmap` would do worse.
 
-`torch.func.vmap` cannot batch `scaled_dot_product_attention` on CPUs: it calls it for one task after another, with a
-warning, and a mask has no gradient there. Here it is called once, and the tasks are further samples.
+It cannot batch `scaled_dot_product_attention` on CPUs: it calls it for one task after another, with a warning, and a
+mask has no gradient there. Of convolutions it calls a part that autocast does not see, in full precision.
 """
 
 from collections.abc import Callable
@@ -12,9 +12,13 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.overrides import TorchFunctionMode
 
+_CONVOLUTIONS = {
+    F.conv1d, F.conv2d, F.conv3d, F.conv_transpose1d, F.conv_transpose2d, F.conv_transpose3d
+}  # fmt: skip
 
-class BatchedAttention(TorchFunctionMode):
-    """Within the block, `scaled_dot_product_attention` is called once for all tasks.
+
+class TasksAsSamples(TorchFunctionMode):
+    """Within the block, attention and convolutions are called once for all tasks.
 
     Args:
         row: The row of the task, as `vmap` has batched it.
@@ -29,6 +33,8 @@ class BatchedAttention(TorchFunctionMode):
     ) -> object:
         if func is F.scaled_dot_product_attention:
             return self._attend(*args, **(kwargs or {}))
+        if func in _CONVOLUTIONS:
+            return self._convolve(func, *args, **(kwargs or {}))
         return func(*args, **(kwargs or {}))
 
     def _attend(
@@ -38,12 +44,23 @@ class BatchedAttention(TorchFunctionMode):
             return F.scaled_dot_product_attention(query, key, value, mask, *args, **kwargs)
 
         tensors = [query, key, value] if attn_mask is None else [query, key, value, attn_mask]
-        attended: Tensor = _TasksAsSamples.apply(attend, self.row, *tensors)
+        attended: Tensor = _Attention.apply(attend, self.row, *tensors)
         return attended
 
+    def _convolve(
+        self, func: Callable[..., object], input: Tensor, weight: Tensor, bias: Tensor | None = None, *args: Any,
+        **kwargs: Any,
+    ) -> Tensor:  # fmt: skip
+        def convolve(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> object:
+            return func(x, weight, bias, *args, **kwargs)
 
-class _TasksAsSamples(torch.autograd.Function):
-    """What takes (B, …) of several tensors, computed for all tasks at once. Autograd sees what its rule calls."""
+        tensors = [input, weight] if bias is None else [input, weight, bias]
+        convolved: Tensor = _Convolution.apply(convolve, self.row, *tensors)
+        return convolved
+
+
+class _Function(torch.autograd.Function):
+    """A function of tensors of each task, or of all of them. Autograd sees what its rule calls."""
 
     generate_vmap_rule = False
 
@@ -54,6 +71,10 @@ class _TasksAsSamples(torch.autograd.Function):
     @staticmethod
     def setup_context(ctx: object, inputs: tuple[object, ...], output: object) -> None:
         """Nothing is kept: see the class."""
+
+
+class _Attention(_Function):
+    """Of queries, keys, values and a mask that each may have samples, or be the same for all."""
 
     @staticmethod
     def vmap(
@@ -83,3 +104,31 @@ def _merged(x: Tensor, dim: int | None, tasks: int, samples: int, ndim: int) -> 
     while x.ndim <= ndim:
         x = x.unsqueeze(1)
     return x.expand(tasks, samples, *x.shape[2:]).flatten(0, 1)
+
+
+class _Convolution(_Function):
+    """Of images, a weight and a bias. Where these depend on the task, each task's is called by itself."""
+
+    @staticmethod
+    def vmap(
+        info: Any,
+        in_dims: tuple[int | None, ...],
+        function: Callable[..., Tensor],
+        row: Tensor,
+        x: Tensor,
+        *weights: Tensor,
+    ) -> tuple[Tensor, int | None]:
+        dim, *of_weights = in_dims[2:]
+        if any(each is not None for each in of_weights):
+            parts = [_parts(each, at, info.batch_size) for each, at in zip((x, *weights), in_dims[2:], strict=True)]
+            return torch.stack([function(*each) for each in zip(*parts, strict=True)]), 0
+        if dim is None:
+            return function(x, *weights), None  # before the fork
+        x = x.movedim(dim, 0)
+        if x.ndim == weights[0].ndim:  # an image without a batch: the tasks are one
+            return function(x, *weights), 0
+        return function(x.flatten(0, 1), *weights).unflatten(0, x.shape[:2]), 0
+
+
+def _parts(x: Tensor, dim: int | None, tasks: int) -> list[Tensor]:
+    return [x] * tasks if dim is None else list(x.unbind(dim))
