@@ -184,6 +184,18 @@ def test_a_hook_on_a_part_sees_tensors_of_one_task():
         net(images())
 
 
+@torch.no_grad()
+def test_a_compiled_part_runs_one_task_after_another():
+    net = network(nn.Conv2d).eval()
+    expected = net(images())
+    net[6] = torch.compile(net[6], backend="eager", fullgraph=True)
+    for task, output in net(images()).items():
+        torch.testing.assert_close(output, expected[task])
+    net.execution = "batched"
+    with pytest.raises(RuntimeError, match="6 is compiled by itself"):
+        net(images())
+
+
 def test_hooks_on_the_network_run_around_the_pass():
     net, seen = network(execution="batched"), []
     net.register_forward_hook(lambda module, inputs, output: seen.append(list(output)))

@@ -1,12 +1,14 @@
 """A folder to the Hub, in one commit."""
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from pathlib import Path
 
 from huggingface_hub import CommitOperationAdd, CommitOperationDelete, HfApi
+from huggingface_hub.utils import tqdm
 
 from ..files.names import (
     ADAPTER_CONFIG,
@@ -114,7 +116,7 @@ def publish(folder: Path, target: Target, message: str, *, keep_edited_card: boo
     if target.dry_run:
         return Publication(repo, {name: (folder / name).stat().st_size for name in files}, [])
     api = HfApi(token=target.token, library_name="tsbn_hub")
-    with hub_errors(repo, revision):
+    with hub_errors(repo, revision), _bars_ended():
         _prepare_repo(api, target, files)
         parent = api.repo_info(repo, revision=revision).sha
         there = api.list_repo_files(repo, revision=parent)
@@ -137,6 +139,17 @@ def publish(folder: Path, target: Target, message: str, *, keep_edited_card: boo
         files = []
     url = commit.pr_url or commit.commit_url
     return Publication(repo, {name: (folder / name).stat().st_size for name in files}, removed, keeps_card, url)
+
+
+@contextmanager
+def _bars_ended() -> Iterator[None]:
+    """End, behind the block, the progress bars of an upload that broke: what is printed next begins a line."""
+    open_before = set(tqdm._instances)
+    try:
+        yield
+    finally:
+        for bar in set(tqdm._instances) - open_before:
+            bar.close()
 
 
 def _check_same_kind(repo: str, files: Iterable[str], there: Iterable[str]) -> None:

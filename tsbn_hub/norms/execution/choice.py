@@ -6,6 +6,7 @@ from typing import Literal, TypeVar, get_args
 
 import torch
 from torch import Tensor, nn
+from torch._dynamo import OptimizedModule
 
 from ..selection import TaskSelector
 from ..synchronization import should_synchronize
@@ -91,6 +92,8 @@ def _forbids(module: nn.Module) -> str:
             return f"{name or 'the network'} is computed twice (gradient checkpointing), and torch.func.vmap cannot."
         if getattr(part, "synchronized", False) and part.training and should_synchronize(part.process_group):
             return f"{name} joins the batches of all processes, which have to run the tasks in the same order."
+        if part is not module and (part._compiled_call_impl is not None or isinstance(part, OptimizedModule)):
+            return f"{name} is compiled by itself."
         hooks = (part._forward_hooks, part._forward_pre_hooks, part._backward_hooks, part._backward_pre_hooks)
         for hook in (hook for each in hooks for hook in each.values()):
             if part is not module and not _is_of_transformers(hook):  # the network's own run around the pass
