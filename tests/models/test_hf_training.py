@@ -50,6 +50,7 @@ def test_gradient_checkpointing_with_several_tasks(name, options):
     """All tasks forward, one backward: each is recomputed as itself."""
     tiny = BACKBONES[name]
     model = tiny.multi_task().train()
+    model.execution = "sequential"  # as with checkpoints: a batched pass draws dropout's masks once for all tasks
     plain, state = gradients_of(model, tiny), copy.deepcopy(model.state_dict())
     model.gradient_checkpointing_enable(options or None)
     runs = []
