@@ -7,9 +7,12 @@ All cases take many hours; Ctrl-C at any time keeps what was measured.
 """
 
 import argparse
+import os
 import sys
 from importlib.util import find_spec
 from pathlib import Path
+
+os.environ.setdefault("KINETO_LOG_LEVEL", "99")  # torch's profiler writes into the progress
 
 import torch
 from rich.console import Console
@@ -45,7 +48,8 @@ def main() -> None:
     Console(soft_wrap=True).print(markdown(results), markup=False, highlight=False)
     if stopped:
         sys.exit(130)
-    if arguments.quick and any(run.failed for result in results.cases.values() for run in result.runs.values()):
+    failed = {name for result in results.cases.values() for name, run in result.runs.items() if run.failed}
+    if arguments.quick and failed - {"batched"}:  # that is not possible everywhere
         sys.exit(1)
 
 

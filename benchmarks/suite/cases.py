@@ -76,10 +76,15 @@ def all_cases(
 
 def quick_cases(devices: Sequence[str]) -> list[Case]:
     """A few small ones, of every kind, to see that all works."""
-    cases = all_cases(["resnet18"], ["all", "last 1"], [3], [1], devices, ["float32"], ["eager"], ["forward", "step"])
-    cases += all_cases(["vit_small_patch16_224"], ["last 1"], [2], [2], devices, ["float32"], ["eager"], ["forward"])
-    tiny = all_cases(["test_resnet"], ["last 1"], [1, 2], [1], devices, ["float32"], ["eager", "compiled"], ["forward"])
-    return cases + tiny + all_cases(["test_resnet"], ["all"], [2], [2], devices, ["bfloat16"], ["eager"], ["step"])
+    eager, f32, forward = ["eager"], ["float32"], ["forward"]
+    return [
+        *all_cases(["resnet18"], ["all", "last 1"], [3], [1], devices, f32, eager, forward),
+        *all_cases(["resnet18"], ["last 1"], [3], [1], devices, f32, eager, ["step"]),
+        *all_cases(["vit_small_patch16_224"], ["all"], [2], [2], devices, f32, eager, forward),
+        *all_cases(["test_resnet"], ["last 1"], [1], [1], devices, f32, eager, forward),
+        *all_cases(["test_resnet"], ["last 1"], [2], [1], devices, f32, ["compiled"], forward),
+        *all_cases(["test_resnet"], ["all"], [2], [2], devices, ["bfloat16"], eager, ["step"]),
+    ]
 
 
 def gated_norms(model: str, gated: str) -> list[str] | None:
@@ -99,7 +104,7 @@ def gated_norms(model: str, gated: str) -> list[str] | None:
         return None
     with torch.device("meta"):
         network = timm.create_model(f"{model}_tsbn")
-    ends = [feature["module"] for feature in network.feature_info]
+    ends = [feature["module"] for feature in network.feature_info]  # type: ignore[union-attr]
     if len(ends) > 5:
         ends = [ends[round(len(ends) * third / 3) - 1] for third in (1, 2, 3)]
     last = int(gated.removeprefix("last "))
