@@ -14,6 +14,7 @@ from pathlib import Path
 
 os.environ.setdefault("KINETO_LOG_LEVEL", "99")  # torch's profiler writes into the progress
 
+import timm
 import torch
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
@@ -62,15 +63,22 @@ def measure_all(cases: list[Case], results: Results, arguments: argparse.Namespa
             for case in cases:
                 progress.update(bar, description=str(case))
                 if case not in results.cases:
-                    result = measure(case, arguments.rounds, arguments.seconds)
-                    results.add(result)
-                    for name, run in result.runs.items():
-                        if run.failed:
-                            progress.print(f"{case}, {name}: {run.failed}", markup=False)
+                    for line in measure_case(case, results, arguments):
+                        progress.print(f"{case}: {line}", markup=False)
                 progress.advance(bar)
         except KeyboardInterrupt:
             return False
     return True
+
+
+def measure_case(case: Case, results: Results, arguments: argparse.Namespace) -> list[str]:
+    """Measure a case, and add it to the results. What could not be measured, in words."""
+    try:
+        result = measure(case, arguments.rounds, arguments.seconds)
+    except ValueError as error:  # the network has fewer stages
+        return [str(error)]
+    results.add(result)
+    return [f"{name}: {run.failed}" for name, run in result.runs.items() if run.failed]
 
 
 def parsed_arguments() -> argparse.Namespace:
@@ -91,6 +99,8 @@ def parsed_arguments() -> argparse.Namespace:
     parser.add_argument("--threads", type=int, default=1, help="on a CPU")
     parser.add_argument("--output", type=Path, default=Path("build/bench"), help="a folder")
     arguments = parser.parse_args()
+    if unknown := [model for model in arguments.models if not timm.is_model(f"{model}_tsbn")]:
+        parser.error(f"timm has no {', '.join(unknown)} with norms that can be task-specific.")
     if arguments.quick:
         arguments.rounds, arguments.seconds = 3, 0
     return arguments

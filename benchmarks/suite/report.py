@@ -89,12 +89,12 @@ def _figure(results: Sequence[CaseResult]) -> Any:
     columns = min(len(panels), 4) or 1
     rows = -(-len(panels) // columns) or 1
     figure = Figure(figsize=(1 + 3.2 * columns, 1 + 3 * rows), layout="constrained")
-    axes = figure.subplots(rows, columns, sharex=True, sharey=True, squeeze=False).flat
+    axes = list(figure.subplots(rows, columns, sharex=True, sharey=True, squeeze=False).flat)
     for panel, ax in zip(panels, axes, strict=False):
         *setting, batch = panel
         ax.set_title(f"{', '.join(setting)}, batch {batch}", fontsize="small")
         _draw(ax, [each for each in several if (*each.case.setting, each.case.batch) == panel], models)
-    for ax in list(axes)[len(panels) :]:
+    for ax in axes[len(panels) :]:
         ax.set_axis_off()
     handles = _handles(models)
     figure.legend(handles, [handle.get_label() for handle in handles], loc="outside right upper", fontsize="small")

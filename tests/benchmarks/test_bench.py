@@ -1,6 +1,8 @@
 """The benchmark suite: what it counts is right, whatever is measured, and what was measured is not lost."""
 
 import json
+import re
+import time
 
 import pytest
 import timm
@@ -13,7 +15,9 @@ from benchmarks.suite.measuring import alternate, peak_memory, ratio
 from benchmarks.suite.networks import Networks
 from benchmarks.suite.report import floor, markdown
 from benchmarks.suite.results import CaseResult, Results, RunResult, measure
+from tests.scripts import ROOT, run_script
 
+ONE_TASK = "--tasks 1 --dtypes float32 --modes eager --devices cpu"
 CASE = Case("test_resnet", "last 1", 3, 1, "cpu", "float32", "eager", "forward")
 
 
@@ -23,6 +27,12 @@ def test_runs_alternate_and_the_ratio_is_that_of_the_minima():
     assert "".join(calls) == "abccbaabc"  # without time, three rounds
     assert all(len(each) == 3 for each in seconds.values())
     assert ratio([4.0, 2.0, 3.0], [2.0, 1.0, 1.0]) == (2.0, 2.0, 2.5)
+
+
+def test_time_that_others_have_the_processor_is_not_counted_of_one_thread():
+    assert torch.get_num_threads() == 1
+    (slept,) = alternate({"slept": lambda: time.sleep(0.2)}, 1, 0, "cpu")["slept"]
+    assert slept < 0.1
 
 
 def test_peak_memory_is_what_is_held_at_once():
@@ -92,3 +102,35 @@ def test_what_cannot_run_is_told_and_the_rest_measured(monkeypatch):
     runs = measure(case, 1, 0).runs
     assert runs["one plain model"].seconds > 0 and runs["one plain model"].ratio is None
     assert runs["batched"].failed == "it may need 0 GiB, and there are fewer."
+
+
+def test_what_cannot_be_asked_for(tmp_path, capsys):
+    with pytest.raises(SystemExit):
+        run_script("benchmarks/bench.py", "--models", "resnet5", "--output", str(tmp_path))
+    assert "timm has no resnet5 with norms" in capsys.readouterr().err
+    vit = ["--models", "test_vit", "--gated", "last 3", "--batch", "1"]
+    run_script("benchmarks/bench.py", *vit, *ONE_TASK.split(), "--output", str(tmp_path))
+    assert "test_vit has 3 stages" in re.sub(r"\s+", " ", capsys.readouterr().err)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["bench.md", "bench.png"]
+
+
+def test_what_was_measured_is_not_measured_again_and_an_interrupt_keeps_it(tmp_path, monkeypatch, capsys):
+    asked = []
+
+    def interrupted(runs, rounds, budget, device):
+        asked.append(list(runs))
+        if len(asked) == 2:
+            raise KeyboardInterrupt
+        return {name: [1.0] for name in runs}
+
+    monkeypatch.syspath_prepend(ROOT / "benchmarks")
+    monkeypatch.setattr("suite.results.alternate", interrupted)
+    arguments = ["--models", "test_resnet", "--gated", "all", "--batch", "1", "2", "--what", "forward"]
+    arguments += [*ONE_TASK.split(), "--output", str(tmp_path)]
+    with pytest.raises(SystemExit) as exit:
+        run_script("benchmarks/bench.py", *arguments)
+    assert exit.value.code == 130
+    assert len(json.loads((tmp_path / "bench.json").read_text())["cases"]) == 1
+    run_script("benchmarks/bench.py", *arguments)
+    assert len(asked) == 3
+    assert len(json.loads((tmp_path / "bench.json").read_text())["cases"]) == 2
