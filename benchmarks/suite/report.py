@@ -60,7 +60,8 @@ def _table(results: Sequence[CaseResult]) -> str:
     columns = ["model", "task-specific", "tasks", "batch", "shared", "floor", *names]
     columns += [f"memory, {name}" for name in names]
     rows = [columns, ["---"] * 2 + ["---:"] * (len(columns) - 2)]
-    for result in sorted(results, key=lambda each: (each.case.model, each.case.tasks, each.case.batch)):
+    order = sorted(results, key=lambda each: (each.case.model, each.case.tasks, each.case.batch, each.shared_part))
+    for result in order:
         case = result.case
         cells = [case.model, case.gated, str(case.tasks), str(case.batch), f"{result.shared_part:.2f}"]
         cells.append(f"{floor(case, result.shared_part):.2f}")

@@ -3,6 +3,7 @@
 import json
 import re
 import time
+from importlib.util import find_spec
 
 import pytest
 import timm
@@ -108,9 +109,11 @@ def test_what_cannot_be_asked_for(tmp_path, capsys):
     with pytest.raises(SystemExit):
         run_script("benchmarks/bench.py", "--models", "resnet5", "--output", str(tmp_path))
     assert "timm has no resnet5 with norms" in capsys.readouterr().err
-    vit = ["--models", "test_vit", "--gated", "last 3", "--batch", "1"]
+    vit = ["--models", "vit_small_patch16_224", "--gated", "last 3", "--batch", "1"]
     run_script("benchmarks/bench.py", *vit, *ONE_TASK.split(), "--output", str(tmp_path))
-    assert "test_vit has 3 stages" in re.sub(r"\s+", " ", capsys.readouterr().err)
+    told = re.sub(r"\s+", " ", capsys.readouterr().err)
+    assert "vit_small_patch16_224 has 3 stages" in told
+    assert ("PEFT is not installed" in told) == (find_spec("peft") is None)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["bench.md", "bench.png"]
 
 
