@@ -1,5 +1,6 @@
 # make demo: train a two-task model on real images in about three minutes, and look at what it learned.
 # make test: everything that a change must pass.
+# make bench: what tasks cost, in time and memory: many hours, and it goes on where it was stopped; QUICK=1 for two minutes.
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
@@ -7,7 +8,7 @@ BIN := $(VENV)/bin
 THREADS ?= $(shell $(PYTHON) -c "import os; print(os.cpu_count())")
 LAUNCH := OMP_NUM_THREADS=$(THREADS) $(BIN)/accelerate launch --num_processes 1 --num_machines 1 --mixed_precision no --dynamo_backend no
 
-.PHONY: demo test lint lowest conformance clean
+.PHONY: demo test lint lowest conformance bench clean
 
 demo: $(VENV)/ready
 	$(LAUNCH) examples/finetune.py examples/configs/multi_digits.yaml
@@ -43,6 +44,10 @@ conformance: $(VENV)/ready
 	$(BIN)/python -m tests.conformance.names
 	$(BIN)/python -m tests.conformance $(WHICH)
 	$(BIN)/python -m tests.conformance $(WHICH) --tasks 3
+
+# Ratios to plain models of timm, into build/bench; on a CPU with one thread, and on CUDA where there is one.
+bench: $(VENV)/ready
+	$(BIN)/python benchmarks/bench.py $(if $(QUICK),--quick --output build/bench-quick)
 
 $(VENV)/ready: pyproject.toml
 	@$(PYTHON) -c "import sys; sys.exit(sys.version_info < (3, 11) and 'tsbn_hub needs Python 3.11 or newer: make PYTHON=python3.12 …')"

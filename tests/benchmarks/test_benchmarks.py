@@ -7,14 +7,15 @@ import pytest
 from tests.scripts import ROOT, run_script
 
 RATIO = r"\d+\.\d\d \(\d+\.\d\d to \d+\.\d\d\)"
+ONE_CASE = "--models test_resnet --tasks 2 --batch 1 --devices cpu --dtypes float32 --modes eager --rounds 1"
 BENCHMARKS = {
+    "bench": (
+        ["--gated", "last 1", *ONE_CASE.split()],
+        rf"test_resnet \| last 1 \| 2 \| 1 \| 0\.97 \| 0\.51 \| {RATIO} \|.*cpu, float32, eager, step.*{RATIO}",
+    ),
     "scenes": (
         ["--height", "16", "--width", "24", "--samples", "2", "--repeats", "2"],
         r"16x24: \d+ samples a processor second",
-    ),
-    "speed": (
-        ["--model", "test_resnet", "--tasks", "2", "--batch", "2", "--size", "32", "--repeats", "2", "--device", "cpu"],
-        r"test_resnet, 2 tasks, batch 2, cpu.*" + 3 * r"\d+\.\d{3} to \d+\.\d{3}.*",
     ),
     "training_step": (
         ["--model", "test_resnet_tsbn", "--batch", "2", "--repeats", "3"],
@@ -33,4 +34,5 @@ def test_it_runs(name, capsys, monkeypatch, tmp_path):
     monkeypatch.chdir(tmp_path)
     run_script(f"benchmarks/{name}.py", *arguments)
     assert re.search(printed, capsys.readouterr().out, re.DOTALL)
-    assert not list(tmp_path.iterdir())
+    written = {str(path.relative_to(tmp_path)) for path in tmp_path.rglob("*") if path.is_file()}
+    assert written == ({f"build/bench/bench.{end}" for end in ("json", "md", "png")} if name == "bench" else set())
