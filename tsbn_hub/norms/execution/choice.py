@@ -17,7 +17,7 @@ Execution = Literal["auto", "batched", "sequential"]
 Key = TypeVar("Key", bound=Hashable)
 Found = TypeVar("Found")
 
-SHARE_FOR_BATCHED = 0.2
+SHARE_FOR_BATCHED = 0.15
 """The least part of a pass before the fork for which "auto" is batched: behind the fork a batched pass costs more."""
 
 
