@@ -7,13 +7,15 @@ import timm
 import torch
 from torch import Tensor, fx, nn
 from torch._dynamo.backends.common import aot_autograd
+from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.utils.checkpoint import checkpoint
+from torch.utils.flop_counter import FlopCounterMode
 from transformers import ResNetConfig
 
 import tsbn_hub
 from tsbn_hub import Task, TsbnForMultiTask, convert
 from tsbn_hub.norms import SharedBatchNorm, TaskModule
-from tsbn_hub.norms.execution import batched
+from tsbn_hub.norms.execution import batched, choice
 
 TASKS = ["a", "b", "c"]
 
@@ -125,6 +127,54 @@ def test_weights_that_depend_on_the_task():
         sum(output.square().sum() for output in each(images()).values()).backward()
     for name, parameter in other.named_parameters():
         torch.testing.assert_close(net.get_parameter(name).grad, parameter.grad, rtol=1e-4, atol=1e-5, msg=name)
+
+
+class WithNone(nn.Module):
+    """Gives more than tensors."""
+
+    def forward(self, x: Tensor) -> tuple[None, Tensor, dict[str, object]]:
+        return None, x, {"mean": x.mean(), "what": "features"}
+
+
+@torch.no_grad()
+def test_outputs_of_any_structure():
+    net = network(execution="batched").eval()
+    net.append(WithNone())
+    for task, (nothing, x, others) in net(images()).items():
+        expected = net(images(), task=task)
+        assert nothing is None and others["what"] == "features"
+        torch.testing.assert_close(x, expected[1])
+        torch.testing.assert_close(others["mean"], expected[2]["mean"])
+
+
+def test_where_no_trial_can_be_made():
+    """On the meta device, under a dispatch mode, within torch.func: one task after another."""
+    net = network(nn.Conv2d).eval()
+    x = images()
+    expected = net(x)
+    tried = len(net.task_selector.differences)
+    with FlopCounterMode(display=False) as counter:
+        counted = net(x)
+    with FlopCounterMode(display=False) as of_one:
+        net(x, task="a")
+    assert counter.get_total_flops() == len(TASKS) * of_one.get_total_flops()
+    mapped = torch.func.vmap(lambda image: net(image[None]))(x)
+    for task in TASKS:
+        torch.testing.assert_close(counted[task], expected[task])
+        torch.testing.assert_close(mapped[task][:, 0], expected[task])
+    assert len(net.task_selector.differences) == tried
+    meta = copy.deepcopy(net).to("meta")
+    assert {task: output.shape for task, output in meta(x.to("meta")).items()} == dict.fromkeys(TASKS, (4, 8))
+    with FakeTensorMode(allow_non_fake_inputs=True) as fake:
+        assert net(fake.from_tensor(x))["a"].shape == (4, 8)
+
+
+def test_a_batch_of_half_of_what_a_pass_takes_runs_one_task_after_another(monkeypatch):
+    monkeypatch.setattr(choice, "SAMPLES_AT_ONCE", 7)
+    net = network(execution="batched").eval()
+    with torch.no_grad():
+        net(images())
+    assert net[0].calls == 3 and not net.task_selector.differences
 
 
 @pytest.mark.parametrize("training", [True, False])

@@ -20,6 +20,8 @@ from .tasks_as_samples import TasksAsSamples
 SAMPLES_AT_ONCE = 256
 """Without gradients, a pass is for no more samples of all tasks together, or for one task: it takes memory for them."""
 
+_TENSOR = object()
+
 OfTask = Callable[[Tensor, int], Tensor]
 """Computes something of (B, …) for a row."""
 
@@ -87,7 +89,7 @@ def run_batched(selector: TaskSelector, forward: Callable[[], object], samples: 
 
 def _one_pass(selector: TaskSelector, forward: Callable[[], object], rows: list[int], repeated: bool) -> list[object]:
     structure: pytree.TreeSpec | None = None
-    others: list[object] = []  # what is no tensor, in the places of the tensors None
+    others: list[object] = []  # what is no tensor, between the tensors
     norms: list[Any] = []
 
     def one(row: Tensor) -> tuple[list[Tensor], list[tuple[Tensor, Tensor]]]:
@@ -95,12 +97,12 @@ def _one_pass(selector: TaskSelector, forward: Callable[[], object], rows: list[
         selection = Selection(batched_row=row, repeated=repeated)
         with selector.run(selection), _as_samples(row):
             leaves, structure = pytree.tree_flatten(forward())
-        others = [None if isinstance(leaf, Tensor) else leaf for leaf in leaves]
+        others = [_TENSOR if isinstance(leaf, Tensor) else leaf for leaf in leaves]
         norms = [norm for norm, _, _ in selection.statistics]
         statistics = [(mean, variance) for _, mean, variance in selection.statistics]
         return [leaf for leaf in leaves if isinstance(leaf, Tensor)], statistics
 
-    stacked, statistics = torch.func.vmap(one, randomness="same")(torch.tensor(rows))
+    stacked, statistics = torch.func.vmap(one, randomness="same")(torch.tensor(rows, device="cpu"))
     with torch.no_grad():
         for norm, (means, variances) in zip(norms, statistics, strict=True):
             norm.take_in(means, variances)
@@ -108,7 +110,7 @@ def _one_pass(selector: TaskSelector, forward: Callable[[], object], rows: list[
     outputs = []
     for at in range(len(rows)):
         tensors = iter(stacked)
-        leaves = [next(tensors)[at] if other is None else other for other in others]
+        leaves = [next(tensors)[at] if other is _TENSOR else other for other in others]
         outputs.append(pytree.tree_unflatten(leaves, structure))
     return outputs
 

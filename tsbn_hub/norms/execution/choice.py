@@ -7,9 +7,11 @@ from typing import Literal, TypeVar, get_args
 import torch
 from torch import Tensor, nn
 from torch._dynamo import OptimizedModule
+from torch.utils._python_dispatch import is_in_torch_dispatch_mode
 
 from ..selection import TaskSelector
 from ..synchronization import should_synchronize
+from .batched import SAMPLES_AT_ONCE
 
 Execution = Literal["auto", "batched", "sequential"]
 """How all tasks are run; see `TaskModule.execution`."""
@@ -56,13 +58,14 @@ def runs_batched(
         return torch.compiler.is_dynamo_compiling() and (selector.execution == "batched" or selector.was_batched)
     from .trial import difference, shared_part  # counting operations imports parts of torch that little else needs
 
-    asked = selector.execution == "batched"
+    asked, gradients = selector.execution == "batched", torch.is_grad_enabled()
     x = args[0] if args else None
-    is_batch = isinstance(x, Tensor) and x.ndim > 0 and len(x) > 0
-    reason = _forbids(module) if is_batch else "the first argument is no batch of images."
+    reason = _no_batch(x) or _forbids(module)
     if not reason:
         assert isinstance(x, Tensor)
-        gradients, autocast = torch.is_grad_enabled(), torch.is_autocast_enabled(x.device.type)
+        if not gradients and 2 * len(x) > SAMPLES_AT_ONCE:
+            return False  # a pass would be for one task
+        autocast = torch.is_autocast_enabled(x.device.type)
         holds_for = (x.shape[1:], x.dtype, x.device, gradients, autocast, tuple(selector.tasks))
         first = functools.partial(forward, x[:1], *args[1:])
         if not asked:
@@ -80,6 +83,19 @@ def _once(found: dict[Key, Found], key: Key, find: Callable[[], Found]) -> Found
     if key not in found:
         found[key] = find()
     return found[key]
+
+
+def _no_batch(x: object) -> str:
+    """Why no trial can be made with what a network is called with, in words; empty: it is a batch of images."""
+    if not isinstance(x, Tensor) or x.ndim == 0 or len(x) == 0:
+        return "the first argument is no batch of images."
+    if x.is_meta or type(x) not in (Tensor, nn.Parameter):
+        return f"the images are a {type(x).__name__} on {x.device}, whose values are not known."
+    if torch._C._functorch.maybe_current_level() is not None:
+        return "this is within another transform of torch.func."
+    if is_in_torch_dispatch_mode():
+        return "a dispatch mode is active, which would see the trial."
+    return ""
 
 
 def _forbids(module: nn.Module) -> str:
