@@ -98,6 +98,22 @@ def test_in_mixed_precision(name):
             torch.testing.assert_close(ours[task], theirs, rtol=0.02, atol=0.02)
 
 
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs CUDA")
+@pytest.mark.parametrize("dtype", [None, torch.float16, torch.bfloat16], ids=str)
+def test_on_cuda(dtype):
+    net = network(execution="batched").cuda().train()
+    other = copy.deepcopy(net)
+    other.execution = "sequential"
+    with torch.autocast("cuda", dtype, enabled=dtype is not None):
+        ours, theirs = net(images().cuda()), other(images().cuda())
+    for task in TASKS:
+        torch.testing.assert_close(ours[task], theirs[task], rtol=0.02, atol=0.02)
+    sum(output.float().square().sum() for output in ours.values()).backward()
+    assert all(parameter.grad.isfinite().all() for parameter in net.parameters())
+    for (name, mine), yours in zip(net.named_buffers(), other.buffers(), strict=True):
+        torch.testing.assert_close(mine, yours, rtol=0.02, atol=0.02, msg=name)
+
+
 def test_in_inference_mode():
     net = network(execution="batched").eval()
     with torch.no_grad():
