@@ -56,12 +56,12 @@ class Tiny(NamedTuple):
         return randomized(AutoModel.from_config(copy.deepcopy(self.config), **options)).eval()
 
     def backbone(self, tasks: Any = NAMES, **options: Any) -> TsbnModel:
-        """With task norms, no two tasks alike."""
-        return randomized(TsbnModel.from_backbone(self.plain(), tasks, **options))
+        """With task norms, no two tasks alike, which run one after another: bit for bit as the plain model."""
+        return randomized(TsbnModel.from_backbone(self.plain(), tasks, **{"execution": "sequential", **options}))
 
     def multi_task(self, tasks: Any = TASKS, **options: Any) -> TsbnForMultiTask:
-        """With task norms, no two tasks alike, and heads."""
-        return randomized(TsbnForMultiTask.from_backbone(self.plain(), tasks, **options))
+        """The same, with heads."""
+        return randomized(TsbnForMultiTask.from_backbone(self.plain(), tasks, **{"execution": "sequential", **options}))
 
     def images(self, batch: int = 2) -> Tensor:
         """The same ones for the same size of the batch."""

@@ -12,6 +12,7 @@ from tests.matrices import cases_of
 from tsbn_hub.norms import TaskModule
 
 from .families import FAMILIES
+from .hf_backbones import BACKBONES
 
 TASKS = ["a", "b", "c"]
 # The families whose layers differ most.
@@ -95,3 +96,22 @@ def test_outputs_in_evaluation(family):
     outputs = model(x)
     for task in TASKS:
         torch.testing.assert_close(outputs[task], expected[task], rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("name", BACKBONES)
+def test_backbones_of_transformers(name):
+    """In evaluation: their dropouts would draw one mask for all tasks, or one for each."""
+    tiny = BACKBONES[name]
+    one_after_another, x, labels = tiny.multi_task(), tiny.images(), tiny.labels()
+    together = copy.deepcopy(one_after_another)
+    together.execution = "batched"
+    outputs = [model(x, labels=labels) for model in (together, one_after_another)]
+    for output in outputs:
+        output.loss.backward()
+    for task, logits in outputs[1].logits.items():
+        torch.testing.assert_close(outputs[0].logits[task], logits, rtol=1e-4, atol=1e-5)
+    gradients = [
+        {key: each.grad for key, each in model.named_parameters() if each.grad is not None}
+        for model in (together, one_after_another)
+    ]
+    assert_same(*gradients, bound=1e-4)

@@ -183,6 +183,7 @@ def test_gradient_checkpointing_with_several_tasks(family):
     torch.manual_seed(4)
     model = small.converted(tasks=TASKS)
     randomize(model)
+    model.execution = "sequential"  # as with checkpoints
     model.train()
     for module in model.modules():
         if isinstance(module, nn.modules.dropout._DropoutNd) or type(module).__name__.startswith("Drop"):

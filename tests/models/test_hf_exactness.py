@@ -94,7 +94,7 @@ STYLES = {"sigmoid": {}, "affine": {"norm": "affine"}, "shared": {"norm": "share
 def test_every_task_starts_as_the_plain_model(tiny, style):
     plain, x = tiny.plain(), tiny.images()
     before = copy.deepcopy(plain)
-    model = TsbnModel.from_backbone(plain, NAMES, **STYLES[style])
+    model = TsbnModel.from_backbone(plain, NAMES, execution="sequential", **STYLES[style])
     assert (model.tasks, model.training) == (NAMES, False)
     with torch.no_grad():
         expected, outputs = plain(x), model(x)

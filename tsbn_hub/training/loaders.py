@@ -3,8 +3,10 @@
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from functools import partial
+from functools import cached_property, partial
 from itertools import islice
+from multiprocessing import active_children
+from typing import Any
 
 import torch
 from accelerate import Accelerator
@@ -71,20 +73,45 @@ class Loaders:
         size = self.config.eval_batch_size or self.config.batch_size
         return self._loader(data, EvaluationBatches(data.sizes, size, process, processes))
 
+    @cached_property
+    def _stopping(self) -> MainProcessStops:
+        """One for all loaders: it waits for their workers at the process's end."""
+        return MainProcessStops()
+
     def _loader(self, data: Mixture, batches: Sampler[list[Draw]]) -> DataLoader[Sample]:
         # Of several processes, one that raised alone would leave the others waiting. What is not finite shows in the
         # loss, which all of them see.
         finite = self.accelerator.num_processes == 1
-        return DataLoader(
+        return WorkersTold(
             SeededSamples(data, check=partial(check_of_tasks, self.kinds, channels=self.channels, finite=finite)),
             batch_sampler=batches,
             collate_fn=Collate({name: kind.missing for name, kind in self.kinds.items()}, self.normalize),
             num_workers=self.config.workers,
-            worker_init_fn=MainProcessStops() if self.config.workers else None,
+            worker_init_fn=self._stopping if self.config.workers else None,
             pin_memory=self.accelerator.device.type == "cuda",
             # Its own generator: what a loader draws for its workers must not move the generator that dropout reads.
             generator=torch.Generator(),
         )
+
+
+class WorkersTold(DataLoader[Sample]):
+    """A DataLoader that tells of a worker that has ended, whichever of the two found its connection broken first."""
+
+    def __iter__(self) -> Any:
+        before = active_children()
+        batches = super().__iter__()
+        workers = [child for child in active_children() if child not in before]
+        while True:
+            try:
+                batch = next(batches)
+            except StopIteration:
+                return
+            except (ConnectionError, EOFError) as error:
+                ended = [str(worker.pid) for worker in workers if not worker.is_alive()]
+                if not ended:
+                    raise
+                raise RuntimeError(f"DataLoader worker (pid {', '.join(ended)}) exited unexpectedly.") from error
+            yield batch
 
 
 class TrainingSteps:

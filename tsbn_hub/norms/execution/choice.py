@@ -40,8 +40,8 @@ def runs_batched(
     """Whether a forward for all tasks is to be one batched pass.
 
     This is settled before anything is computed that would have to be undone: by what is in the network, and by a trial
-    with the first image, once for each size of image. Compiled code can try nothing: there "auto" is batched if a
-    forward that was not compiled has been.
+    with the first image, once for each size of image. Compiled code can try nothing: there "auto" is one task
+    after another.
 
     Args:
         module: The network.
@@ -55,7 +55,7 @@ def runs_batched(
     if selector.execution == "sequential":
         return False
     if torch.compiler.is_compiling():  # nothing can be tried there
-        return torch.compiler.is_dynamo_compiling() and (selector.execution == "batched" or selector.was_batched)
+        return torch.compiler.is_dynamo_compiling() and selector.execution == "batched"
     from .trial import difference, shared_part  # counting operations imports parts of torch that little else needs
 
     asked, gradients = selector.execution == "batched", torch.is_grad_enabled()
@@ -75,7 +75,6 @@ def runs_batched(
         reason = _once(selector.differences, holds_for, lambda: difference(module, selector, first))
     if reason and asked:
         raise RuntimeError(f'execution="batched" is not possible: {reason} Set execution="auto".')
-    selector.was_batched = not reason
     return not reason
 
 

@@ -137,7 +137,6 @@ class TaskSelector:
         # Of batched passes, by what the images are like: see `runs_batched`.
         self.shared_parts: dict[tuple[object, ...], float] = {}
         self.differences: dict[tuple[object, ...], str] = {}
-        self.was_batched = False
         self._innermost: Innermost = ContextVar("tsbn_hub_block")
         self._set: Selection | None = None
         self._setter, self._set_at = _Setter.here(), now()

@@ -4,11 +4,16 @@ import multiprocessing
 import os
 import signal
 import threading
+import time
 from collections.abc import Callable
 from multiprocessing.util import Finalize
 from types import FrameType
+from typing import Any
 
 import torch
+
+_PLACES = 4096
+_SECONDS_TO_START = 10.0
 
 
 class StopSignals:
@@ -46,20 +51,35 @@ class MainProcessStops:
 
     A Ctrl-C, and the SIGTERM at a job's end, reach the workers as well, but the main process finishes its step first,
     and needs their batches. At its own end, Python stops its children by SIGTERM and waits for them: then they obey.
+    One that is still starting would miss what the main process takes away before, and say so: it is waited for.
     """
 
     def __init__(self) -> None:
-        self._ending = multiprocessing.RawValue("b", False)  # in memory that the processes share
-        Finalize(self, setattr, (self._ending, "value", True), exitpriority=0)  # before the children are stopped
+        # In memory that the processes share. A worker that has started is noted at the place that its pid gives.
+        self._ending = multiprocessing.RawValue("b", False)
+        self._started = multiprocessing.RawArray("i", _PLACES)
+        # Before Python takes away its semaphores (0), and then stops the children.
+        Finalize(self, _end, (self._ending, self._started), exitpriority=10)
 
     def __call__(self, _: int = 0) -> None:
         """Handle the signals of the worker process that this is called in."""
         signal.signal(signal.SIGINT, signal.SIG_IGN)
         signal.signal(signal.SIGTERM, self._end_with_main)
+        self._started[os.getpid() % _PLACES] = os.getpid()
 
     def _end_with_main(self, number: int, frame: FrameType | None) -> None:
         if self._ending.value:
             os._exit(0)  # torch would raise any other status as an error in the main process
+
+
+def _end(ending: Any, started: Any) -> None:
+    ending.value = True
+    patience = time.monotonic() + _SECONDS_TO_START
+    while time.monotonic() < patience:
+        children = multiprocessing.active_children()
+        if all(child.pid is None or started[child.pid % _PLACES] == child.pid for child in children):
+            return
+        time.sleep(0.02)
 
 
 class Stopped(KeyboardInterrupt):
