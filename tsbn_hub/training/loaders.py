@@ -101,6 +101,8 @@ class WorkersTold(DataLoader[Sample]):
         before = active_children()
         batches = super().__iter__()
         workers = [child for child in active_children() if child not in before]
+        if isinstance(self.worker_init_fn, MainProcessStops):
+            self.worker_init_fn.wait_for(workers)
         while True:
             try:
                 batch = next(batches)

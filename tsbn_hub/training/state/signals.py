@@ -5,7 +5,8 @@ import os
 import signal
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from multiprocessing.process import BaseProcess
 from multiprocessing.util import Finalize
 from types import FrameType
 from typing import Any
@@ -58,8 +59,16 @@ class MainProcessStops:
         # In memory that the processes share. A worker that has started is noted at the place that its pid gives.
         self._ending = multiprocessing.RawValue("b", False)
         self._started = multiprocessing.RawArray("i", _PLACES)
+        self._workers: list[BaseProcess] = []
         # Before Python takes away its semaphores (0), and then stops the children.
-        Finalize(self, _end, (self._ending, self._started), exitpriority=10)
+        Finalize(self, _end, (self._ending, self._started, self._workers), exitpriority=10)
+
+    def __getstate__(self) -> dict[str, object]:
+        return {**vars(self), "_workers": []}  # a worker gets this, and knows of no other one
+
+    def wait_for(self, workers: Iterable[BaseProcess]) -> None:
+        """At the end of this process, let these workers start before anything is taken away from them."""
+        self._workers[:] = [worker for worker in (*self._workers, *workers) if worker.is_alive()]
 
     def __call__(self, _: int = 0) -> None:
         """Handle the signals of the worker process that this is called in."""
@@ -72,14 +81,13 @@ class MainProcessStops:
             os._exit(0)  # torch would raise any other status as an error in the main process
 
 
-def _end(ending: Any, started: Any) -> None:
+def _end(ending: Any, started: Any, workers: list[BaseProcess]) -> None:
     ending.value = True
     patience = time.monotonic() + _SECONDS_TO_START
-    while time.monotonic() < patience:
-        children = multiprocessing.active_children()
-        if all(child.pid is None or started[child.pid % _PLACES] == child.pid for child in children):
-            return
-        time.sleep(0.02)
+    for worker in workers:
+        pid = worker.pid or 0
+        while started[pid % _PLACES] != pid and worker.is_alive() and time.monotonic() < patience:
+            time.sleep(0.02)
 
 
 class Stopped(KeyboardInterrupt):
