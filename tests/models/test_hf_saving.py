@@ -35,7 +35,7 @@ def described(config):
 @torch.no_grad()
 def assert_round_trip(model, folder, x, **options):
     model.save_pretrained(folder, **options)
-    again = type(model).from_pretrained(folder)
+    again = type(model).from_pretrained(folder, execution=model.execution)
     assert (again.tasks, again.training, again.dtype) == (model.tasks, False, model.dtype)
     assert described(again.config) == described(model.config)
     assert_states_equal(again, model)

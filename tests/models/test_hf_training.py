@@ -177,7 +177,9 @@ def test_trainer_trains_evaluates_and_resumes_bit_for_bit(tiny, tmp_path):
 
     checkpoint = tmp_path / "whole" / "checkpoint-3"
     torch.manual_seed(99)
-    resumed = trainer_for(tiny, tmp_path / "resumed", TsbnForMultiTask.from_backbone(tiny.plain(), TASKS))
+    resumed = trainer_for(
+        tiny, tmp_path / "resumed", TsbnForMultiTask.from_backbone(tiny.plain(), TASKS, execution="sequential")
+    )
     resumed.train(resume_from_checkpoint=str(checkpoint))
     assert resumed.state.global_step == 6
     assert_states_equal(resumed.model, trainer.model)

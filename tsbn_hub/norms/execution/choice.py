@@ -60,6 +60,8 @@ def runs_batched(
 
     asked, gradients = selector.execution == "batched", torch.is_grad_enabled()
     x = args[0] if args else None
+    if not asked and is_in_torch_dispatch_mode():
+        return False  # it would see the trial, as one that counts operations
     reason = _no_batch(x) or _forbids(module)
     if not reason:
         assert isinstance(x, Tensor)
@@ -92,8 +94,6 @@ def _no_batch(x: object) -> str:
         return f"the images are a {type(x).__name__} on {x.device}, whose values are not known."
     if torch._C._functorch.maybe_current_level() is not None:
         return "this is within another transform of torch.func."
-    if is_in_torch_dispatch_mode():
-        return "a dispatch mode is active, which would see the trial."
     return ""
 
 
