@@ -46,6 +46,22 @@ def images(batch: int = 4) -> Tensor:
     return torch.randn(batch, 3, 12, 12)
 
 
+def twin(net: TaskModule) -> TaskModule:
+    """A copy that runs one task after another."""
+    other = copy.deepcopy(net)
+    other.execution = "sequential"
+    return other
+
+
+def backward(outputs: dict[str, Tensor]) -> None:
+    sum(output.square().sum() for output in outputs.values()).backward()
+
+
+def assert_same_gradients(one: nn.Module, other: nn.Module, **bounds: float) -> None:
+    for (name, ours), theirs in zip(one.named_parameters(), other.parameters(), strict=True):
+        torch.testing.assert_close(ours.grad, theirs.grad, msg=name, **bounds)
+
+
 def assert_same_state(one: nn.Module, other: nn.Module) -> None:
     for (name, ours), theirs in zip(one.state_dict().items(), other.state_dict().values(), strict=True):
         torch.testing.assert_close(ours, theirs, msg=name)
@@ -70,10 +86,9 @@ def test_batched_is_as_sequential(training):
         ours, theirs = net(images()), other(images())
         for task in TASKS:
             torch.testing.assert_close(ours[task], theirs[task])
-        sum(output.square().sum() for output in ours.values()).backward()
-        sum(output.square().sum() for output in theirs.values()).backward()
-    for (name, mine), theirs_too in zip(net.named_parameters(), other.parameters(), strict=True):
-        torch.testing.assert_close(mine.grad, theirs_too.grad, rtol=1e-4, atol=1e-5, msg=name)
+        backward(ours)
+        backward(theirs)
+    assert_same_gradients(net, other, rtol=1e-4, atol=1e-5)
     assert_same_state(net, other)
 
 
@@ -102,8 +117,7 @@ def test_in_mixed_precision(name):
 @pytest.mark.parametrize("dtype", [None, torch.float16, torch.bfloat16], ids=str)
 def test_on_cuda(dtype):
     net = network(execution="batched").cuda().train()
-    other = copy.deepcopy(net)
-    other.execution = "sequential"
+    other = twin(net)
     with torch.autocast("cuda", dtype, enabled=dtype is not None):
         ours, theirs = net(images().cuda()), other(images().cuda())
     for task in TASKS:
@@ -137,12 +151,10 @@ class OfItsOwnWeights(nn.Module):
 def test_weights_that_depend_on_the_task():
     net = network(execution="batched").train()
     net[5] = OfItsOwnWeights()
-    other = copy.deepcopy(net)
-    other.execution = "sequential"
+    other = twin(net)
     for each in (net, other):
-        sum(output.square().sum() for output in each(images()).values()).backward()
-    for name, parameter in other.named_parameters():
-        torch.testing.assert_close(net.get_parameter(name).grad, parameter.grad, rtol=1e-4, atol=1e-5, msg=name)
+        backward(each(images()))
+    assert_same_gradients(net, other, rtol=1e-4, atol=1e-5)
 
 
 class WithNone(nn.Module):
@@ -197,8 +209,7 @@ def test_a_batch_of_half_of_what_a_pass_takes_runs_one_task_after_another(monkey
 def test_without_gradients_a_large_batch_is_several_passes(training, monkeypatch):
     monkeypatch.setattr(batched, "SAMPLES_AT_ONCE", 8)
     net = network(execution="batched").train(training)
-    other = copy.deepcopy(net)
-    other.execution = "sequential"
+    other = twin(net)
     with torch.no_grad():
         net(images())
         other(images())
@@ -227,17 +238,23 @@ def test_auto_is_batched_where_enough_is_before_the_fork():
     assert list(early.task_selector.shared_parts.values()) == [0]
 
 
+class Drawing(nn.Module):
+    """Draws random numbers, in evaluation, too, and gives its input."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        torch.rand(1)
+        return x
+
+
 def test_a_trial_leaves_no_trace():
     net = network(execution="batched").train()
-    net[2] = nn.Dropout(0.5)
-    random = torch.get_rng_state()
-    net.task_selector.differences.clear()
-    other = copy.deepcopy(net)
-    other.execution = "sequential"
-    assert torch.equal(random, torch.get_rng_state())
+    net[2] = Drawing()
     net(images())
-    assert all(module.training for module in net.modules())
+    after_one = torch.rand(1)
+    assert net.task_selector.differences and all(module.training for module in net.modules())
     assert int(net[1].num_batches_tracked) == 1
+    net(images())  # from the same seed, and not tried again
+    assert torch.equal(torch.rand(1), after_one)
 
 
 def test_a_hook_on_a_part_sees_tensors_of_one_task():
@@ -271,14 +288,12 @@ def test_hooks_on_the_network_run_around_the_pass():
 
 def test_checkpointing_goes_one_task_after_another():
     model = timm.create_model("test_vit_tsbn", tasks=TASKS, gated="blocks.4*,blocks.5*").train()
-    other = copy.deepcopy(model)
-    other.execution = "sequential"
+    other = twin(model)
     model.set_grad_checkpointing()
     x = torch.randn(2, 3, 160, 160)
     for each in (model, other):
-        sum(output.square().sum() for output in each(x).values()).backward()
-    for name, parameter in other.named_parameters():
-        torch.testing.assert_close(model.get_parameter(name).grad, parameter.grad, msg=name)
+        backward(each(x))
+    assert_same_gradients(model, other)
     model.execution = "batched"
     with pytest.raises(RuntimeError, match="gradient checkpointing"):
         model(x)
@@ -300,13 +315,11 @@ class Recomputing(nn.Module):
 def test_what_recomputes_itself_is_found_by_the_trial():
     net = network().train()
     net[5] = Recomputing()
-    other = copy.deepcopy(net)
-    other.execution = "sequential"
+    other = twin(net)
     for each in (net, other):
-        sum(output.square().sum() for output in each(images()).values()).backward()
+        backward(each(images()))
     assert_same_state(net, other)
-    for name, parameter in other.named_parameters():
-        torch.testing.assert_close(net.get_parameter(name).grad, parameter.grad, msg=name)
+    assert_same_gradients(net, other)
 
 
 class OfTheBatch(nn.Module):
@@ -319,8 +332,7 @@ class OfTheBatch(nn.Module):
 def test_what_vmap_cannot_run_leaves_nothing_half_done():
     net = network().train()
     net[5] = OfTheBatch()
-    other = copy.deepcopy(net)
-    other.execution = "sequential"
+    other = twin(net)
     for each in (net, other):
         each(images())
     assert_same_state(net, other)
@@ -340,8 +352,7 @@ class Dishonest(nn.Module):
 def test_other_outputs_are_found_by_the_trial():
     net = network().train()
     net[5] = Dishonest()
-    other = copy.deepcopy(net)
-    other.execution = "sequential"
+    other = twin(net)
     ours, theirs = net(images()), other(images())
     for task in TASKS:
         assert torch.equal(ours[task], theirs[task])
@@ -437,8 +448,7 @@ def compiled(net: nn.Module) -> tuple[nn.Module, list[int]]:
 def test_a_compiled_graph_holds_once_what_is_before_the_fork(training, momentum):
     net = network(nn.Conv2d, execution="batched").train(training)
     net[4].momentum = momentum
-    other = copy.deepcopy(net)
-    other.execution = "sequential"
+    other = twin(net)
     graph, convolutions = compiled(net)
     for _ in range(2):
         with torch.set_grad_enabled(training):
@@ -446,12 +456,12 @@ def test_a_compiled_graph_holds_once_what_is_before_the_fork(training, momentum)
         for task in TASKS:
             torch.testing.assert_close(ours[task], theirs[task])
         if training:
-            for outputs in (ours, theirs):
-                sum(output.square().sum() for output in outputs.values()).backward()
+            backward(ours)
+            backward(theirs)
     assert [each for each in convolutions if each] == [3], "one graph, and each convolution once"
     assert_same_state(net, other)
-    for name, parameter in other.named_parameters() if training else ():
-        torch.testing.assert_close(net.get_parameter(name).grad, parameter.grad, rtol=1e-4, atol=1e-5, msg=name)
+    if training:
+        assert_same_gradients(net, other, rtol=1e-4, atol=1e-5)
 
 
 def test_compiled_auto_runs_one_task_after_another():

@@ -8,6 +8,7 @@ from torch.distributed import ProcessGroup
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from .batch_norm import STATISTICS, SharedBatchNorm, TaskBatchNorm
+from .execution.modes import modes_kept
 from .kernels import after_batch_norm
 from .selection import TaskSelector
 from .task_module import TaskModule
@@ -67,25 +68,23 @@ def reestimate_statistics(model: nn.Module, task: str, batches: Iterable[Tensor]
         raise TypeError(f"{type(model).__name__} has no tasks, whose statistics could be taken anew.")
     row = model.task_selector.row(task)
     norms = [norm for norm in model.modules() if isinstance(norm, TaskBatchNorm) and norm.running_mean is not None]
-    training = {module: module.training for module in model.modules()}
     before = {norm: (norm.momentum, norm.frozen, _row_of_statistics(norm, row)) for norm in norms}
     batch = None
     done = False
     try:
-        model.eval()
-        for norm in norms:
-            norm.training, norm.momentum, norm.frozen = True, None, False
-            _set_row_of_statistics(norm, row, norm.new_rows())
-        for batch in batches:
-            model(batch, task=task)
-        done = batch is not None
+        with modes_kept(model):
+            model.eval()
+            for norm in norms:
+                norm.training, norm.momentum, norm.frozen = True, None, False
+                _set_row_of_statistics(norm, row, norm.new_rows())
+            for batch in batches:
+                model(batch, task=task)
+            done = batch is not None
     finally:
         for norm, (momentum, frozen, statistics) in before.items():
             norm.momentum, norm.frozen = momentum, frozen
             if not done:
                 _set_row_of_statistics(norm, row, statistics)
-        for module, mode in training.items():
-            module.training = mode
     if not done:
         raise ValueError("There was no batch to take statistics from; the statistics are unchanged.")
 

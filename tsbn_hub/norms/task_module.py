@@ -186,14 +186,14 @@ class TaskModule(nn.Module):
         if self.task_selector.shares_trunk:
             with self.task_selector.run(Selection()):
                 return self._split_by_task(plain_forward(self, *args, **kwargs))
-        forward = functools.partial(plain_forward, self)
-        if runs_batched(self, self.task_selector, functools.partial(forward, **kwargs), args):
-            together = run_batched(self.task_selector, lambda: forward(*args, **kwargs), len(args[0]))
+        forward = functools.partial(plain_forward, self, **kwargs)
+        if runs_batched(self, self.task_selector, forward, args):
+            together = run_batched(self.task_selector, lambda: forward(*args), len(args[0]))
             return {task: self._output_of_row(together[row], row) for row, task in enumerate(self.tasks)}
         outputs = {}
         for row, task in enumerate(self.task_selector.tasks):
             with self.task_selector.run(Selection(row, repeated=row > 0), _device_of(args)):
-                outputs[task] = forward(*args, **kwargs)
+                outputs[task] = forward(*args)
         return outputs
 
     def _forward_selected(self, plain_forward: Forward, task: Tasks, *args: Any, **kwargs: Any) -> Outputs:

@@ -1,8 +1,6 @@
 """Model cards: a README.md that says of a checkpoint what is known, and where nothing is known says that."""
 
 import re
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import yaml
@@ -17,6 +15,7 @@ from ...files.images import weights_of_picture
 from ...files.names import CARD, GATES, RESULTS, SAMPLES
 from ...models import from_pretrained, surface_of
 from ...models.surface import Surface
+from ...norms.execution.modes import modes_kept
 from ...results.recording import recipe_of, results_of
 from ...results.results import Results
 from .mark import is_edited, marked
@@ -88,7 +87,7 @@ def write_card(
     model = surface.model
     if results is not None:
         _check_tasks(folder, surface, results)
-    with _modes_kept(model):
+    with modes_kept(model):
         cost = model_cost(model) if surface.has_heads else None
     subject = Subject(
         name=name or folder.resolve().name,
@@ -144,14 +143,3 @@ def _check_tasks(folder: Path, surface: Surface, results: Results) -> None:
     unknown = [task.name for task in results.tasks if task.name not in known]
     if unknown:
         raise ValueError(f"{folder / RESULTS} has the tasks {unknown}, which the model lacks. It has {known}.")
-
-
-@contextmanager
-def _modes_kept(model: nn.Module) -> Iterator[None]:
-    """After the block every module is in training or evaluation mode as before."""
-    modes = {module: module.training for module in model.modules()}
-    try:
-        yield
-    finally:
-        for module, training in modes.items():
-            module.training = training

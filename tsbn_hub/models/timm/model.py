@@ -242,8 +242,7 @@ class TimmTaskModel(TaskModule):
             return outputs
 
         def of_task(output: Tensor) -> Tensor:
-            dim = 1 if output.shape[1] == max(sizes) else -1
-            return output.narrow(dim, 0, sizes[row])
+            return output.narrow(_dim_of_classes(output, max(sizes)), 0, sizes[row])
 
         return pytree.tree_map_only(Tensor, of_task, outputs)
 
@@ -262,8 +261,11 @@ def labels_of(model: Any) -> list[str] | None:
 
 
 def _task_part(output: Tensor, classifier: TaskClassifier, row: int, total: int) -> Tensor:
-    dim = 1 if output.shape[1] == total else -1
-    return classifier.split(output, dim)[row]
+    return classifier.split(output, _dim_of_classes(output, total))[row]
+
+
+def _dim_of_classes(output: Tensor, classes: int) -> int:
+    return 1 if output.shape[1] == classes else -1
 
 
 def as_timm_task_model(model: nn.Module, selector: TaskSelector, recipe: Recipe) -> TimmTaskModel:

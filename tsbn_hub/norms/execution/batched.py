@@ -15,6 +15,7 @@ from torch import Tensor
 from torch.utils import _pytree as pytree
 
 from ..selection import Selection, TaskSelector
+from .function_of_tasks import FunctionOfTasks, parts_of_tasks
 from .tasks_as_samples import TasksAsSamples
 
 SAMPLES_AT_ONCE = 256
@@ -26,29 +27,13 @@ OfTask = Callable[[Tensor, int], Tensor]
 """Computes something of (B, …) for a row."""
 
 
-class _EachTask(torch.autograd.Function):
-    """Computes each task by itself, where vmap has put the tasks into a dimension of their own.
-
-    What the rule does is seen by autograd as if it had been called without vmap: no backward is needed here.
-    """
-
-    generate_vmap_rule = False
+class _EachTask(FunctionOfTasks):
+    """Computes each task by itself."""
 
     @staticmethod
-    def forward(x: Tensor, row: Tensor, of_task: OfTask) -> Tensor:
-        raise RuntimeError("Outside a batched pass there is no dimension of tasks.")
-
-    @staticmethod
-    def setup_context(ctx: object, inputs: tuple[object, ...], output: object) -> None:
-        """Nothing is kept: see the class."""
-
-    @staticmethod
-    def vmap(
-        info: object, in_dims: tuple[int | None, ...], x: Tensor, row: Tensor, of_task: OfTask
-    ) -> tuple[Tensor, int]:
-        rows: list[int] = row.tolist()
-        parts = [x] * len(rows) if in_dims[0] is None else x.unbind(in_dims[0])
-        return torch.stack([of_task(part, each) for part, each in zip(parts, rows, strict=True)]), 0
+    def vmap(info: Any, in_dims: tuple[int | None, ...], of_task: OfTask, row: Tensor, x: Tensor) -> tuple[Tensor, int]:
+        parts = zip(parts_of_tasks(x, in_dims[2], info), row.tolist(), strict=True)
+        return torch.stack([of_task(part, each) for part, each in parts]), 0
 
 
 def each_task(x: Tensor, selection: Selection, of_task: OfTask) -> Tensor:
@@ -59,7 +44,7 @@ def each_task(x: Tensor, selection: Selection, of_task: OfTask) -> Tensor:
         selection: Of the pass.
         of_task: Computes it for a row.
     """
-    y: Tensor = _EachTask.apply(x, selection.batched_row, of_task)
+    y: Tensor = _EachTask.apply(of_task, selection.batched_row, x)
     return y
 
 

@@ -62,13 +62,18 @@ def runs_batched(
     x = args[0] if args else None
     if not asked and is_in_torch_dispatch_mode():
         return False  # it would see the trial, as one that counts operations
-    reason = _no_batch(x) or _forbids(module)
+    reason = _no_batch(x)
+    if not reason:
+        assert isinstance(x, Tensor)
+        autocast = torch.is_autocast_enabled(x.device.type)
+        holds_for = (x.shape[1:], x.dtype, x.device, gradients, autocast, tuple(selector.tasks))
+        if not asked and selector.shared_parts.get(holds_for, 1.0) < SHARE_FOR_BATCHED:
+            return False  # as most networks, whose every norm is gated: nothing else is looked at
+        reason = _forbids(module)
     if not reason:
         assert isinstance(x, Tensor)
         if not gradients and 2 * len(x) > SAMPLES_AT_ONCE:
             return False  # a pass would be for one task
-        autocast = torch.is_autocast_enabled(x.device.type)
-        holds_for = (x.shape[1:], x.dtype, x.device, gradients, autocast, tuple(selector.tasks))
         first = functools.partial(forward, x[:1], *args[1:])
         if not asked:
             part = _once(selector.shared_parts, holds_for, lambda: shared_part(module, selector, first))

@@ -12,6 +12,8 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.overrides import TorchFunctionMode
 
+from .function_of_tasks import FunctionOfTasks, parts_of_tasks
+
 _CONVOLUTIONS = {
     F.conv1d, F.conv2d, F.conv3d, F.conv_transpose1d, F.conv_transpose2d, F.conv_transpose3d
 }  # fmt: skip
@@ -59,21 +61,7 @@ class TasksAsSamples(TorchFunctionMode):
         return convolved
 
 
-class _Function(torch.autograd.Function):
-    """A function of tensors of each task, or of all of them. Autograd sees what its rule calls."""
-
-    generate_vmap_rule = False
-
-    @staticmethod
-    def forward(function: Callable[..., Tensor], row: Tensor, *tensors: Tensor) -> Tensor:
-        raise RuntimeError("Outside a batched pass there is no dimension of tasks.")
-
-    @staticmethod
-    def setup_context(ctx: object, inputs: tuple[object, ...], output: object) -> None:
-        """Nothing is kept: see the class."""
-
-
-class _Attention(_Function):
+class _Attention(FunctionOfTasks):
     """Of queries, keys, values and a mask that each may have samples, or be the same for all."""
 
     @staticmethod
@@ -106,7 +94,7 @@ def _merged(x: Tensor, dim: int | None, tasks: int, samples: int, ndim: int) -> 
     return x.expand(tasks, samples, *x.shape[2:]).flatten(0, 1)
 
 
-class _Convolution(_Function):
+class _Convolution(FunctionOfTasks):
     """Of images, a weight and a bias. Where these depend on the task, each task's is called by itself."""
 
     @staticmethod
@@ -120,7 +108,7 @@ class _Convolution(_Function):
     ) -> tuple[Tensor, int | None]:
         dim, *of_weights = in_dims[2:]
         if any(each is not None for each in of_weights):
-            parts = [_parts(each, at, info.batch_size) for each, at in zip((x, *weights), in_dims[2:], strict=True)]
+            parts = [parts_of_tasks(each, at, info) for each, at in zip((x, *weights), in_dims[2:], strict=True)]
             return torch.stack([function(*each) for each in zip(*parts, strict=True)]), 0
         if dim is None:
             return function(x, *weights), None  # before the fork
@@ -128,7 +116,3 @@ class _Convolution(_Function):
         if x.ndim == weights[0].ndim:  # an image without a batch: the tasks are one
             return function(x, *weights), 0
         return function(x.flatten(0, 1), *weights).unflatten(0, x.shape[:2]), 0
-
-
-def _parts(x: Tensor, dim: int | None, tasks: int) -> list[Tensor]:
-    return [x] * tasks if dim is None else list(x.unbind(dim))

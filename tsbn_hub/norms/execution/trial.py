@@ -2,17 +2,17 @@
 
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
+from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch._ops import OpOverload
 from torch.utils import _pytree as pytree
-from torch.utils._python_dispatch import TorchDispatchMode
-from torch.utils.flop_counter import flop_registry
+from torch.utils.flop_counter import FlopCounterMode
 
 from ..selection import Selection, TaskSelector
 from .batched import run_batched
+from .modes import modes_kept
 
 Forward = Callable[[], object]
 
@@ -25,10 +25,13 @@ def shared_part(module: nn.Module, selector: TaskSelector, forward: Forward) -> 
         selector: Of the network.
         forward: Calls it for one image.
     """
-    selection = Selection(0, repeated=True)
-    with _evaluated(module), selector.run(selection), _Work(selection) as work:
-        forward()
-    return work.shared / max(work.shared + work.by_task, 1)
+    with FlopCounterMode(display=False) as counter, _evaluated(module):
+        selection = _Counting(0, counter=counter)
+        with selector.run(selection):
+            forward()
+    total = counter.get_total_flops()
+    shared = total if selection.before_fork is None else selection.before_fork
+    return shared / max(total, 1)
 
 
 def difference(module: nn.Module, selector: TaskSelector, forward: Forward) -> str:
@@ -72,36 +75,26 @@ def _close(one: Tensor, padded: Tensor) -> bool:
     return bool(((one - padded).abs() <= 1000 * torch.finfo(one.dtype).eps * largest).all())
 
 
-class _Work(TorchDispatchMode):
-    """Counts the floating-point operations of a pass, before and behind the fork."""
+@dataclass(eq=False)
+class _Counting(Selection):
+    """Notes the operations that a counter has counted where the first gated norm runs."""
 
-    def __init__(self, selection: Selection) -> None:
-        super().__init__()
-        self.selection, self.shared, self.by_task = selection, 0, 0
+    counter: Any = None
+    before_fork: int | None = None
 
-    def __torch_dispatch__(self, func: OpOverload, types: object, args: Any = (), kwargs: Any = None) -> object:
-        output = func(*args, **(kwargs or {}))
-        count = flop_registry.get(func._overloadpacket)
-        operations = 0 if count is None else count(*args, **(kwargs or {}), out_val=output)
-        if self.selection.forked:
-            self.by_task += operations
-        else:
-            self.shared += operations
-        return output
+    def fork(self) -> None:
+        if self.before_fork is None:
+            self.before_fork = self.counter.get_total_flops()
+        super().fork()
 
 
 @contextmanager
 def _evaluated(module: nn.Module) -> Iterator[None]:
     """Within the block, a network is in evaluation, without gradients; and the random state is kept."""
-    training = [part for part in module.modules() if part.training]
-    try:
-        for part in training:
+    with modes_kept(module), torch.no_grad(), _random_state_kept(module):
+        for part in module.modules():
             part.training = False
-        with torch.no_grad(), _random_state_kept(module):
-            yield
-    finally:
-        for part in training:
-            part.training = True
+        yield
 
 
 def _random_state_kept(module: nn.Module) -> AbstractContextManager[None]:
