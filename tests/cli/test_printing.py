@@ -6,8 +6,8 @@ import os
 import sys
 
 import pytest
-import yaml
 
+from tests.training.small_runs import config_of_data
 from tsbn_hub.cli.main import app
 from tsbn_hub.training import TrainingConfig, loop, train
 from tsbn_hub.training.report import Output, console_of
@@ -36,13 +36,7 @@ class Named(Dataset):
 
 @pytest.fixture
 def config(tmp_path):
-    (tmp_path / "named.py").write_text(DATA, encoding="utf-8")
-    values = {
-        "model": "test_resnet_tsbn", "data": f"{tmp_path}/named.py:Named", "output": f"{tmp_path}/[/x] 実験",
-        "epochs": 1, "batch_size": 4, "validation": 0.34,
-    }  # fmt: skip
-    (tmp_path / "config.yaml").write_text(yaml.safe_dump(values))
-    return tmp_path / "config.yaml"
+    return config_of_data(tmp_path, DATA, "Named", output=f"{tmp_path}/[/x] 実験", batch_size=4, validation=0.34)
 
 
 def printing_to(monkeypatch, encoding):

@@ -110,3 +110,13 @@ def left_by(config):
         tensors = [(name, state.get_tensor(name).tobytes()) for name in names]
         rest = state.metadata()["state"].replace(str(output), "").replace(str(config.parent), "")
     return [(output / name).read_bytes() for name in ("model.safetensors", "log.jsonl", "config.json")], tensors, rest
+
+
+def config_of_data(folder: Path, code: str, data: str, **values: object) -> Path:
+    """A config of one epoch on a data set, "Name", of code that is written beside it."""
+    module = folder / f"{data.lower()}.py"
+    module.write_text(code, encoding="utf-8")
+    values = {"model": "test_resnet_tsbn", "data": f"{module}:{data}", "output": f"{folder}/run", "epochs": 1, **values}
+    config = folder / "config.yaml"
+    config.write_text(yaml.safe_dump(values))
+    return config

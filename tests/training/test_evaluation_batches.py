@@ -1,9 +1,9 @@
 """How many samples validation and test take at once."""
 
 import pytest
-import yaml
 from accelerate import Accelerator
 
+from tests.training.small_runs import config_of_data
 from tsbn_hub.training import TrainingConfig, train
 from tsbn_hub.training.loaders import Loaders
 from tsbn_hub.training.recipe.building import build_data, build_kinds, build_tasks
@@ -29,13 +29,7 @@ class Widths(Dataset):
 
 @pytest.fixture
 def config(tmp_path):
-    (tmp_path / "widths.py").write_text(DATA)
-    values = {
-        "model": "test_resnet_tsbn", "data": f"{tmp_path}/widths.py:Widths", "output": f"{tmp_path}/run",
-        "epochs": 1, "batch_size": 1, "validation": 0.5,
-    }  # fmt: skip
-    (tmp_path / "config.yaml").write_text(yaml.safe_dump(values))
-    return tmp_path / "config.yaml"
+    return config_of_data(tmp_path, DATA, "Widths", batch_size=1, validation=0.5)
 
 
 def test_images_of_several_sizes(config):
