@@ -342,6 +342,22 @@ def test_what_vmap_cannot_run_leaves_nothing_half_done():
     assert_same_state(net, other)
 
 
+class OfSeveral(nn.Module):
+    """Compares the images of a batch, and cannot with one."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x - x[1]
+
+
+def test_a_network_that_needs_several_images_runs_though_one_cannot_be_tried():
+    net = network().train()
+    net[5] = OfSeveral()
+    other = twin(net)
+    ours, theirs = net(images()), other(images())
+    for task in TASKS:
+        assert torch.equal(ours[task], theirs[task])
+
+
 class Dishonest(nn.Module):
     """Does something else in vmap."""
 

@@ -9,12 +9,12 @@ from rich import box
 from rich.table import Table
 from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
-from torch.utils.flop_counter import FlopCounterMode
 
 from ..models import surface_of
 from ..models.outputs import outputs_by_task
 from ..models.surface import Surface
 from ..norms import TaskModule
+from ..norms.execution.operations import OperationCounter
 from ..tasks import Kind, Task
 from .passes import passes_by_fork
 
@@ -207,7 +207,7 @@ def _flops(model: nn.Module, shape: tuple[int, int, int], tasks: list[str]) -> i
     parameter = next(model.parameters())
     image = torch.zeros(1, *shape, device=parameter.device, dtype=parameter.dtype)
     # torch counts attention by the kernel that runs, and not each kernel: that of plain matrix products it does.
-    with sdpa_kernel(SDPBackend.MATH), _one_after_another(model), FlopCounterMode(display=False) as counter:
+    with sdpa_kernel(SDPBackend.MATH), _one_after_another(model), OperationCounter() as counter:
         outputs_by_task(model.eval(), image, tasks)
     return counter.get_total_flops()
 

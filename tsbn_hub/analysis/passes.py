@@ -4,11 +4,11 @@ from functools import partial
 
 import torch
 from torch import nn
-from torch.utils.flop_counter import FlopCounterMode
 
 from ..models import surface_of
 from ..models.outputs import outputs_by_task
 from ..norms import TaskNorm
+from ..norms.execution.operations import OperationCounter
 
 PARTS = (1, 1 / 2, 1 / 3, 1 / 4)
 """Of the gated norms, in the order in which they run."""
@@ -42,7 +42,7 @@ def passes_by_fork(model: nn.Module) -> dict[str, float]:
     before: dict[str, int] = {}
     parameter = next(model.parameters())
     image = torch.zeros(1, *surface.image_shape, device=parameter.device, dtype=parameter.dtype)
-    with FlopCounterMode(display=False) as counter:
+    with OperationCounter() as counter:
 
         def note(name: str, *_: object) -> None:
             before.setdefault(name, counter.get_total_flops())

@@ -3,32 +3,39 @@
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.utils import _pytree as pytree
-from torch.utils.flop_counter import FlopCounterMode
 
 from ..selection import Selection, TaskSelector
 from .batched import run_batched
 from .modes import modes_kept
+from .operations import OperationCounter
 
 Forward = Callable[[], object]
+
+FAILURES = (RuntimeError, ValueError, TypeError, AssertionError, AttributeError, LookupError)
+"""What a network that cannot run this way may end in: a trial that fails says so, and fails nothing else."""
 
 
 def shared_part(module: nn.Module, selector: TaskSelector, forward: Forward) -> float:
     """How much of the floating-point operations of a pass for one task is before the fork, from 0 to 1.
+
+    It is 0 for a network that does not run with one image in evaluation: nothing can be tried there.
 
     Args:
         module: The network.
         selector: Of the network.
         forward: Calls it for one image.
     """
-    with FlopCounterMode(display=False) as counter, _evaluated(module):
+    with OperationCounter() as counter, _evaluated(module):
         selection = _Counting(0, counter=counter)
-        with selector.run(selection):
-            forward()
+        try:
+            with selector.run(selection):
+                forward()
+        except FAILURES:
+            return 0.0
     total = counter.get_total_flops()
     shared = total if selection.before_fork is None else selection.before_fork
     return shared / max(total, 1)
@@ -48,7 +55,7 @@ def difference(module: nn.Module, selector: TaskSelector, forward: Forward) -> s
         try:
             with torch.set_grad_enabled(gradients):  # some operations have a rule in vmap only without
                 together = run_batched(selector, forward, samples=1)
-        except (RuntimeError, NotImplementedError, ValueError, TypeError, AssertionError) as error:
+        except FAILURES as error:
             return f"torch.func.vmap cannot run this network ({str(error).partition(chr(10))[0]})."
         for row in rows:
             with selector.run(Selection(row)):
@@ -75,11 +82,11 @@ def _close(one: Tensor, padded: Tensor) -> bool:
     return bool(((one - padded).abs() <= 1000 * torch.finfo(one.dtype).eps * largest).all())
 
 
-@dataclass(eq=False)
+@dataclass(eq=False, kw_only=True)
 class _Counting(Selection):
     """Notes the operations that a counter has counted where the first gated norm runs."""
 
-    counter: Any = None
+    counter: OperationCounter
     before_fork: int | None = None
 
     def fork(self) -> None:
