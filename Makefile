@@ -36,7 +36,7 @@ $(LOWEST)/ready: pyproject.toml tests/lowest.py
 	touch $@
 
 # Every vision architecture of transformers, against docs/backbones.md: a few of them in `make test`.
-# timm's own tests on our names: 40 architectures here, 12 in `make test` (three of them with one task, too);
+# timm's own tests on our names: 40 architectures here, 8 in `make test` (two of them with one task, too);
 # `make conformance WHICH=all` for all 1327.
 WHICH ?= many
 conformance: $(VENV)/ready

@@ -11,13 +11,14 @@ from .sources import file_of_source
 FOLDER = Path(__file__).parent
 FEW = [
     "test_resnet", "test_efficientnet", "test_vit", "test_convnext", "test_byobnet", "test_mambaout", "resnetv2_18",
-    "starnet_s050", "levit_128s", "edgenext_xx_small", "swin_tiny_patch4_window7_224", "xcit_nano_12_p8_224",
+    "levit_128s",
 ]  # fmt: skip
 MANY = [
-    *FEW, "test_vit2", "test_vit3", "test_coatnet", "test_maxvit", "test_vit_relpos", "regnetx_002", "repvit_m1",
-    "repghostnet_050", "mobilenetv3_small_050", "mobilevit_xxs", "ghostnet_050", "fastvit_t8", "efficientvim_m1",
-    "efficientvit_b0", "efficientvit_m0", "shvit_s1", "iformer_t", "lcnetv2_small", "lowformer_b0", "hgnetv2_b0",
-    "dla46x_c", "densenet121", "cs3darknet_focus_s", "ese_vovnet19b_slim_dw", "pvt_v2_b0", "coat_tiny", "pit_ti_224",
+    *FEW, "starnet_s050", "edgenext_xx_small", "swin_tiny_patch4_window7_224", "xcit_nano_12_p8_224", "test_vit2",
+    "test_vit3", "test_coatnet", "test_maxvit", "test_vit_relpos", "regnetx_002", "repvit_m1", "repghostnet_050",
+    "mobilenetv3_small_050", "mobilevit_xxs", "ghostnet_050", "fastvit_t8", "efficientvim_m1", "efficientvit_b0",
+    "efficientvit_m0", "shvit_s1", "iformer_t", "lcnetv2_small", "lowformer_b0", "hgnetv2_b0", "dla46x_c",
+    "densenet121", "cs3darknet_focus_s", "ese_vovnet19b_slim_dw", "pvt_v2_b0", "coat_tiny", "pit_ti_224",
     "deit_tiny_distilled_patch16_224", "poolformerv2_s12", "skresnet18", "resnest14d", "legacy_seresnet18",
 ]  # fmt: skip
 

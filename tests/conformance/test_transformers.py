@@ -210,8 +210,8 @@ def _source_distribution():
     cases_of(
         product(TASKS, BACKBONES),
         [
-            *((TsbnForMultiTask, backbone) for backbone in BACKBONES),
-            *((TsbnModel, backbone) for backbone in ("vit", "swin")),
+            *((TsbnForMultiTask, backbone) for backbone in ("vit", "convnext")),
+            *((TsbnModel, backbone) for backbone in ("dinov2", "swin")),
             *((TsbnBackbone, backbone) for backbone in ("swin", "convnext")),
         ],
     ),

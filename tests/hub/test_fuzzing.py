@@ -38,9 +38,9 @@ def workshop(seeds):
 def test_a_sample(seeds):
     """`python -m tests.hub.fuzzing` runs 10,000."""
     with Trials(seeds) as sampled:
-        fuzz(sampled, 250)
+        fuzz(sampled, 120)
         printed = table(sampled)
-    assert int(re.match(r"(\d+) mutated checkpoints: ", printed)[1]) >= 250
+    assert int(re.match(r"(\d+) mutated checkpoints: ", printed)[1]) >= 120
     assert float(re.search(r"([\d.]+)% past the parsing", printed)[1]) >= 80
     assert int(re.search(r"(\d+) of \d+ validators hit", printed)[1]) >= 40
 

@@ -27,6 +27,12 @@ class Small(NamedTuple):
         return torch.randn(batch, channels, self.size, self.size)
 
 
+UNLIKE = (
+    "beit", "coat", "convit", "convnext", "densenet", "efficientnet", "eva", "ghostnet", "levit", "mlp_mixer",
+    "mobilevit", "pit", "resnet", "senet", "swin_transformer", "vision_transformer", "xcit",
+)  # fmt: skip
+"""The families whose layers differ most, for what hardly depends on the family."""
+
 FAMILIES: dict[str, Small] = {
     "beit": Small("beit_base_patch16_224", 64, dict(img_size=64, embed_dim=64, depth=2, num_heads=2)),
     "byobnet": Small("test_byobnet", 32),

@@ -11,16 +11,11 @@ from torch.utils import _pytree as pytree
 from tests.matrices import cases_of
 from tsbn_hub.norms import TaskModule
 
-from .families import FAMILIES
+from .families import FAMILIES, UNLIKE
 from .hf_backbones import BACKBONES
 
 TASKS = ["a", "b", "c"]
-# The families whose layers differ most.
-SOME = (
-    "beit", "coat", "convit", "convnext", "densenet", "efficientnet", "eva", "ghostnet", "levit", "mlp_mixer",
-    "mobilevit", "pit", "resnet", "senet", "swin_transformer", "vision_transformer", "xcit",
-)  # fmt: skip
-CHOSEN = cases_of(FAMILIES, SOME)
+CHOSEN = cases_of(FAMILIES, UNLIKE)
 WITHOUT_RULE = {
     "sequencer": "aten::lstm",
 }

@@ -1,12 +1,14 @@
 """Training models of transformers: recomputation, their Trainer, parameter groups, tasks that come and go."""
 
 import copy
+from itertools import product
 
 import pytest
 import torch
 from torch.utils.data import default_collate
 from transformers import Trainer, TrainingArguments
 
+from tests.matrices import cases_of
 from tsbn_hub import Task, TsbnForMultiTask, TsbnModel, param_groups
 from tsbn_hub.norms import TaskBatchNorm, TaskNorm
 
@@ -44,8 +46,16 @@ def assert_same_gradients(actual, expected):
 # --- gradients ---
 
 
-@pytest.mark.parametrize("options", [{}, {"use_reentrant": False}, {"use_reentrant": True}], ids=str)
-@pytest.mark.parametrize("name", CHECKPOINTING)
+RECOMPUTED = [{}, {"use_reentrant": False}, {"use_reentrant": True}]
+
+
+@pytest.mark.parametrize(
+    ("name", "options"),
+    cases_of(
+        product(CHECKPOINTING, RECOMPUTED), [*product(CHECKPOINTING, [{}]), *product(["vit", "swin"], RECOMPUTED[1:])]
+    ),
+    ids=str,
+)
 def test_gradient_checkpointing_with_several_tasks(name, options):
     """All tasks forward, one backward: each is recomputed as itself."""
     tiny = BACKBONES[name]

@@ -13,6 +13,7 @@ from pathlib import Path
 import psutil
 import pytest
 
+from tests.matrices import cases_of
 from tests.training import processes
 from tests.training.small_runs import FIRST, TRAINING, VALIDATION, left_by, signals, write_config
 from tsbn_hub.cli.main import app
@@ -57,18 +58,18 @@ def test_at_random_samples(name, config, whole, monkeypatch):
     assert left_by(config) == whole[1]
 
 
-@pytest.mark.parametrize(
-    ("sample", "where", "saved"),
-    [
-        (1, "epoch 1, after its step 1", "epoch 1, after its step 1"),
-        (TRAINING, "epoch 1, after its step 9", "epoch 1, after its step 9"),
-        (TRAINING + 1, "epoch 1, after its step 9", "epoch 1, after its step 9"),
-        (EPOCH + 9, "epoch 2, after its step 3", "epoch 2, after its step 3"),
-        (2 * EPOCH + 1, "the test", "epoch 2, after its step 9"),
-    ],
-    ids=["first step", "last step of an epoch", "validation", "second epoch", "test"],
-)
-def test_the_message_says_where(sample, where, saved, config, whole, monkeypatch, capsys):
+MOMENTS = {
+    "first step": (1, "epoch 1, after its step 1", "epoch 1, after its step 1"),
+    "last step of an epoch": (TRAINING, "epoch 1, after its step 9", "epoch 1, after its step 9"),
+    "validation": (TRAINING + 1, "epoch 1, after its step 9", "epoch 1, after its step 9"),
+    "second epoch": (EPOCH + 9, "epoch 2, after its step 3", "epoch 2, after its step 3"),
+    "test": (2 * EPOCH + 1, "the test", "epoch 2, after its step 9"),
+}
+
+
+@pytest.mark.parametrize("moment", cases_of(MOMENTS, ["validation", "second epoch", "test"]))
+def test_the_message_says_where(moment, config, whole, monkeypatch, capsys):
+    sample, where, saved = MOMENTS[moment]
     with pytest.raises(Stopped, match=rf"in {where}\."):
         train_here(config, monkeypatch, signals("SIGINT", FIRST + sample))
     capsys.readouterr()
@@ -102,18 +103,18 @@ def test_the_exit_status_of_one_process(name, status, config):
     assert "Traceback" not in printed
 
 
-@pytest.mark.parametrize(
-    ("name", "ranks", "sample", "where", "statuses"),
-    [
-        ("SIGTERM", "1", 6, "epoch 1, after its step 2", [143, 143]),
-        ("SIGINT", "0", 16, "epoch 1, after its step 4", [130, 143]),
-        ("SIGINT", "01", 3, "epoch 1, after its step 1", [130, 130]),
-        ("SIGTERM", "0", 17, "epoch 1, after its step 4", [143, 143]),
-        ("SIGINT", "1", 33, "the test", [143, 130]),
-    ],
-    ids=["the second", "the first", "both", "the first, validation", "the second, test"],
-)
-def test_two_processes(name, ranks, sample, where, statuses, config, whole):
+STOPPED = {
+    "the second": ("SIGTERM", "1", 6, "epoch 1, after its step 2", [143, 143]),
+    "the first": ("SIGINT", "0", 16, "epoch 1, after its step 4", [130, 143]),
+    "both": ("SIGINT", "01", 3, "epoch 1, after its step 1", [130, 130]),
+    "the first, validation": ("SIGTERM", "0", 17, "epoch 1, after its step 4", [143, 143]),
+    "the second, test": ("SIGINT", "1", 33, "the test", [143, 130]),
+}
+
+
+@pytest.mark.parametrize("who", cases_of(STOPPED, ["both", "the first, validation", "the second, test"]))
+def test_two_processes(who, config, whole):
+    name, ranks, sample, where, statuses = STOPPED[who]
     # A process reads 16 samples an epoch. Those of the validation are one batch, of the first process.
     assert processes.train(config, 2, signals(name, FIRST + sample, ranks)) == statuses, processes.printed(config)
     for rank in range(2):

@@ -2,7 +2,7 @@
 
 import json
 from collections import Counter
-from itertools import chain
+from itertools import chain, product
 
 import pytest
 import torch
@@ -10,6 +10,7 @@ from safetensors.torch import load_file, save_file
 from torch.utils.data import Dataset
 
 import tsbn_hub
+from tests.matrices import cases_of
 from tests.training import processes
 from tsbn_hub.training import TrainingConfig, loop, train
 from tsbn_hub.training.loop import Training
@@ -74,10 +75,18 @@ def _watched(monkeypatch):
     monkeypatch.setattr(loop, "Training", Watched)
 
 
-@pytest.mark.parametrize("micro_batches", [1, 2])
-@pytest.mark.parametrize(("rates", "rounds"), [(None, [12, 6]), ([1, 2], [6, 12])], ids=["by size", "by rates"])
-@pytest.mark.parametrize("number", [1, 2], ids=["one process", "two"])
-def test_a_step_is_for_the_tasks_of_its_data(tmp_path, number, rates, rounds, micro_batches):
+BY_SIZE, BY_RATES = (None, [12, 6]), ([1, 2], [6, 12])  # rates, and in how many rounds of batches each is seen
+
+
+@pytest.mark.parametrize(
+    ("number", "drawn", "micro_batches"),
+    cases_of(
+        product([1, 2], [BY_SIZE, BY_RATES], [1, 2]),
+        [(1, BY_SIZE, 2), (1, BY_RATES, 1), (2, BY_SIZE, 1), (2, BY_RATES, 2)],
+    ),
+)
+def test_a_step_is_for_the_tasks_of_its_data(tmp_path, number, drawn, micro_batches):
+    rates, rounds = drawn
     sources = [
         {"name": f"{__file__}:Dark", "args": {"size": 64, "side": 32, "shade": 0}},
         {"name": f"{__file__}:Bright", "args": {"size": 32, "side": 48, "shade": 10}},

@@ -6,6 +6,7 @@ import signal
 
 import pytest
 
+from tests.matrices import cases_of
 from tests.training import processes
 from tests.training.small_runs import FIRST, TRAINING, left_by, signals, write_config
 from tsbn_hub.cli.main import app
@@ -42,8 +43,11 @@ def test_killed_again_and_again_in_one_process(tmp_path, whole):
 
 @pytest.mark.parametrize(
     ("number", "changes"),
-    [(1, {"mixed_precision": "bf16"}), (2, {}), (2, {"mixed_precision": "bf16"})],
-    ids=["one in bf16", "two", "two in bf16"],
+    cases_of(
+        [(1, {"mixed_precision": "bf16"}), (2, {}), (2, {"mixed_precision": "bf16"})],
+        [(2, {"mixed_precision": "bf16"})],
+    ),
+    ids=str,
 )
 def test_killed_again_and_again(tmp_path, number, changes):
     whole, killed = (write_config(tmp_path, name, **changes) for name in ("whole", "killed"))
