@@ -42,6 +42,7 @@ STYLES = {
     "sigmoid": {},
     "sigmoid and affine": {"keep_affine": True},
     "affine": {"norm": "affine"},
+    "statistics": {"norm": "statistics"},
     "shared": {"norm": "shared"},
     "fork after the stem": {"gated": "layer*"},
 }
