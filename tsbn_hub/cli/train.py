@@ -24,8 +24,14 @@ def train(
     ] = None,
     config: Annotated[Path | None, typer.Option(help="The same file, as an option.")] = None,
     norm: Annotated[
-        Literal["sigmoid", "affine", "shared"] | None,
-        typer.Option(help="sigmoid: TSσBN. affine: TSBN. shared: hard sharing."),
+        Literal["sigmoid", "affine", "statistics", "shared"] | None,
+        typer.Option(help="sigmoid: TSσBN. affine: TSBN. statistics: of BatchNorms. shared: hard sharing."),
+    ] = None,
+    method: Annotated[
+        str | None,
+        typer.Option(
+            help="How tasks share the network: stl, hps, stats, tsbn, tssigma, cross-stitch, mtan, or your own trunk."
+        ),
     ] = None,
     tasks: Annotated[
         str | None, typer.Option(help="The tasks to train, with commas. One: single-task. Default: all of the data.")
@@ -76,7 +82,7 @@ def train(
     from ..training import train as run_training
 
     options = {
-        "norm": norm, "tasks": None if tasks is None else [name.strip() for name in tasks.split(",")],
+        "norm": norm, "method": method, "tasks": None if tasks is None else [name.strip() for name in tasks.split(",")],
         "output": output, "epochs": epochs, "batch_size": batch_size, "lr": lr, "mixed_precision": mixed_precision,
         "seed": seed,
     }  # fmt: skip

@@ -6,8 +6,11 @@ from typing import Any, Literal
 
 from torch import nn
 
+from ...baselines import methods
 from ...data import Mixture, tasks_of
+from ...files.registry import UnknownNameError, did_you_mean
 from ...models.libraries import build_model as build_new_model
+from ...models.libraries import trunk_names
 from ...models.surface import ImageShape, NewModel
 from ...norms import TaskModule
 from ...tasks import Kind, Task, make_kind
@@ -93,10 +96,15 @@ def build_tasks(config: TrainingConfig, data: Mixture) -> list[Task]:
     """The tasks to train, in order, each with the head that the config gives it.
 
     Raises:
-        ValueError: if a step is to have more tasks than there are.
+        ValueError: if a step is to have more tasks than there are, or single-task learning several.
     """
     by_name = {task.name: task for task in data.tasks}
     names = config.tasks or list(by_name)
+    if config.method == "stl" and len(names) > 1:
+        raise ValueError(
+            f"method='stl' is a network for one task, and there are {names}: name one, as tasks=[{names[0]!r}], or let "
+            "`tsbn compare --methods stl` train one network after another."
+        )
     if config.tasks_per_step is not None and config.tasks_per_step > len(names):
         raise ValueError(f"tasks_per_step={config.tasks_per_step}: there are {len(names)} tasks, {names}.")
     return [_with_head(by_name[name], config.heads.get(name)) for name in names]
@@ -152,6 +160,12 @@ def build_model(config: TrainingConfig, tasks: list[Task], image_shape: ImageSha
 
 
 def _new_model(config: TrainingConfig, tasks: list[Task], image_shape: ImageShape) -> nn.Module:
+    if config.trunk is not None:
+        known = list(dict.fromkeys([*methods, *trunk_names()]))
+        if config.trunk not in known:
+            raise UnknownNameError(
+                f"method={config.trunk!r} is unknown.{did_you_mean(config.trunk, known)} Known: {', '.join(known)}."
+            )
     new = NewModel(
         name=str(config.model),
         tasks=tasks,
@@ -159,7 +173,7 @@ def _new_model(config: TrainingConfig, tasks: list[Task], image_shape: ImageShap
         pretrained=config.pretrained,
         norm=config.norm or "sigmoid",
         model_args=config.model_args,
-        trunk=config.method,
+        trunk=config.trunk,
         trunk_args=config.method_args,
     )
     try:

@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, get_type_hints
 
+from ...baselines import method_of, methods
 from ...files.parsing import parse_yaml
 from ...files.paths import near_hint
 from ...files.registry import did_you_mean
@@ -37,10 +38,12 @@ class TrainingConfig:
             `rate`: how many batches are drawn from it, relative to the others; without rates, in proportion to size.
         output: The folder of the run: checkpoints, log, card, picture.
         tasks: The tasks to train; None for all of the data. One gives single-task training.
-        norm: "sigmoid" (TSσBN), "affine" (TSBN), "shared" (hard sharing); None: "sigmoid", or the checkpoint's.
-        method: How the tasks share the network. None: by task norms, as `norm` says. Otherwise the name of a trunk
-            that is registered (see docs/extending.md).
-        method_args: Further keywords of the trunk.
+        norm: "sigmoid" (TSσBN), "affine" (TSBN), "statistics" (of BatchNorms), "shared" (hard sharing); None: as
+            `method` says, else "sigmoid", or the checkpoint's.
+        method: How the tasks share the network: "stl" (one task alone), "hps", "stats", "tsbn", "tssigma",
+            "cross-stitch", "mtan" (see docs/methods.md), or a trunk that is registered (see docs/extending.md). None:
+            by task norms, as `norm` says.
+        method_args: Further keywords of "cross-stitch", "mtan" or another trunk.
         heads: By task, the name of its head ("small", "deeplabv3", "upernet", "segformer", "linear"), or a mapping with
             `name` and the head's keywords; None: the default of the task's kind.
         model_args: Further keywords of `timm.create_model`, or of the backbone's configuration.
@@ -164,12 +167,27 @@ class TrainingConfig:
                 raise ValueError(f"heads={self.heads}: {task} has {head!r}; a head is a name, or a mapping with name.")
         self.sources()
         self._check_start()
-        if self.method is not None and self.norm is not None:
+        self._check_method()
+
+    def _check_method(self) -> None:
+        of_method = methods[self.method].norm if self.method is not None and self.method in methods else None
+        if self.method is not None and of_method is None and self.norm is not None:
             raise ValueError(f"method={self.method!r} has no task norms: leave out norm={self.norm!r}.")
-        if self.method is None and self.method_args:
+        if of_method is not None and self.norm not in (None, of_method):
+            raise ValueError(f"method={self.method!r} is norm={of_method!r}: leave out norm={self.norm!r}.")
+        if self.method_args and self.method is None:
             raise ValueError(f"method_args={self.method_args} are of a method: name it.")
-        if self.norm is None and self.checkpoint is None and self.method is None:
+        if self.method_args and of_method is not None:
+            raise ValueError(f"method_args={self.method_args}: method={self.method!r} has none.")
+        if of_method is not None:
+            object.__setattr__(self, "norm", of_method)
+        elif self.norm is None and self.checkpoint is None and self.method is None:
             object.__setattr__(self, "norm", "sigmoid")
+
+    @property
+    def trunk(self) -> str | None:
+        """The trunk that the method is; None: one of task norms."""
+        return self.method if self.norm is None else None
 
     def _check_start(self) -> None:
         if self.checkpoint is None:
@@ -247,6 +265,10 @@ class TrainingConfig:
         ours = dataclasses.asdict(self)
         # A run from before there was a key had what is now its default.
         theirs = {each.name: each.default for each in dataclasses.fields(self)} | other
+        for values in (ours, theirs):  # a method is the norm's, whether it is named or not
+            norm = values["norm"]
+            if values["method"] is None and isinstance(norm, str) and (method := method_of(norm)) is not None:
+                values["method"] = method.name
         return [
             f"{name}: {value!r}, here {ours.get(name)!r}"
             for name, value in theirs.items()
