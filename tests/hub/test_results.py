@@ -184,6 +184,13 @@ def test_single_task_runs_are_recorded(tmp_path):
     assert Results.read(run).single_task == {}, "those of other weights"
 
 
+def test_the_method_of_a_single_task_run_is_no_other_recipe(tmp_path):
+    run = recorded(tmp_path, "run", {"keys": 0.6, "corner": 0.5}, method="mtan", method_args={"reduction": 2})
+    alone = recorded(tmp_path, "keys_alone", {"keys": 0.5}, method="stl", tasks=["keys"], lr=0.5)
+    results = with_single_task(Results.read(run), run, [alone])
+    assert results.single_task == {"keys": SingleTask(0.5, "keys_alone", ["lr"])}
+
+
 def test_what_is_no_single_task_run(tmp_path):
     run = recorded(tmp_path, "run", {"keys": 0.6, "corner": 0.5})
     unfair = {

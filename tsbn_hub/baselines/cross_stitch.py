@@ -62,10 +62,10 @@ class CrossStitch(StagedTrunk):
     Args:
         config: Of backbone and tasks. The backbone is a network of timm that `stages_of` can cut.
         same: The weight at the start of a task's own features, in [0, 1]; those of the other tasks share the rest. The
-            paper finds 0.9 to be the best of four (its table 1). With 1 the model starts as single-task networks.
+            paper starts in [0, 1], too. With 1 the model starts as single-task networks.
         per_channel: A weight for each channel, as in the paper; else one for all, as in LibMTL.
-        lr_scale: How much faster the units learn than the networks. The paper finds 100 and 1000 to be the best with
-            SGD (its table 2); with Adam, whose steps do not depend on the size of a gradient, less is enough.
+        lr_scale: How much faster the units learn than the networks. The paper finds 100 to 1000 to be the best with
+            SGD; with Adam, whose steps do not shrink with the gradient, less is enough.
 
     Raises:
         ValueError: if the network cannot be cut, or `same` or `lr_scale` is out of its range.

@@ -119,10 +119,16 @@ def with_single_task(results: Results, folder: str | Path, runs: Sequence[str | 
             if theirs != ours:
                 raise ValueError(f"{run} is no measure for {name!r}: its {what} is {theirs}, here {ours}.")
         their_recipe = replace(TrainingConfig.read(Path(run, RECIPE)), tasks=recipe.tasks)
+        # A plain network for each task is what every method is measured against: no other recipe.
+        of_methods = ("norm", "method", "method_args") if their_recipe.method == "stl" else ()
         single_task[name] = SingleTask(
             other.tasks[0].metrics[0].value,
             Path(run).resolve().name,
-            [difference.partition(":")[0] for difference in recipe.differences(dataclasses.asdict(their_recipe))],
+            [
+                key
+                for difference in recipe.differences(dataclasses.asdict(their_recipe))
+                if (key := difference.partition(":")[0]) not in of_methods
+            ],
         )
     return replace(results, single_task=single_task)
 
