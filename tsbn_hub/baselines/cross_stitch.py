@@ -65,7 +65,7 @@ class CrossStitch(StagedTrunk):
             paper starts in [0, 1], too. With 1 the model starts as single-task networks.
         per_channel: A weight for each channel, as in the paper; else one for all, as in LibMTL.
         lr_scale: How much faster the units learn than the networks. The paper finds 100 to 1000 to be the best with
-            SGD; with Adam, whose steps do not shrink with the gradient, less is enough.
+            SGD. The default is for Adam, whose steps do not shrink with the gradient; it has not been tuned.
 
     Raises:
         ValueError: if the network cannot be cut, or `same` or `lr_scale` is out of its range.
