@@ -11,7 +11,7 @@ from ...models.libraries import build_model as build_new_model
 from ...models.surface import ImageShape, NewModel
 from ...norms import TaskModule
 from ...tasks import Kind, Task, make_kind
-from ..balancing import LossWeighting, loss_weighting
+from ..balancing import Balancing, make_balancing
 from ..optimization.freezing import freeze_trunk
 from .config import TrainingConfig
 from .continuing import model_of_checkpoint
@@ -117,17 +117,26 @@ def build_kinds(tasks: list[Task]) -> dict[str, Kind]:
     return kinds
 
 
-def build_weighting(config: TrainingConfig, tasks: Sequence[Task]) -> LossWeighting:
-    """How the losses of the tasks are weighted. Fixed weights of tasks that are not trained do not matter.
+def build_balancing(config: TrainingConfig, tasks: Sequence[Task]) -> Balancing:
+    """How the tasks become one step. Given weights of tasks that are not trained do not matter.
 
     Raises:
-        ValueError: if there is no such weighting, or it does not take its options.
+        ValueError: if there is no such balancing, it does not take its options, or it cannot be part of such a run.
+        ImportError: if it needs a library that is not installed.
     """
     names = [task.name for task in tasks]
     options = config.balancing_args
     if weights := _weights(config):
         options = {**options, "weights": {name: weight for name, weight in weights.items() if name in names}}
-    return loss_weighting(config.balancing, names, seed=config.seed, **options)
+    balancing = make_balancing(config.balancing, names, seed=config.seed, **options)
+    conflict = balancing.conflict(
+        backward=config.backward,
+        micro_batches=config.gradient_accumulation_steps,
+        trunk_learns=not config.freeze_trunk,
+    )
+    if conflict:
+        raise ValueError(f"balancing={config.balancing!r} {conflict}")
+    return balancing
 
 
 def build_model(config: TrainingConfig, tasks: list[Task], image_shape: ImageShape, trust: bool = False) -> nn.Module:

@@ -10,6 +10,7 @@ from ...files.paths import near_hint
 from ...files.registry import did_you_mean
 from ...norms.execution import Execution
 from ...norms.task_norm import Style
+from ..balancing.balancing import RENAMED
 from ..optimization import ScheduleName
 from .sources import DataSource
 from .values import check_value
@@ -68,8 +69,10 @@ class TrainingConfig:
         decay_epochs: Of the step schedule: epochs between two decays.
         decay_rate: Of the step schedule: the factor of a decay, in (0, 1].
         max_grad_norm: Longer gradients are cut to this norm; None: none is.
-        balancing: How the losses of the tasks are weighted: "fixed", "uncertainty", "dynamic" or "random".
-        balancing_args: Its options; of "fixed", `weights: {task: weight}`.
+        balancing: How the tasks become one step, by name. Weights of the losses: "equal", "uncertainty", "dwa", "rlw",
+            "imtl-l"; a total of the losses: "gls", "stch"; of the gradients: "gradnorm", "pcgrad", "cagrad", "upgrad",
+            "mgda"; or one of your own. docs/training.md has them in a table.
+        balancing_args: Its options; of "equal", `weights: {task: weight}`.
         execution: How the tasks are run where a batch is for all of them. "batched": in one pass, in which what is
             before the first gated norm is computed once. "sequential": one after another. "auto": the faster one.
         backward: "all": one backward for all tasks, fast. "task": one a task, with the memory of one.
@@ -82,7 +85,7 @@ class TrainingConfig:
         checkpoint_steps: Optimizer steps between two checkpoints; every epoch makes one, too.
         trackers: Where to follow the run: "tensorboard", "trackio", "wandb" or another of Accelerate's trackers.
         imports: Your own files ("path/to/kinds.py") and modules ("my_package.kinds"), which register kinds, heads, data
-            sets, loss weightings and others. They are imported first.
+            sets, balancings and others. They are imported first.
         seed: Of the weights, the order of the data, its augmentation and the validation split.
         deterministic: Only algorithms that give the same bits every time; on CUDA they are slower.
 
@@ -118,7 +121,7 @@ class TrainingConfig:
     decay_epochs: float = 30.0
     decay_rate: float = 0.1
     max_grad_norm: float | None = None
-    balancing: str = "fixed"
+    balancing: str = "equal"
     balancing_args: dict[str, Any] = field(default_factory=dict)
     execution: Execution = "auto"
     backward: Backward = "all"
@@ -211,6 +214,7 @@ class TrainingConfig:
             raise ValueError(f"{path} must map names to values, as in `model: resnet10t_tsbn`.")
         known = [field.name for field in dataclasses.fields(cls)]
         _check_keys(str(path), list(values), known)
+        values = _with_new_names(values)
         _check_keys(f"What is set beside {path}", [name.partition(".")[0] for name in overrides], known)
         for name, value in overrides.items():
             _override(values, name, value)
@@ -246,7 +250,7 @@ class TrainingConfig:
         """What makes another run of it, as "name: theirs, here ours"; where it is stored does not."""
         ours = dataclasses.asdict(self)
         # A run from before there was a key had what is now its default.
-        theirs = {each.name: each.default for each in dataclasses.fields(self)} | other
+        theirs = {each.name: each.default for each in dataclasses.fields(self)} | _with_new_names(other)
         return [
             f"{name}: {value!r}, here {ours.get(name)!r}"
             for name, value in theirs.items()
@@ -259,6 +263,12 @@ def _check_keys(source: str, keys: list[Any], known: list[str]) -> None:
     if unknown:
         near = "".join(did_you_mean(key, known) for key in unknown)
         raise ValueError(f"{source} has unknown keys {unknown}.{near} {_ALL_KEYS}")
+
+
+def _with_new_names(values: dict[str, Any]) -> dict[str, Any]:
+    """The values of a file, in which what was renamed since has its new name."""
+    balancing = values.get("balancing")
+    return values | {"balancing": RENAMED[balancing]} if isinstance(balancing, str) and balancing in RENAMED else values
 
 
 def _override(values: dict[str, Any], name: str, value: object) -> None:
