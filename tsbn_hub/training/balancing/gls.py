@@ -23,7 +23,8 @@ class GeometricLossStrategy(LossScalarization, FirstLosses):
 
     Args:
         tasks: The tasks.
-        floor: Of the guard, as a part of each task's first loss. 0: the plain geometric mean. Not negative.
+        floor: Of the guard, as a part of each task's first loss. Not negative. 0: the plain geometric mean, by which an
+            easy task beside two hard ones took them from 62% to 38% on made-up data; 0.01 and more kept them.
 
     Raises:
         ValueError: if the floor is negative or not finite.
@@ -39,7 +40,7 @@ class GeometricLossStrategy(LossScalarization, FirstLosses):
     Strategy for Multi-Task Learning", arXiv 1904.08492: the product of all L_i^(1/n). Deviation: the guard.
     """
 
-    def __init__(self, tasks: Sequence[str], floor: float = 0.1) -> None:
+    def __init__(self, tasks: Sequence[str], floor: float = 0.03) -> None:
         super().__init__(tasks)
         if not 0 <= floor < torch.inf:
             raise ValueError(f"floor={floor} must be finite and not negative.")

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 
+import torch
 from torch import Tensor
 
 from .aggregation import GradientAggregation
@@ -29,13 +30,16 @@ def computed_by_torchjd(name: str) -> Iterator[None]:
 class _ByInnerProducts(GradientAggregation):
     """A sum of the tasks' gradients, weighted by what one of TorchJD's weightings makes of their inner products.
 
-    The weighting gets these, (T, T), on the CPU, where its loops and solvers need not wait for a device.
+    The weighting gets these, (T, T), on the CPU, where its loops and solvers need not wait for a device; and over their
+    trace, which changes none of its weights: TorchJD's CAGrad takes gradients that are short for ones that are 0.
     """
 
     _weighting: Callable[[Tensor], Tensor]
 
     def aggregate(self, gradients: Tensor, active: Sequence[str]) -> Tensor:
-        return self._weighting((gradients @ gradients.T).cpu()).to(gradients) @ gradients
+        products = (gradients @ gradients.T).cpu()
+        weights = self._weighting(products / products.trace().clamp(min=torch.finfo(products.dtype).tiny))
+        return weights.to(gradients) @ gradients
 
 
 @register_balancing("pcgrad")
@@ -68,7 +72,7 @@ class CAGrad(_ByInnerProducts):
     """The step near the mean gradient that helps the worst task most: conflict-averse gradient descent.
 
     It lies within c |g_0| of the mean gradient g_0. The official code divides it by 1 + c^2 afterwards; this, as the
-    paper's algorithm, does not. Where all gradients together are shorter than 0.01, TorchJD takes 0 for the step.
+    paper's algorithm, does not.
 
     Args:
         tasks: The tasks.
