@@ -5,6 +5,7 @@ from .batches.collate import Collate
 from .batches.mixture import Mixture
 from .batches.sampling import Draw, EvaluationBatches, SeededSamples, TrainingBatches
 from .sample import Sample, tasks_of
+from .sets.avatars import Avatars
 from .sets.castles import Castles
 from .sets.multi_digits import MultiDigits
 from .sets.multi_fashion import MultiFashion
@@ -14,6 +15,7 @@ from .sets.scenes import Scenes
 from .splitting import split_off
 
 __all__ = [
+    "Avatars",
     "Castles",
     "Collate",
     "Draw",

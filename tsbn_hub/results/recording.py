@@ -187,7 +187,8 @@ def without_folders(value: Any) -> Any:
 
 def _measured(data: object, size: int, tasks: list[str]) -> DataMeasured:
     own = [task.name for task in tasks_of(data) if task.name in tasks]
-    return DataMeasured(type(data).__name__, size, own, _text(data, "url"), _text(data, "license"))
+    stated = (_text(data, name) for name in ("url", "license", "creator"))
+    return DataMeasured(type(data).__name__, size, own, *stated)
 
 
 def _finite(value: float) -> float | None:

@@ -278,7 +278,8 @@ def _data_and_license(subject: Subject) -> str:
             origin = f" ({_link(data.url)})" if data.url else ""
             license = f"licence {escaped(data.license)}" if data.license else "its licence is not stated"
             tasks = f" For {_listed(map(escaped, data.tasks))}." if len(subject.results.data) > 1 else ""
-            lines.append(f"- Data: {escaped(data.name)}{origin}, {license}.{tasks}")
+            creator = f" by {escaped(data.creator)}" if data.creator else ""
+            lines.append(f"- Data: {escaped(data.name)}{creator}{origin}, {license}.{tasks}")
     elif subject.recipe is not None:
         names = _listed(escaped(_class_name(source.name)) for source in subject.recipe.sources())
         lines.append(f"- Data: {names}; the licence is not recorded.")
