@@ -188,7 +188,7 @@ def without_folders(value: Any) -> Any:
 def _measured(data: object, size: int, tasks: list[str]) -> DataMeasured:
     own = [task.name for task in tasks_of(data) if task.name in tasks]
     stated = (_text(data, name) for name in ("url", "license", "creator"))
-    return DataMeasured(type(data).__name__, size, own, *stated)
+    return DataMeasured(_text(data, "title") or type(data).__name__, size, own, *stated)
 
 
 def _finite(value: float) -> float | None:

@@ -16,7 +16,7 @@ class DataMeasured:
     """A data set that was measured on.
 
     Args:
-        name: The name of its class.
+        name: Its title, where it has one, or the name of its class.
         samples: Their number.
         tasks: Those of the tasks that it has targets for.
         url: Where it is from; None: it does not say.

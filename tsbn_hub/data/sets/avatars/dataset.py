@@ -53,6 +53,7 @@ class Avatars(Dataset[Sample]):
     Attributes:
         tasks: The tasks, in the order of `tasks`.
         styles: By name, the styles, with creator and licence.
+        title: "Avatars", and the style: what a card calls it.
         license, creator, url: Of the style.
 
     Raises:
@@ -97,6 +98,7 @@ class Avatars(Dataset[Sample]):
         self._style, self._split, self._seed, self._size = self.styles[style], split, seed, size
         self._number = numbers[split] if images is None else images
         self.tasks = [_task(self._style, name) for name in _names(self._style, tasks)]
+        self.title = f"Avatars ({style})"
         self.license, self.creator, self.url = self._style.license, self._style.creator, self._style.url
         check_installed(self._style)
         key = {"style": style, "split": split, "size": size, "images": self._number, "seed": seed}
