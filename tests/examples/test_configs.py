@@ -13,7 +13,7 @@ CONFIGS = sorted((ROOT / "examples" / "configs").glob("*.yaml"))
 @pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.stem)
 def test_a_config_is_read(path):
     config = TrainingConfig.read(path)
-    assert config.output == f"runs/{path.stem}"
+    assert config.output.startswith("runs/")
 
 
 @pytest.mark.parametrize(("name", "tasks"), [("avatars", 6), ("avatars_40_attributes", 40)])
