@@ -80,7 +80,17 @@ def test_the_trainer_of_transformers(tmp_path, monkeypatch):
 
 def test_every_kind_and_head_is_in_the_docs():
     page = (ROOT / "docs/dense-tasks.md").read_text()
-    for kind in ("classification", "attributes", "regression", "segmentation", "depth", "normals", "edges", "saliency"):
+    for kind in (
+        "classification",
+        "attributes",
+        "regression",
+        "segmentation",
+        "depth",
+        "disparity",
+        "normals",
+        "edges",
+        "saliency",
+    ):
         assert f"| {kind} |" in page
     for head in ("linear", "small", "deeplabv3", "upernet", "segformer"):
         assert f"`{head}`" in page
