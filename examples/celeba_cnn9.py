@@ -7,6 +7,8 @@ Seven 3x3 convolutions and two fully connected layers, each with a BatchNorm and
 al., arXiv 2306.03792). The fully connected ones are 1x1 convolutions of the pooled map here, which is the same.
 """
 
+from typing import Any
+
 from timm.models import build_model_with_cfg, generate_default_cfgs, register_model
 from torch import Tensor, nn
 
@@ -70,7 +72,7 @@ def _layer(before: int, after: int, kernel_size: int) -> list[nn.Module]:
 
 
 @register_model
-def celeba_cnn9(pretrained: bool = False, **kwargs: object) -> nn.Module:
+def celeba_cnn9(pretrained: bool = False, **kwargs: Any) -> nn.Module:
     """The network, without weights."""
     return build_model_with_cfg(CNN9, "celeba_cnn9", pretrained, **kwargs)
 

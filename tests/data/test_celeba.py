@@ -11,6 +11,7 @@ from PIL import Image
 from tests.data.folders import NAMES, write_celeba
 from tsbn_hub import Task
 from tsbn_hub.data import CelebA, split_off
+from tsbn_hub.data.splitting import told_of_split
 from tsbn_hub.tasks import make_kind
 from tsbn_hub.training import TrainingConfig
 
@@ -150,3 +151,11 @@ def test_an_empty_list(tmp_path):
     (tmp_path / ATTRIBUTES).write_text("")
     with pytest.raises(ValueError, match=r"is truncated, or no list of attributes: .* found are 0 after ''"):
         CelebA(tmp_path)
+
+
+def test_the_validation_split_is_told(tmp_path):
+    """A card that says "10% of the training data" would not be true."""
+    data = CelebA(write_celeba(tmp_path), "test")
+    assert told_of_split([data], 0.1) == "CelebA's own validation split"
+    both = told_of_split([data, object(), data], 0.1)
+    assert both == "CelebA's own validation split and 10% of the training data, which were held out"

@@ -12,6 +12,7 @@ from typing import Any
 import yaml
 
 from ..data import tasks_of
+from ..data.splitting import told_of_split
 from ..files.checkpoints import weights_digest
 from ..files.names import LOG, RECIPE, RESULTS
 from ..files.parsing import parse_yaml
@@ -57,8 +58,7 @@ def results_of_run(config: TrainingConfig, scores: Scores) -> Results:
         data=[_measured(each, size, list(kinds)) for each, size in zip(data.datasets, data.sizes, strict=True)],
         split="test",
         epoch_chosen_by=(
-            f"the mean over tasks of {', '.join(chosen_by)} on {100 * config.validation:g}% of the training data, "
-            "which were held out"
+            f"the mean over tasks of {', '.join(chosen_by)} on {told_of_split(data.datasets, config.validation)}"
         ),
         tasks=[
             TaskMeasured(

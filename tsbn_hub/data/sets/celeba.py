@@ -59,6 +59,7 @@ class CelebA(Dataset[Sample]):
     non-commercial research, under the terms of the site below, and not part of this package.
     """
 
+    validation_split = "CelebA's own validation split"
     url = "https://mmlab.ie.cuhk.edu.hk/projects/CelebA.html"
 
     def __init__(

@@ -76,7 +76,8 @@ class TrainingConfig:
         tasks_per_step: How many tasks each step is for, drawn at random; None: all.
         ema_decay: Evaluate and keep an exponential moving average of the weights, with this decay, in (0, 1).
         sync_batch_norm: BatchNorms take the statistics of the joined batch of all processes.
-        validation: The part of the training data that is held out to choose the best epoch, in (0, 1).
+        validation: The part of the training data that is held out to choose the best epoch, in (0, 1). Data with a
+            validation split of their own (CelebA) take this one.
         mixed_precision: "no", "fp16" or "bf16"; None takes what `accelerate launch` was given.
         workers: Processes that load data.
         checkpoint_steps: Optimizer steps between two checkpoints; every epoch makes one, too.
