@@ -8,7 +8,7 @@ from tsbn_hub.data.sets.registry import data_sets
 from tsbn_hub.models.heads.head import heads
 from tsbn_hub.norms import kernels
 from tsbn_hub.tasks.kind import kind_classes
-from tsbn_hub.training.balancing.weighting import loss_weightings
+from tsbn_hub.training.balancing.balancing import balancings
 
 KIND = """
 from pathlib import Path
@@ -41,7 +41,7 @@ class MeanHead(Head):
 
 
 def _tables():
-    registries = [registry._entries for registry in (kind_classes, heads, data_sets, loss_weightings)]
+    registries = [registry._entries for registry in (kind_classes, heads, data_sets, balancings)]
     return [sys.modules, *registries, kernels._kernels, kernels._batch_norms]
 
 

@@ -80,7 +80,17 @@ def test_the_trainer_of_transformers(tmp_path, monkeypatch):
 
 def test_every_kind_and_head_is_in_the_docs():
     page = (ROOT / "docs/dense-tasks.md").read_text()
-    for kind in ("classification", "attributes", "regression", "segmentation", "depth", "normals", "edges", "saliency"):
+    for kind in (
+        "classification",
+        "attributes",
+        "regression",
+        "segmentation",
+        "depth",
+        "disparity",
+        "normals",
+        "edges",
+        "saliency",
+    ):
         assert f"| {kind} |" in page
     for head in ("linear", "small", "deeplabv3", "upernet", "segformer"):
         assert f"`{head}`" in page
@@ -137,6 +147,7 @@ SEEN = """
 assert abs(kind.loss(torch.zeros(2, 1, 8, 8), target).item() - 0.6931) < 1e-4
 assert kind.new_metrics()  # those of depth
 assert torch.equal(weighting.weights(["seg", "depth"]), torch.tensor([0.5, 2.0]))
+assert abs(total["seg"].item() - 0.6) < 1e-6 and torch.allclose(joined, torch.tensor([0.6, 1.8]))
 assert type(model.head("depth")).__name__ == "FinestHead" and type(model.kinds["depth"]).__name__ == "LogDepth"
 assert abs(metrics.compute()["bias"].item() - 0.5) < 1e-6
 assert copies(torch.rand(1, 3, 64, 96)).logits["far"].shape == (1, 1, 64, 96)

@@ -60,7 +60,7 @@ def by_hooks(model: nn.Module, image: torch.Tensor) -> int:
     return sum(counted)
 
 
-@pytest.mark.parametrize("norm", ["sigmoid", "affine", "shared"])
+@pytest.mark.parametrize("norm", ["sigmoid", "affine", "statistics", "shared"])
 @pytest.mark.parametrize("classes", [{"b": 3, "a": 7}, {"a": 7}], ids=["two tasks", "one task"])
 def test_a_timm_model_against_its_plain_ones(norm, classes):
     model = timm.create_model("test_resnet_tsbn", num_classes=classes, norm=norm)
@@ -69,7 +69,7 @@ def test_a_timm_model_against_its_plain_ones(norm, classes):
         assert task.flops == by_hooks(model.fold(task.name).eval(), image)
         assert task.head_parameters == 97 * classes[task.name] and task.head == "linear"
     channels = [module.num_features for module in timm.create_model("test_resnet").modules() if hasattr(module, "eps")]
-    per_channel = {"sigmoid": 1, "affine": 2, "shared": 0}[norm]
+    per_channel = {"sigmoid": 1, "affine": 2, "statistics": 0, "shared": 0}[norm]
     assert {task.norm_parameters for task in cost.tasks} == {per_channel * sum(channels)}
     statistics = 2 * sum(channels) + len(channels)
     assert {task.buffers for task in cost.tasks} == {0 if norm == "shared" else statistics}

@@ -64,7 +64,11 @@ def test_a_typo_in_a_folder(command, path, picture, monkeypatch):
 
 @pytest.mark.parametrize(
     ("line", "offered"),
-    [("tsbn ", COMMANDS), ("tsbn p", ["predict", "push"]), ("tsbn train --norm ", ["sigmoid", "affine", "shared"])],
+    [
+        ("tsbn ", COMMANDS),
+        ("tsbn p", ["predict", "push"]),
+        ("tsbn train --norm ", ["sigmoid", "affine", "statistics", "shared"]),
+    ],
 )
 def test_completion_in_bash(line, offered):
     words = line.split(" ")

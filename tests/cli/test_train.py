@@ -43,7 +43,7 @@ WRONG = {
     "--set data=digits.py:Digits": "there is no file digits.py.",
     '--set data_args={"depth":3}': "args={'depth': 3}: got an unexpected keyword argument 'depth'",
     "--set optimizer=adamz": r"optimizer='adamz' is unknown. Do you mean one of .*'adamw'",
-    "--set balancing=fair": "no loss weighting 'fair'. Known: dynamic, fixed, ",
+    "--set balancing=fair": "no balancing 'fair'. Known: cagrad, dwa, equal, ",
     "--set trackers=[fax]": r"trackers=\['fax'\]: fax is not installed.",
     "--batch-size 1000": "batch_size",
     "--config none.yaml": r"There is no file none\.yaml\.",

@@ -63,6 +63,28 @@ def test_multi_fashion_test_set():
     assert counts.tolist() == [1000] * 10  # as the source says of Fashion-MNIST
 
 
+def test_a_second_run_draws_no_pair_of_fashion(monkeypatch, tmp_path):
+    monkeypatch.setenv("TSBN_DATA_CACHE", str(tmp_path))
+    whole = MultiFashion(FASHION, split="test")
+    parts = [whole, *whole.split_off(0.1, seed=3)]
+    drawn = [part[5] for part in parts]
+    assert len({sample["image"].sum().item() for sample in drawn}) == 3
+    monkeypatch.setattr(OverlaidPairs, "_drawn_pairs", None)
+    whole = MultiFashion(FASHION, split="test")
+    for sample, part in zip(drawn, [whole, *whole.split_off(0.1, seed=3)], strict=True):
+        assert torch.equal(part[5]["image"], sample["image"]) and part[5]["targets"] == sample["targets"]
+    with pytest.raises(TypeError):
+        MultiFashion(FASHION, split="test", seed=1)[5]
+
+
+def test_a_part_has_pairs_of_its_own():
+    whole = MultiDigits("test")
+    image = whole[0]["image"]
+    for part in whole.split_off(0.5):  # the whole has been drawn, the parts have not
+        assert torch.equal(part[0]["image"][0, :24, :8], part._images[0, :, :8].float() / 255)
+    assert torch.equal(whole[0]["image"], image)
+
+
 def test_multi_fashion_is_found_by_the_environment(monkeypatch):
     monkeypatch.setenv(FOLDER_VARIABLE, str(FASHION))
     assert len(MultiFashion(split="test")) == 10_000

@@ -37,7 +37,8 @@ def config_of(data, **changes):
 
 
 def test_what_the_package_has():
-    assert {"Castles", "MultiDigits", "MultiFashion", "Scenes"} <= set(data_sets)  # other tests register more
+    known = {"Castles", "CelebA", "Cityscapes", "MultiDigits", "MultiFashion", "NYUv2", "Scenes"}
+    assert known <= set(data_sets)  # other tests register more
     assert find_data_set("MultiDigits") is MultiDigits
 
 

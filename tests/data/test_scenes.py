@@ -9,7 +9,8 @@ import torch.nn.functional as F
 from torch.utils.data import DataLoader
 
 from tsbn_hub.data import Collate
-from tsbn_hub.data.sets.scenes import Scenes
+from tsbn_hub.data.sets.scenes import Scenes, dataset
+from tsbn_hub.data.sets.scenes.furnishing import draw_interior
 from tsbn_hub.data.sets.scenes.interiors import Camera, Frame, Interior, Lamp, Piece
 from tsbn_hub.data.sets.scenes.materials import Material
 from tsbn_hub.data.sets.scenes.rendering import render
@@ -81,12 +82,37 @@ def test_a_sample_depends_on_seed_split_and_index_alone():
     assert not torch.equal(in_order[0]["image"], in_order[1]["image"])
 
 
-def test_another_process_makes_the_same_bits(python):
+def test_another_process_makes_the_same_bits(python, monkeypatch):
+    monkeypatch.setenv("TSBN_DATA_CACHE", "")  # each renders for itself
     code = "from tsbn_hub.data import Scenes; from tests.data.test_scenes import digest; print(digest(Scenes()[7]))"
     result = python(code)
     assert result.stdout.strip() == digest(Scenes()[7])
     drawn = DataLoader(Scenes(size=8), batch_size=None, num_workers=2)
     assert [digest(sample) for sample in drawn][7] == result.stdout.strip()
+
+
+def test_a_second_run_renders_nothing(tmp_path, monkeypatch):
+    monkeypatch.setenv("TSBN_DATA_CACHE", str(tmp_path))
+    shape = {"height": 24, "width": 32}
+    first = Scenes(size=3, labelled={"depth": 0.5}, **shape)
+    rendered = [first[at] for at in range(3)]
+    view = render(draw_interior(first._random(2)), 24, 32)
+    monkeypatch.setattr(dataset, "render", None)
+    again = Scenes(size=1000, **shape)  # of other labels, and more
+    for at, sample in enumerate(rendered):
+        targets = again[at]["targets"]
+        assert torch.equal(again[at]["image"], sample["image"]) and again[at]["image"].dtype == torch.float32
+        assert all(torch.equal(targets[task], target) for task, target in sample["targets"].items())
+        assert ("depth" in sample["targets"]) == first._has_target("depth", at)
+    for task, array in {"segmentation": view.labels, "depth": view.depth, "normals": view.normals}.items():
+        target = again[2]["targets"][task]
+        assert target.numpy().dtype == array.dtype and np.array_equal(target, array), task
+    assert again[2]["targets"]["edges"].dtype == torch.int64
+    for other in ({"split": "test"}, {"seed": 1}, {"width": 33}):
+        with pytest.raises(TypeError):
+            Scenes(**{**shape, **other})[0]
+    with pytest.raises(IndexError):
+        Scenes(size=2, **shape)[2]
 
 
 def test_another_resolution_shows_the_same_scene():

@@ -157,7 +157,7 @@ def test_several_data_sets(tmp_path):
     folder = saved(tmp_path, timm_model())
     data = [
         DataMeasured("Faces", 100, ["z", "a"], "https://huggingface.co/datasets/ada/faces", None),
-        DataMeasured("Places", 2000, ["m", "a"], None, "mit"),
+        DataMeasured("Places", 2000, ["m", "a"], None, "mit", "Ada [and] co"),
     ]
     results_of(folder, ["z", "a", "m"], data=data).write(folder)
     card = card_of(folder)
@@ -170,7 +170,7 @@ def test_several_data_sets(tmp_path):
     assert (
         "- Data: Faces (<https://huggingface.co/datasets/ada/faces>), its licence is not stated. For z and a." in card
     )
-    assert "- Data: Places, licence mit. For m and a." in card
+    assert r"- Data: Places by Ada \[and\] co, licence mit. For m and a." in card
 
 
 def test_a_model_of_transformers(tmp_path):

@@ -18,6 +18,7 @@ OF_THE_HUB = {
     "depth": ("depth-estimation", "abs_err", None),
     "normals": (None, "mean_angle", None),
     "edges": (None, "ods_f", None),
+    "disparity": ("depth-estimation", "abs_err", None),
     "saliency": ("image-segmentation", "max_f", None),
 }
 

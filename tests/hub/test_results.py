@@ -145,12 +145,13 @@ def test_what_a_run_has_measured(tmp_path):
 def test_several_data_sets_and_their_licences(tmp_path):
     noisy = f"{tmp_path}/noisy.py"
     write_config(tmp_path, "first")
-    text = (tmp_path / "noisy.py").read_text().replace("num_classes = {\"side\": 3}", "num_classes = {\"side\": 3}\n    url, license = 'https://a.org', 'mit'")  # fmt: skip  # noqa: E501
+    text = (tmp_path / "noisy.py").read_text().replace("num_classes = {\"side\": 3}", "num_classes = {\"side\": 3}\n    url, license, creator, title = 'https://a.org', 'mit', 'Ada', 'Sides (2)'")  # fmt: skip  # noqa: E501
     config = run_of(tmp_path, "run", data=[f"{noisy}:Noisy", {"name": f"{noisy}:Sides", "args": {"size": 9}}])
     (tmp_path / "noisy.py").write_text(text)
     scores = {task: {"accuracy": 0.5} for task in ("keys", "corner", "side")}
     assert results_of_run(config, scores).data == [
-        DataMeasured("Noisy", 48, ["keys", "corner"]), DataMeasured("Sides", 9, ["side"], "https://a.org", "mit")
+        DataMeasured("Noisy", 48, ["keys", "corner"]),
+        DataMeasured("Sides (2)", 9, ["side"], "https://a.org", "mit", "Ada")
     ]  # fmt: skip
     one = dataclasses.replace(config, tasks=["corner"])
     assert results_of_run(one, scores).data == [DataMeasured("Noisy", 48, ["corner"])]
@@ -182,6 +183,13 @@ def test_single_task_runs_are_recorded(tmp_path):
     assert Results.read(run) == results, "the same results again"
     record_run(TrainingConfig.read(run / "training.yaml"), {"keys": {"accuracy": 0.7}, "corner": {"accuracy": 0.5}})
     assert Results.read(run).single_task == {}, "those of other weights"
+
+
+def test_the_method_of_a_single_task_run_is_no_other_recipe(tmp_path):
+    run = recorded(tmp_path, "run", {"keys": 0.6, "corner": 0.5}, method="mtan", method_args={"reduction": 2})
+    alone = recorded(tmp_path, "keys_alone", {"keys": 0.5}, method="stl", tasks=["keys"], lr=0.5)
+    results = with_single_task(Results.read(run), run, [alone])
+    assert results.single_task == {"keys": SingleTask(0.5, "keys_alone", ["lr"])}
 
 
 def test_what_is_no_single_task_run(tmp_path):

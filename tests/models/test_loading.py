@@ -226,7 +226,7 @@ def test_gates_that_the_model_has_no_place_for(norm):
 
 
 @pytest.mark.parametrize("way", ["file", "checkpoint_path", "load_state_dict"])
-@pytest.mark.parametrize("style", ["sigmoid", "affine"])
+@pytest.mark.parametrize("style", ["sigmoid", "affine", "statistics"])
 @pytest.mark.parametrize(("has", "wants"), [(3, 2), (2, 3), (1, 2), (2, 1)])
 def test_another_number_of_tasks(has, wants, style, way, tmp_path):
     source = timm.create_model("test_resnet_tsbn", tasks=TASKS[:has], norm=style, keep_affine=True)

@@ -30,7 +30,7 @@ def any_model(norm):
     return randomized(tsbn_hub.convert(plain, tasks=list(CLASSES), norm=norm))
 
 
-@pytest.mark.parametrize("norm", ["sigmoid", "affine", "shared"])
+@pytest.mark.parametrize("norm", ["sigmoid", "affine", "statistics", "shared"])
 @pytest.mark.parametrize("build", [timm_model, hf_model, any_model])
 @torch.no_grad()
 def test_any_tasks(build, norm):

@@ -101,7 +101,9 @@ def test_a_loop_that_sets_batch_norms_to_evaluation(gated):
     assert not changed(net, before)
 
 
-@pytest.mark.parametrize("keywords", [{}, {"keep_affine": False}, {"norm": "affine"}, {"gated": "4"}], ids=str)
+@pytest.mark.parametrize(
+    "keywords", [{}, {"keep_affine": False}, {"norm": "affine"}, {"norm": "statistics"}, {"gated": "4"}], ids=str
+)
 def test_a_loop_that_resets_parameters(keywords):
     net = build(**keywords)
     for norm in (net[1], net[4]):
@@ -149,7 +151,7 @@ def test_converters_are_refused(change, gated, keep_affine):
 
 
 @pytest.mark.parametrize("tasks", [TASKS, ["only"]], ids=["two tasks", "one task"])
-@pytest.mark.parametrize("keywords", [{}, {"keep_affine": False}, {"norm": "affine"}], ids=str)
+@pytest.mark.parametrize("keywords", [{}, {"keep_affine": False}, {"norm": "affine"}, {"norm": "statistics"}], ids=str)
 def test_a_task_norm_is_not_fused(keywords, tasks):
     """One task's statistics have a row, too: its gates would be lost without a word."""
     net = build(tasks=tasks, **keywords).eval()

@@ -53,7 +53,9 @@ def train(net: nn.Module, steps: int = 2) -> None:
 
 
 @pytest.mark.parametrize(
-    "keywords", [{}, {"norm": "affine"}, {"gated": "5"}, {"norm": "shared"}], ids=["gates", "affine", "some", "shared"]
+    "keywords",
+    [{}, {"norm": "affine"}, {"norm": "statistics"}, {"gated": "5"}, {"norm": "shared"}],
+    ids=["gates", "affine", "statistics", "some", "shared"],
 )
 def test_frozen_norms_do_not_change(keywords):
     net = build(**keywords)

@@ -26,6 +26,7 @@ NETS = {
     "gates": (nn.BatchNorm2d, {}),
     "gates without affine": (nn.BatchNorm2d, dict(keep_affine=False)),
     "affine": (nn.BatchNorm2d, dict(norm="affine")),
+    "statistics": (nn.BatchNorm2d, dict(norm="statistics")),
     "after the fork": (nn.BatchNorm2d, dict(gated="1")),
     "before the fork": (nn.BatchNorm2d, dict(gated="4")),
     "plain": (nn.BatchNorm2d, dict(norm="shared")),

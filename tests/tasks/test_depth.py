@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import torch
 
+from tsbn_hub.tasks import Task, make_kind
 from tsbn_hub.tasks.kinds.depth import Depth
 
 
@@ -119,3 +120,19 @@ def test_the_legend_has_the_colours_of_the_picture():
 
 def test_the_description():
     assert Depth().describe(row(1, 5, 2)[0]) == {"min": 1, "median": 2, "max": 5}
+
+
+def test_disparity_is_drawn_near_in_bright():
+    """The other way round than depth, and with its own words; all else is depth's."""
+    kind, depth = make_kind(Task("d", kind="disparity")), Depth()
+    value, inverse = torch.tensor([[0.0, 0.25, 0.5, 1.0]]), torch.tensor([[0.0, 4.0, 2.0, 1.0]])
+    image = torch.zeros(3, 1, 4)
+    drawn = kind.picture(value, image)
+    assert torch.equal(drawn[..., [0, 1, 3]], depth.picture(inverse, image)[..., [0, 1, 3]])
+    assert drawn[:, 0, 3].tolist() == [253, 231, 37]
+    legend = kind.legend(value)
+    assert (legend.label, legend.low, legend.high) == ("inverse depth in the data's unit", 0.25, 1.0)
+    torch.testing.assert_close(legend.colors.flip(0), depth.legend(inverse).colors)
+    assert kind.metrics == Depth.metrics
+    with pytest.raises(ValueError, match=r"A target of disparity has 1 pixels that are negative"):
+        kind.check(torch.tensor([[[-1.0, 1.0]]]), (1, 2))

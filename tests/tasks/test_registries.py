@@ -215,9 +215,9 @@ def test_a_kind_may_be_registered_and_described_without_torchmetrics(python):
     code = (
         "import sys, torch\n"
         "from tsbn_hub.tasks import Depth, Task, make_kind, register_kind\n"
-        "@register_kind('disparity')\n"
-        "class Disparity(Depth): pass\n"
-        "kind = make_kind(Task('z', kind='disparity'))\n"
+        "@register_kind('height')\n"
+        "class Height(Depth): pass\n"
+        "kind = make_kind(Task('z', kind='height'))\n"
         "kind.describe(torch.ones(2, 2))\n"
         "before = 'torchmetrics' in sys.modules\n"
         "names = list(kind.new_metrics())\n"

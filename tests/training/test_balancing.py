@@ -15,11 +15,11 @@ from tsbn_hub.training.balancing import (
     LossWeighting,
     RandomWeighting,
     UncertaintyWeighting,
-    loss_weighting,
+    make_balancing,
 )
 
 TASKS = ["type", "keys", "train"]  # names that nn.ModuleDict and nn.ParameterDict refuse
-NAMES = ["fixed", "uncertainty", "dynamic", "random"]
+NAMES = ["equal", "uncertainty", "dwa", "rlw", "imtl-l"]
 
 
 def scalars(losses):
@@ -52,7 +52,7 @@ def same(one, other):
 
 @pytest.mark.parametrize("name", NAMES)
 def test_the_shape_and_order_of_the_weights(name):
-    weighting = loss_weighting(name, TASKS)
+    weighting = make_balancing(name, TASKS)
     run(weighting, optimizer_of(weighting), range(3))
     weights = weighting.weights(TASKS)
     assert weights.shape == (3,) and weights.dtype == torch.float32 and not weights.requires_grad
@@ -64,26 +64,26 @@ def test_the_shape_and_order_of_the_weights(name):
 
 @pytest.mark.parametrize("name", NAMES)
 def test_a_resumed_run_goes_on_bit_for_bit(name):
-    weighting = loss_weighting(name, TASKS, seed=3)
+    weighting = make_balancing(name, TASKS, seed=3)
     optimizer = optimizer_of(weighting)
     run(weighting, optimizer, range(3))
     saved, saved_optimizer = save(weighting.state_dict()), copy.deepcopy(optimizer and optimizer.state_dict())
     expected = run(weighting, optimizer, range(3, 6))
 
-    resumed = loss_weighting(name, TASKS, seed=3)
+    resumed = make_balancing(name, TASKS, seed=3)
     resumed.load_state_dict(load(saved))
     resumed_optimizer = optimizer_of(resumed)
     if resumed_optimizer is not None:
         resumed_optimizer.load_state_dict(saved_optimizer)
     assert same(run(resumed, resumed_optimizer, range(3, 6)), expected)
-    if name != "fixed":
-        anew = loss_weighting(name, TASKS, seed=3)
+    if name != "equal":
+        anew = make_balancing(name, TASKS, seed=3)
         assert not same(run(anew, optimizer_of(anew), range(3, 6)), expected), "else this test shows nothing"
 
 
 @pytest.mark.parametrize("name", NAMES)
 def test_two_processes_agree_whatever_the_global_generator_does(name):
-    one, other = (loss_weighting(name, TASKS, seed=3) for _ in range(2))
+    one, other = (make_balancing(name, TASKS, seed=3) for _ in range(2))
     torch.manual_seed(1)
     state = torch.get_rng_state()
     history = run(one, optimizer_of(one), range(3))
@@ -97,7 +97,7 @@ def test_two_processes_agree_whatever_the_global_generator_does(name):
     epochs=st.lists(st.lists(st.one_of(st.none(), st.floats(0, 1e6)), min_size=3, max_size=3), min_size=1, max_size=6)
 )
 def test_weights_are_finite_and_not_negative(name, epochs):
-    weighting = loss_weighting(name, TASKS)
+    weighting = make_balancing(name, TASKS)
     parameters = list(weighting.parameters())
     optimizer = torch.optim.SGD(parameters, lr=1.0) if parameters else None
     for epoch in epochs:
@@ -285,18 +285,18 @@ def test_random_weights_of_other_seeds():
 
 @pytest.mark.parametrize("name", NAMES)
 def test_an_unknown_task(name):
-    weighting = loss_weighting(name, TASKS)
+    weighting = make_balancing(name, TASKS)
     with pytest.raises(ValueError, match=r"Unknown tasks \['smile'\]. .* are \['type', 'keys', 'train'\]"):
         weighting.weights(["type", "smile"])
-    if name == "uncertainty":
+    if name in ("uncertainty", "imtl-l"):
         with pytest.raises(ValueError, match="Unknown tasks"):
             weighting.after_step(scalars({"smile": 1.0}))
-    if name == "dynamic":
+    if name == "dwa":
         with pytest.raises(ValueError, match="Unknown tasks"):
             weighting.after_epoch({"smile": 1.0})
-    if name == "fixed":
+    if name == "equal":
         with pytest.raises(ValueError, match="Unknown tasks"):
-            loss_weighting(name, TASKS, weights={"smile": 1.0})
+            make_balancing(name, TASKS, weights={"smile": 1.0})
 
 
 @pytest.mark.parametrize("tasks", [[], ["type", "keys", "type"]])
@@ -306,21 +306,21 @@ def test_no_tasks_and_a_task_twice(tasks):
 
 
 def test_by_name():
-    assert isinstance(loss_weighting("uncertainty", TASKS, seed=1), UncertaintyWeighting)
-    assert loss_weighting("fixed", TASKS).weights(TASKS).tolist() == [1, 1, 1]
-    assert loss_weighting("fixed", TASKS, weights={"keys": 3}).weights(TASKS).tolist() == [1, 3, 1]
-    dynamic, random = loss_weighting("dynamic", TASKS, temperature=5.0), loss_weighting("random", TASKS, seed=7)
+    assert isinstance(make_balancing("uncertainty", TASKS, seed=1), UncertaintyWeighting)
+    assert make_balancing("equal", TASKS).weights(TASKS).tolist() == [1, 1, 1]
+    assert make_balancing("equal", TASKS, weights={"keys": 3}).weights(TASKS).tolist() == [1, 3, 1]
+    dynamic, random = make_balancing("dwa", TASKS, temperature=5.0), make_balancing("rlw", TASKS, seed=7)
     assert isinstance(dynamic, DynamicWeightAverage) and dynamic.temperature == 5
     assert torch.equal(random.weights(TASKS), RandomWeighting(TASKS, seed=7).weights(TASKS))
     assert not torch.equal(random.weights(TASKS), RandomWeighting(TASKS, seed=8).weights(TASKS))
 
 
 def test_an_unknown_name_and_option():
-    with pytest.raises(ValueError, match=r"no loss weighting 'gradnorm'") as error:
-        loss_weighting("gradnorm", TASKS)
+    with pytest.raises(ValueError, match=r"no balancing 'famous'") as error:
+        make_balancing("famous", TASKS)
     known = str(error.value).partition(" Known: ")[2].rstrip(".").split(", ")
-    assert {"dynamic", "fixed", "random", "uncertainty"} <= set(known)  # and those of other tests
-    with pytest.raises(ValueError, match=r"'dynamic' has no options \['T'\]. It has \['temperature'\]"):
-        loss_weighting("dynamic", TASKS, T=2.0)
-    with pytest.raises(ValueError, match=r"'random' has no options \['weights'\]. It has \[\]"):
-        loss_weighting("random", TASKS, weights={})
+    assert {"dwa", "equal", "rlw", "uncertainty"} <= set(known)  # and those of other tests
+    with pytest.raises(ValueError, match=r"'dwa' has no options \['T'\]. It has \['temperature'\]"):
+        make_balancing("dwa", TASKS, T=2.0)
+    with pytest.raises(ValueError, match=r"'rlw' has no options \['weights'\]. It has \[\]"):
+        make_balancing("rlw", TASKS, weights={})

@@ -31,7 +31,7 @@ MAPPINGS, SWITCHES = (
     ["pretrained", "freeze_trunk", "sync_batch_norm", "deterministic"],
 )
 CHOICES = {
-    "norm": ["sigmoid", "affine", "shared"],
+    "norm": ["sigmoid", "affine", "statistics", "shared"],
     "schedule": ["cosine", "step", "constant"],
     "execution": ["auto", "batched", "sequential"],
     "backward": ["all", "task"],
@@ -145,7 +145,7 @@ def test_defaults_and_none(name):
         ("lr: '0.1'", "lr='0.1' is no float."),
         ("lr: .inf", "lr=inf is not finite."),
         ("mixed_precision: no", "mixed_precision=False is unknown. Known: no, fp16, bf16. YAML reads no as False: "),
-        ("norm: off", "norm=False is unknown. Known: sigmoid, affine, shared."),
+        ("norm: off", "norm=False is unknown. Known: sigmoid, affine, statistics, shared."),
         ("pretrained: 'yes'", "pretrained='yes' is no bool."),
         ("epochs: ten", "epochs='ten' is no int."),
         ("epochs: 10.0", "epochs=10.0 is no int."),

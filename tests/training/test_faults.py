@@ -300,7 +300,7 @@ def not_finite(what, task_classes, calls):
 )
 def test_not_finite(what, backward, task, monkeypatch, tmp_path):
     classes, step = {"keys": (2, 10), "corner": (4, 9)}[task]
-    changes = {"epochs": 2, "backward": backward, "batch_size": 6, "balancing": "fixed", "checkpoint_steps": 3}
+    changes = {"epochs": 2, "backward": backward, "batch_size": 6, "balancing": "equal", "checkpoint_steps": 3}
     config, finite = (write_config(tmp_path, name, **changes) for name in ("run", "finite"))
     which = f"the loss of '{task}' is inf" if what == "loss" else f"the gradient of '{task}' is not finite"
     message = rf"^In epoch 2, step {step - 6} \(step {step} of the run\), {which}\. .*run keeps the last good state"

@@ -37,6 +37,7 @@ TIMM = {
     "BatchNorm": ("test_resnet", {}),
     "BatchNorm, affine kept": ("test_resnet", {"keep_affine": True}),
     "BatchNorm, TSBN": ("test_resnet", {"norm": "affine"}),
+    "BatchNorm, statistics": ("test_resnet", {"norm": "statistics"}),
     "BatchNorm, hard sharing": ("test_resnet", {"norm": "shared"}),
     "BatchNorm, shared before the fork and after it": ("test_resnet", {"gated": "layer2*"}),
     "LayerNorm": ("test_vit", {"img_size": 32}),
@@ -366,6 +367,7 @@ class FourOfA(Corners):
 CHECKPOINTS = {
     "BatchNorm": {},
     "TSBN": {"norm": "affine"},
+    "statistics": {"norm": "statistics"},
     "hard sharing": {"norm": "shared"},
     "shared before the fork and after it": {"gated": "layer2*"},
 }

@@ -16,7 +16,7 @@ from tests.training import processes
 from tsbn_hub.data import Collate
 from tsbn_hub.norms import TaskParameters, convert_sync_batchnorm
 from tsbn_hub.tasks import Classification
-from tsbn_hub.training import TasksForward, fill_gradients, label_counts
+from tsbn_hub.training import TasksForward, fill_gradients, label_counts, make_balancing
 
 
 class ExactClassification(Classification):
@@ -42,6 +42,7 @@ STYLES = {
     "sigmoid": {},
     "sigmoid and affine": {"keep_affine": True},
     "affine": {"norm": "affine"},
+    "statistics": {"norm": "statistics"},
     "shared": {"norm": "shared"},
     "fork after the stem": {"gated": "layer*"},
 }
@@ -62,6 +63,7 @@ class Way(NamedTuple):
     micro_batches: int
     backward: str = "all"
     aggregator: str | None = None
+    total: str | None = None
 
 
 class Case(NamedTuple):
@@ -91,6 +93,7 @@ RUNS = [
     *((case, way) for case in BATCH_NORM for way in WAYS if way.micro_batches == 1),
     *((case, way._replace(aggregator="sum")) for case in AGGREGATED for way in WAYS if way.backward == "all"),
     *((case, Way(2, 1, aggregator="sum")) for case in BATCH_NORM if case.style == "sigmoid"),
+    *((case, Way(number, 1, total="gls")) for case in (AGGREGATED[1], BATCH_NORM[2]) for number in (1, 2)),
 ]
 RUNS_OF_TORCHJD = [
     (case, Way(number, 2, aggregator=name))
@@ -148,7 +151,8 @@ def run(case, way, accelerator):
     counts = label_counts(batches, KINDS, accelerator).T.tolist()
     active = {task: column for task, column in zip(TASKS, counts, strict=True) if any(column)}
     aggregator = None if way.aggregator is None else aggregator_named(way.aggregator)
-    losses = fill_gradients(network, batches, KINDS, active, WEIGHTS, accelerator, way.backward, aggregator)
+    weights = WEIGHTS if way.total is None else make_balancing(way.total, list(TASKS)).step_weights(list(active))
+    losses = fill_gradients(network, batches, KINDS, active, weights, accelerator, way.backward, aggregator)
     return {
         "losses": losses,
         "gradients": {name: parameter.grad for name, parameter in model.named_parameters()},
@@ -217,6 +221,15 @@ def plain_gradients(case):
     return {name: parameter.grad for name, parameter in model.named_parameters()}
 
 
+def gradients_of_the_geometric_mean(case):
+    """Those of the geometric mean of the losses on the joined batch, each with 3% of itself, its first one."""
+    model, losses = plain_losses(case)
+    model.zero_grad()
+    guarded = torch.stack([loss + 0.03 * loss.detach() for loss in losses.values()])
+    guarded.prod().pow(1 / len(losses)).backward(retain_graph=True)
+    return {name: parameter.grad for name, parameter in model.named_parameters()}
+
+
 def plain_buffers(case):
     """Those of one forward for all tasks, but for the rows of tasks that no sample has a label for."""
     model, losses = plain_losses(case)
@@ -242,7 +255,7 @@ def check_same(actual, expected):
 
 @named
 def test_gradients(case, way, results):
-    expected = plain_gradients(case)
+    expected = plain_gradients(case) if way.total is None else gradients_of_the_geometric_mean(case)
     for result in results:
         check_same(result["gradients"], expected)
         for name, gradient in result["gradients"].items():
@@ -320,6 +333,48 @@ def test_a_step_without_any_label_has_no_gradient(aggregator):
     chosen = None if aggregator is None else aggregator_named(aggregator)
     assert fill_gradients(TasksForward(model), batches, KINDS, {}, {}, accelerator, aggregator=chosen) == {}
     assert all(parameter.grad is None for parameter in model.parameters())
+
+
+@pytest.mark.parametrize("way", [Way(1, 2), Way(1, 1, "task"), Way(1, 1, aggregator="sum")])
+def test_weights_of_losses_that_are_not_there_at_once(way):
+    with pytest.raises(ValueError, match="they take one micro-batch, backward='all' and no aggregator"):
+        run(Case("vit", "sigmoid", "whole"), way._replace(total="gls"), Accelerator(cpu=True))
+
+
+class Scaler:
+    """What fp16 has: a loss, and its gradients, are larger by a factor until they are unscaled."""
+
+    def get_scale(self):
+        return 1024.0
+
+    def scale(self, loss):
+        return loss * 1024.0
+
+
+@pytest.mark.parametrize("broken", [False, True])
+def test_an_aggregator_gets_finite_gradients_without_the_scale_of_fp16(broken):
+    case, way, accelerator, seen = Case("vit", "sigmoid", "whole"), Way(1, 1), Accelerator(cpu=True), []
+    accelerator.scaler = Scaler()
+    model = build(case)
+    if broken:
+        model.blocks[0].mlp.fc1.weight.register_hook(lambda gradient: gradient * float("inf"))
+    batches = batches_of(way, case.labels, rank=0)
+    counts = {task: [SAMPLES] for task in TASKS}
+
+    def aggregator(jacobian):
+        seen.append(jacobian)
+        return jacobian.sum(0)
+
+    fill_gradients(TasksForward(model), batches, KINDS, counts, WEIGHTS, accelerator, aggregator=aggregator)
+    gradients = {name: parameter.grad for name, parameter in model.named_parameters()}
+    if broken:
+        assert not seen and not gradients["blocks.0.mlp.fc1.weight"].isfinite().any()
+        return
+    expected = plain_gradients(case)
+    check_same({name: gradient / 1024 for name, gradient in gradients.items()}, expected)
+    shared = [name for name in expected if "gate_logits" not in name and not name.startswith("head.")]
+    rows = [torch.cat([gradient[name].flatten() for name in shared]) for gradient in gradients_by_task(case).values()]
+    torch.testing.assert_close(seen[0], torch.stack(rows), rtol=1e-10, atol=1e-10)
 
 
 @pytest.mark.parametrize(("case", "way"), RUNS_OF_TORCHJD, ids=lambda each: " ".join(map(str, each)))

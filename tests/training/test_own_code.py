@@ -23,7 +23,7 @@ import torch
 from torch.utils.data import Dataset
 from tsbn_hub.data import register_data_set
 from tsbn_hub.tasks import Task
-from tsbn_hub.training.balancing import LossWeighting, register_loss_weighting
+from tsbn_hub.training.balancing import LossWeighting, register_balancing
 
 Path(__file__).with_suffix(".imported").touch()
 
@@ -39,7 +39,7 @@ class Animals(Dataset):
         image = torch.full((3, 32, 32), index / 8)
         return {"image": image, "targets": {task.name: torch.tensor([index / 4]) for task in self.tasks}}
 
-@register_loss_weighting("mine")
+@register_balancing("mine")
 class Mine(LossWeighting):
     pass
 
@@ -162,7 +162,7 @@ def test_a_mark_of_the_users_own_in_a_strangers_folder(run, here, tmp_path):
 def plain(here):
     """A run whose own code is its data set alone."""
     with nothing_imported():
-        scores = train(config_of(data="src/animals.py:Plain", balancing="fixed", imports=[]))
+        scores = train(config_of(data="src/animals.py:Plain", balancing="equal", imports=[]))
     forget_traces(here)
     return scores
 
@@ -209,7 +209,7 @@ def test_a_run_goes_on_with_other_imports(run, here):
 
 def test_a_run_without_own_code_has_no_mark(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    config = config_of(data="MultiDigits", imports=[], balancing="fixed", tasks=["left"], epochs=1, batch_size=64)
+    config = config_of(data="MultiDigits", imports=[], balancing="equal", tasks=["left"], epochs=1, batch_size=64)
     monkeypatch.setattr("tsbn_hub.data.MultiDigits.__len__", lambda self: 64)
     train(config)
     assert recipe()["imports"] == [] and not list(Path("run").glob(".*"))

@@ -59,7 +59,7 @@ def test_killed_again_and_again(tmp_path, number, changes):
 MIXTURE = [{"name": "Noisy", "rate": 3}, {"name": "Sides", "rate": 1}]
 WAYS = {
     "tasks drawn for each step, one backward a task, accumulated": {
-        "balancing": "dynamic",
+        "balancing": "dwa",
         "backward": "task",
         "tasks_per_step": 1,
         "gradient_accumulation_steps": 2,
@@ -70,14 +70,14 @@ WAYS = {
     },
     "a mixture by rates": {
         "data": MIXTURE,
-        "balancing": "random",
+        "balancing": "rlw",
         "tasks_per_step": 2,
         "schedule": "step",
         "decay_epochs": 1,
         "norm": "affine",
     },
     "joined statistics, clipped gradients": {
-        "balancing": "dynamic",
+        "balancing": "dwa",
         "sync_batch_norm": True,
         "max_grad_norm": 0.1,
         "gradient_accumulation_steps": 2,

@@ -24,8 +24,14 @@ def train(
     ] = None,
     config: Annotated[Path | None, typer.Option(help="The same file, as an option.")] = None,
     norm: Annotated[
-        Literal["sigmoid", "affine", "shared"] | None,
-        typer.Option(help="sigmoid: TSσBN. affine: TSBN. shared: hard sharing."),
+        Literal["sigmoid", "affine", "statistics", "shared"] | None,
+        typer.Option(help="sigmoid: TSσBN. affine: TSBN. statistics: of BatchNorms. shared: hard sharing."),
+    ] = None,
+    method: Annotated[
+        str | None,
+        typer.Option(
+            help="How tasks share the network: stl, hps, stats, tsbn, tssigma, cross-stitch, mtan, or your own trunk."
+        ),
     ] = None,
     tasks: Annotated[
         str | None, typer.Option(help="The tasks to train, with commas. One: single-task. Default: all of the data.")
@@ -34,6 +40,13 @@ def train(
     epochs: Annotated[int | None, typer.Option(help="Passes over the training data.")] = None,
     batch_size: Annotated[int | None, typer.Option(help="Samples a process and forward.")] = None,
     lr: Annotated[float | None, typer.Option(help="The trunk's learning rate at its highest.")] = None,
+    balancing: Annotated[
+        str | None,
+        typer.Option(
+            help="Of losses: equal, uncertainty, dwa, rlw, imtl-l, gls, stch. Of gradients: gradnorm, pcgrad, cagrad, "
+            "upgrad, mgda. Or one of your own."
+        ),
+    ] = None,
     mixed_precision: Annotated[
         Literal["no", "fp16", "bf16"] | None, typer.Option(help="Default: what accelerate launch was given.")
     ] = None,
@@ -76,9 +89,9 @@ def train(
     from ..training import train as run_training
 
     options = {
-        "norm": norm, "tasks": None if tasks is None else [name.strip() for name in tasks.split(",")],
+        "norm": norm, "method": method, "tasks": None if tasks is None else [name.strip() for name in tasks.split(",")],
         "output": output, "epochs": epochs, "batch_size": batch_size, "lr": lr, "mixed_precision": mixed_precision,
-        "seed": seed,
+        "seed": seed, "balancing": balancing,
     }  # fmt: skip
     run = TrainingConfig.read(path, **with_settings(options, set or []))
     run = replace(run, imports=[*run.imports, *(imports or [])])

@@ -10,8 +10,12 @@ from pathlib import Path
 from safetensors import SafetensorError
 
 
-def write_atomically(files: dict[Path, Callable[[Path], object]]) -> None:
+def write_atomically(files: dict[Path, Callable[[Path], object]], durable: bool = True) -> None:
     """Write files whole, and all or none: each is filled beside its place first, and moved there when all are.
+
+    Args:
+        files: By the path of each, what fills it.
+        durable: Wait until the disk has them, so that they outlive a power cut.
 
     Raises:
         OSError: if one cannot be written; it names the file.
@@ -23,8 +27,9 @@ def write_atomically(files: dict[Path, Callable[[Path], object]]) -> None:
             os.close(handle)
             written[path] = Path(name)
             write(written[path])
-            with written[path].open("rb") as file:
-                os.fsync(file.fileno())
+            if durable:
+                with written[path].open("rb") as file:
+                    os.fsync(file.fileno())
             written[path].chmod(new_file_mode())
         move_all(written)
     except (OSError, SafetensorError) as error:  # the latter is what safetensors makes of a full disk

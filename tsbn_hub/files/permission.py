@@ -8,7 +8,6 @@ machine there is no record.
 
 import json
 import logging
-import os
 import re
 import secrets
 from collections.abc import Iterator, Mapping, Sequence
@@ -18,6 +17,7 @@ from types import ModuleType
 
 from .atomic import remove_leftovers, write_atomically
 from .checkpoints import CheckpointError
+from .disk_cache import user_cache
 from .names import MARK
 from .own_code import can_be_found, from_here, import_own, imported, is_file_name, place_of, without_folder
 from .parsing import parse_json
@@ -135,8 +135,7 @@ def _record_of(folder: Path) -> dict[str, str]:
 
 def _records() -> Path:
     """The folder of the records, in the user's cache."""
-    cache = os.environ.get("XDG_CACHE_HOME")
-    return (Path(cache) if cache else Path.home() / ".cache") / "tsbn_hub" / "runs"
+    return user_cache() / "runs"
 
 
 def _ways_out(folder: Path, missing: Sequence[str], trust: bool) -> str:

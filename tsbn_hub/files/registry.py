@@ -1,6 +1,8 @@
 """Classes by their names: kinds, metrics, heads, data sets, loss weightings and trunks, in one manner."""
 
+import importlib
 import inspect
+import pkgutil
 from collections.abc import Callable, Hashable, Iterator, Sequence
 from difflib import get_close_matches
 from typing import Any, Generic, TypeVar
@@ -21,6 +23,8 @@ class Registry(Generic[T]):
 
     Args:
         noun: What an entry is, in the singular, for messages: "head".
+        filled_by: A package whose modules register further entries. They are imported once an entry is asked for, and
+            not before: they may stand on what the registry is of.
 
     Example:
         >>> from tsbn_hub.files.registry import Registry
@@ -35,8 +39,9 @@ class Registry(Generic[T]):
         tsbn_hub.files.registry.UnknownNameError: There is no animal 'cot'. Did you mean 'cat'? Known: cat.
     """
 
-    def __init__(self, noun: str) -> None:
+    def __init__(self, noun: str, filled_by: str | None = None) -> None:
         self.noun = noun
+        self._unfilled = filled_by
         self._entries: dict[tuple[str, Hashable], T] = {}
 
     def register(self, name: str, of: Hashable = None) -> Callable[[C], C]:
@@ -63,6 +68,7 @@ class Registry(Generic[T]):
 
     def names(self, of: Hashable = None) -> list[str]:
         """The names of a group, sorted."""
+        self._fill()
         return sorted(name for name, group in self._entries if group == of)
 
     def find(self, name: str, of: Hashable = None) -> T:
@@ -71,6 +77,7 @@ class Registry(Generic[T]):
         Raises:
             UnknownNameError: if there is none; it names what is near, and what is known.
         """
+        self._fill()
         if (name, of) not in self._entries:
             raise UnknownNameError(
                 f"There is no {self.noun} {name!r}.{did_you_mean(name, self.names(of))} "
@@ -82,10 +89,17 @@ class Registry(Generic[T]):
         return self.find(name)
 
     def __contains__(self, name: str) -> bool:
+        self._fill()
         return (name, None) in self._entries
 
     def __iter__(self) -> Iterator[str]:
         return iter(self.names())
+
+    def _fill(self) -> None:
+        package, self._unfilled = self._unfilled, None
+        if package is not None:
+            for module in pkgutil.iter_modules(importlib.import_module(package).__path__, f"{package}."):
+                importlib.import_module(module.name)
 
 
 def did_you_mean(name: object, known: list[str]) -> str:

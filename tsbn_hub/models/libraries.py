@@ -58,6 +58,13 @@ def build_model(new: NewModel) -> nn.Module:
     return surface_class.build(new)
 
 
+def trunk_names() -> list[str]:
+    """The names of the trunks that are registered, that of task norms among them."""
+    from .hf.trunk import trunks
+
+    return list(trunks)
+
+
 def _transformers() -> type[Surface]:
     # Importing transformers takes seconds, and users of timm's models do not need it.
     from .hf.surface import TransformersSurface

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from ..norms import TaskModule, TaskSelector
 from ..norms.selection import Selection
 from ..norms.task_module import Outputs
+from .heads.batch_norm import HeadBatchNorm
 
 
 def outputs_by_task(
@@ -45,7 +46,7 @@ def outputs_by_task(
                 output = model(images)
                 by_task[task] = output.logits[task] if hasattr(output, "logits") else output
         return by_task
-    with _at_rest(model, [task for task in known if task not in tasks]):
+    with at_rest(model, [task for task in known if task not in tasks]):
         outputs = model(images)
     outputs = getattr(outputs, "logits", outputs)  # of a model of transformers
     return {task: outputs[task] for task in tasks} if isinstance(outputs, dict) else {tasks[0]: outputs}
@@ -69,9 +70,16 @@ def pass_for(model: nn.Module, task: str, repeated: bool) -> Iterator[None]:
         repeated: These images have passed in this step: what is before the fork does not count them again.
     """
     selector: TaskSelector = model.task_selector  # type: ignore[assignment]
-    # Hard sharing has plain norms, which know nothing of tasks. All of them are before the fork.
+    # Hard sharing has plain norms, which know nothing of tasks. All of them are before the fork, but those of heads.
     plain = model.modules() if repeated and selector.shares_trunk else ()
-    counting: list[Any] = [norm for norm in plain if getattr(norm, "track_running_stats", False)]
+    own = {id(part) for module in _own_modules(model, task) for part in module.modules()} if repeated else set()
+    counting: list[Any] = [
+        norm
+        for norm in plain
+        if getattr(norm, "track_running_stats", False)
+        and id(norm) not in own
+        and not issubclass(getattr(norm, "plain_class", type(norm)), HeadBatchNorm)
+    ]
     for norm in counting:
         norm.track_running_stats = False
     try:
@@ -89,14 +97,18 @@ def zero_of_parameters(model: nn.Module) -> Tensor:
 
 
 @contextmanager
-def _at_rest(model: nn.Module, idle: Sequence[str]) -> Iterator[None]:
-    """Within the block, a pass for all tasks leaves the statistics in the heads of idle ones as they are."""
-    heads = [head for task in idle for head in model.modules_of(task)] if isinstance(model, TaskModule) else []
-    modes = [head.training for head in heads]
-    for head in heads:
-        head.eval()
+def at_rest(model: nn.Module, idle: Sequence[str]) -> Iterator[None]:
+    """Within the block, a pass for all tasks leaves the statistics in the modules of idle ones as they are."""
+    own = [module for task in idle for module in _own_modules(model, task)]
+    modes = [module.training for module in own]
+    for module in own:
+        module.eval()
     try:
         yield
     finally:
-        for head, mode in zip(heads, modes, strict=True):
-            head.train(mode)
+        for module, mode in zip(own, modes, strict=True):
+            module.train(mode)
+
+
+def _own_modules(model: nn.Module, task: str) -> list[nn.Module]:
+    return model.modules_of(task) if isinstance(model, TaskModule) else []

@@ -24,7 +24,7 @@ class NormStyle:
     """How the norms of a model are task-specific.
 
     Args:
-        norm: "sigmoid" (TSσBN), "affine" (TSBN) or "shared" (hard sharing).
+        norm: "sigmoid" (TSσBN), "affine" (TSBN), "statistics" (of BatchNorms) or "shared" (hard sharing).
         keep_affine: Whether the shared weight and bias stay beside the gates.
         gate_init: A gate's value at the start, from 0.001 to 0.999.
         gated: Which norms, as the user said it; None: the default.

@@ -174,6 +174,11 @@ class TaskBatchNorm(TaskNorm, _BatchNormBase):  # type: ignore[misc]
             _refuse_rows_of_samples(self.selector)
         return super().forward(x)
 
+    def _warn_if_nothing_else_is_trained(self) -> None:
+        # Of style "statistics" these are all that a task has, and what `freeze_trunk` leaves to learn.
+        if self.options.style != "statistics":
+            super()._warn_if_nothing_else_is_trained()
+
     def reset_running_stats(self) -> None:
         """Start the statistics anew, unless they are frozen: those of the task that is selected, or of all tasks."""
         task = self.selector.task

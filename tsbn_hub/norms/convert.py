@@ -8,7 +8,7 @@ from torch import nn
 
 from .batch_norm import SharedBatchNorm, TaskBatchNorm
 from .execution import Execution, check_execution
-from .gating import Patterns, gated_norms
+from .gating import Patterns, can_be_per_task, gated_norms
 from .kernels import is_batch_norm
 from .selection import TaskSelector
 from .selection.recomputation import remember_task_in_checkpoints
@@ -34,8 +34,8 @@ def convert(
     Args:
         module: Any network with norm layers.
         tasks: Names of the tasks.
-        norm: "sigmoid": a gate per task and channel (TSσBN). "affine": a weight and bias per task (TSBN). "shared":
-            nothing per task (hard sharing).
+        norm: "sigmoid": a gate per task and channel (TSσBN). "affine": a weight and bias per task (TSBN).
+            "statistics": the running statistics of BatchNorms alone. "shared": nothing per task (hard sharing).
         gated: Which norms become task-specific. None: every BatchNorm, and of the other norms those of the blocks.
             Otherwise fnmatch patterns on module names, as a list or separated by commas.
         keep_affine: Keep the shared weight and bias beside the gates; None means True. Without them a gate is all that
@@ -70,7 +70,7 @@ def convert(
     options = NormOptions(norm, keep_affine is not False, gate_init, affine_dropped_on_request=keep_affine is False)
     selector = TaskSelector(tasks)
     selector.execution = check_execution(execution)
-    convert_norms(module, selector, options, gated_norms(module, gated))
+    convert_norms(module, selector, options, gated_norms(module, gated, norm))
     return as_task_module(module, selector)
 
 
@@ -84,7 +84,7 @@ def convert_norms(module: nn.Module, selector: TaskSelector, options: NormOption
         )
     places = list(module.named_modules(remove_duplicate=False))
     # A norm that stands at two places is gated at both, and stays one.
-    gated = {id(plain) for name, plain in places if name in names}
+    gated = {id(plain) for name, plain in places if name in names and can_be_per_task(plain, options.style)}
     like = next((tensor for tensor in module.parameters() if tensor.is_floating_point()), torch.zeros(()))
     new: dict[int, nn.Module] = {}
     for name, plain in places:

@@ -7,6 +7,7 @@ from fnmatch import fnmatchcase
 from torch import nn
 
 from .kernels import is_batch_norm, is_norm
+from .task_norm import Style
 from .wrappers import unwrapped
 
 # The norms of queries and keys make attention numerically stable; they are no filters whose use could differ by task.
@@ -15,19 +16,20 @@ _QUERY_OR_KEY = re.compile(r"(^|_)(q|k|query|key)_?norm$|(^|_)norm_?(q|k|query|k
 Patterns = str | Sequence[str] | None
 
 
-def gated_norms(module: nn.Module, gated: Patterns = None) -> list[str]:
+def gated_norms(module: nn.Module, gated: Patterns = None, style: Style = "sigmoid") -> list[str]:
     """The names of the norms that get gates.
 
     Args:
         module: A plain network, or what is wrapped around it.
         gated: None for the default: every BatchNorm, and of the other norms those of the blocks. Otherwise fnmatch
             patterns on module names, as a list or separated by commas.
+        style: What the norms are to keep per task. For "statistics" only those that have running statistics count.
 
     Returns:
         Names, in the order of the network. A norm that stands at two places is named twice.
 
     Raises:
-        ValueError: if a pattern matches no norm, or the network has no norm.
+        ValueError: if a pattern matches no norm, or the network has no norm, or none with what the style asks for.
 
     Example:
         >>> from torch import nn
@@ -38,6 +40,21 @@ def gated_norms(module: nn.Module, gated: Patterns = None) -> list[str]:
     """
     module = unwrapped(module)
     norms = {name: norm for name, norm in module.named_modules(remove_duplicate=False) if _can_be_gated(norm)}
+    names = _chosen(module, norms, gated)
+    if not any(can_be_per_task(norms[name], style) for name in names):
+        raise ValueError(
+            f"norm={style!r}: none of the {len(names)} norms of this {type(module).__name__} has running statistics, "
+            'and no task would have anything of its own. For hard sharing say norm="shared".'
+        )
+    return [name for name in names if can_be_per_task(norms[name], style)]
+
+
+def can_be_per_task(norm: nn.Module, style: Style) -> bool:
+    """Whether a plain norm has what a style keeps for each task."""
+    return style != "statistics" or (is_batch_norm(type(norm)) and getattr(norm, "running_mean", None) is not None)
+
+
+def _chosen(module: nn.Module, norms: dict[str, nn.Module], gated: Patterns) -> list[str]:
     if gated is not None:
         return _matching(norms, gated)
     if not norms:

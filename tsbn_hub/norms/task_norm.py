@@ -3,7 +3,7 @@
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import torch
 from torch import Tensor, nn
@@ -13,7 +13,7 @@ from .kernels import kernel_of
 from .selection import Selection, TaskSelector
 from .task_parameters import StateDict, TaskParameters, copy_members, device_of, parameter, pick
 
-Style = Literal["sigmoid", "affine", "shared"]
+Style = Literal["sigmoid", "affine", "statistics", "shared"]
 
 _LEAST_GATE = 0.001
 
@@ -24,7 +24,7 @@ class NormOptions:
 
     Args:
         style: "sigmoid": a gate per channel, sigma(a_t) (TSσBN). "affine": a weight and bias per channel (TSBN).
-            "shared": nothing (hard sharing).
+            "statistics": the running statistics of BatchNorms alone. "shared": nothing (hard sharing).
         keep_affine: Whether the shared weight and bias stay beside the gates.
         gate_init: A gate's value at the start, from 0.001 to 0.999. Nearer to 0 or 1 a gate hardly learns, and an
             affine that is divided by it does not fit half precision.
@@ -41,8 +41,10 @@ class NormOptions:
     affine_dropped_on_request: bool = False
 
     def __post_init__(self) -> None:
-        if self.style not in ("sigmoid", "affine", "shared"):
-            raise ValueError(f'norm={self.style!r} is unknown. Known: "sigmoid" (TSσBN), "affine" (TSBN), "shared".')
+        if self.style not in get_args(Style):
+            raise ValueError(
+                f'norm={self.style!r} is unknown. Known: "sigmoid" (TSσBN), "affine" (TSBN), "statistics", "shared".'
+            )
         is_number = isinstance(self.gate_init, int | float) and not isinstance(self.gate_init, bool)
         if not is_number or not _LEAST_GATE <= self.gate_init <= 1 - _LEAST_GATE:
             raise ValueError(
@@ -83,8 +85,8 @@ class TaskNorm(TaskParameters):
     Attributes:
         gate_logits: (T, C), one row a task, for style "sigmoid"; else None.
         weight: (C,) if the affine is kept, (T, C) for style "affine"; ones that nothing reads if it is dropped, for
-                code that asks a norm's weight for its device.
-        bias: (C,) if the affine is kept, (T, C) for style "affine"; else None.
+                code that asks a norm's weight for its device. The plain norm's for style "statistics".
+        bias: (C,) if the affine is kept, (T, C) for style "affine"; else None. The plain norm's for "statistics".
 
     Source: arXiv 2512.20420, section 3.
     """
@@ -120,6 +122,10 @@ class TaskNorm(TaskParameters):
         if options.style == "affine":
             self.weight = of_every_task(ones if weight is None else weight)
             self.bias = None if bias is None else of_every_task(bias)
+            return
+        if options.style == "statistics":
+            for name, shared in (("weight", weight), ("bias", bias)):
+                self.register_parameter(name, None if shared is None else parameter(shared, shared.requires_grad))
             return
         self.gate_logits = of_every_task(ones * options.logit_init)
         if options.keep_affine:
@@ -159,14 +165,17 @@ class TaskNorm(TaskParameters):
         """The gates sigma(a), (T, C), in (0, 1).
 
         Raises:
-            RuntimeError: if this norm has a weight and bias per task instead (style "affine").
+            RuntimeError: if this norm has something else per task (style "affine", "statistics").
         """
         if self.gate_logits is None:
-            raise RuntimeError('A norm of style "affine" (TSBN) has no gates, but a weight and bias per task.')
+            own = "a weight and bias" if self.options.style == "affine" else "running statistics"
+            raise RuntimeError(f"A norm of style {self.options.style!r} has no gates, but {own} per task.")
         return torch.sigmoid(self.gate_logits)
 
     def gated_affine(self, index: int | Tensor) -> tuple[Tensor | None, Tensor | None]:
         """The weight and bias, both (C,) or None, that the native kernel gets for a task."""
+        if self.options.style == "statistics":
+            return self.weight, self.bias
         if self.gate_logits is None:
             return pick(self.weight, index), None if self.bias is None else pick(self.bias, index)
         gate = torch.sigmoid(pick(self.gate_logits, index))
@@ -198,7 +207,7 @@ class TaskNorm(TaskParameters):
 
     def stacked_names(self) -> list[str]:
         """The parameters of all tasks: the gate logits, or the weight and bias of style "affine"."""
-        names = ["gate_logits"] if self.gate_logits is not None else ["weight", "bias"]
+        names = {"sigmoid": ["gate_logits"], "affine": ["weight", "bias"]}.get(self.options.style, [])
         return [name for name in names if getattr(self, name) is not None]
 
     def new_rows(self) -> dict[str, Tensor]:
@@ -237,7 +246,7 @@ class TaskNorm(TaskParameters):
         plain._non_persistent_buffers_set.discard("weight")
         weight, bias = self.gated_affine(row)
         had_weight, had_bias = self.plain_affine
-        if not had_weight:
+        if not had_weight and weight is not None:
             # The gate is an affine that the plain class is built without.
             plain.affine = plain.elementwise_affine = True  # type: ignore[assignment]
         if had_bias and bias is None:
@@ -264,6 +273,8 @@ class TaskNorm(TaskParameters):
                     state_dict[key] = value.expand(tasks, -1).clone()
             if weight is None and not self.plain_affine[0] and self.is_plain(state_dict, prefix):
                 state_dict[prefix + "weight"] = self.at_start(device_of(state_dict))["weight"]
+            return
+        if self.options.style == "statistics":
             return
         if prefix + "gate_logits" in state_dict or not self.is_plain(state_dict, prefix):
             return

@@ -12,6 +12,7 @@ from typing import Any
 import yaml
 
 from ..data import tasks_of
+from ..data.splitting import told_of_split
 from ..files.checkpoints import weights_digest
 from ..files.names import LOG, RECIPE, RESULTS
 from ..files.parsing import parse_yaml
@@ -57,8 +58,7 @@ def results_of_run(config: TrainingConfig, scores: Scores) -> Results:
         data=[_measured(each, size, list(kinds)) for each, size in zip(data.datasets, data.sizes, strict=True)],
         split="test",
         epoch_chosen_by=(
-            f"the mean over tasks of {', '.join(chosen_by)} on {100 * config.validation:g}% of the training data, "
-            "which were held out"
+            f"the mean over tasks of {', '.join(chosen_by)} on {told_of_split(data.datasets, config.validation)}"
         ),
         tasks=[
             TaskMeasured(
@@ -119,10 +119,16 @@ def with_single_task(results: Results, folder: str | Path, runs: Sequence[str | 
             if theirs != ours:
                 raise ValueError(f"{run} is no measure for {name!r}: its {what} is {theirs}, here {ours}.")
         their_recipe = replace(TrainingConfig.read(Path(run, RECIPE)), tasks=recipe.tasks)
+        # A plain network for each task is what every method is measured against: no other recipe.
+        of_methods = ("norm", "method", "method_args") if their_recipe.method == "stl" else ()
         single_task[name] = SingleTask(
             other.tasks[0].metrics[0].value,
             Path(run).resolve().name,
-            [difference.partition(":")[0] for difference in recipe.differences(dataclasses.asdict(their_recipe))],
+            [
+                key
+                for difference in recipe.differences(dataclasses.asdict(their_recipe))
+                if (key := difference.partition(":")[0]) not in of_methods
+            ],
         )
     return replace(results, single_task=single_task)
 
@@ -187,7 +193,8 @@ def without_folders(value: Any) -> Any:
 
 def _measured(data: object, size: int, tasks: list[str]) -> DataMeasured:
     own = [task.name for task in tasks_of(data) if task.name in tasks]
-    return DataMeasured(type(data).__name__, size, own, _text(data, "url"), _text(data, "license"))
+    stated = (_text(data, name) for name in ("url", "license", "creator"))
+    return DataMeasured(_text(data, "title") or type(data).__name__, size, own, *stated)
 
 
 def _finite(value: float) -> float | None:

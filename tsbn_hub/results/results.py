@@ -16,11 +16,12 @@ class DataMeasured:
     """A data set that was measured on.
 
     Args:
-        name: The name of its class.
+        name: Its title, where it has one, or the name of its class.
         samples: Their number.
         tasks: Those of the tasks that it has targets for.
         url: Where it is from; None: it does not say.
         license: Its licence, by the Hub's name of it ("cc-by-4.0"); None: it does not say.
+        creator: Who is to be named with it; None: it does not say.
     """
 
     name: str
@@ -28,6 +29,7 @@ class DataMeasured:
     tasks: list[str]
     url: str | None = None
     license: str | None = None
+    creator: str | None = None
 
 
 @dataclass(frozen=True)

@@ -18,8 +18,9 @@ class Task:
 
     Args:
         name: Not empty, without a dot.
-        kind: What its targets are: "classification", "attributes", "regression", "segmentation", "depth", "normals",
-            "edges", "saliency", or another that is registered (see `tsbn_hub.tasks.register_kind`).
+        kind: What its targets are: "classification", "attributes", "regression", "segmentation", "depth",
+            "disparity", "normals", "edges", "saliency", or another that is registered (see
+            `tsbn_hub.tasks.register_kind`).
         num_classes: The number of classes, or of attributes, of a kind that has them; None: as many as `labels`.
         labels: Their names.
         head: The head, of `tsbn_hub.models.heads`; None: the kind's default.

@@ -1,6 +1,6 @@
-"""Training on Accelerate: parameter groups, loss weighting, the loop, evaluation."""
+"""Training on Accelerate: parameter groups, balancing, the loop, evaluation."""
 
-from .balancing import loss_weighting
+from .balancing import make_balancing
 from .dry_run import dry_run
 from .evaluate_run import evaluate_run
 from .evaluation import evaluate
@@ -30,7 +30,7 @@ __all__ = [
     "freeze_trunk",
     "idle_tasks_at_rest",
     "label_counts",
-    "loss_weighting",
+    "make_balancing",
     "param_groups",
     "train",
 ]

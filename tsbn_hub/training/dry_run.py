@@ -2,6 +2,7 @@
 
 from rich.table import Table
 
+from ..data.splitting import told_of_split
 from .acceleration import make_accelerator
 from .loaders import first_image, labelled
 from .loop import Training
@@ -26,12 +27,13 @@ def dry_run(config: TrainingConfig, *, trust: bool = False) -> None:
 
     data = Table("data", "split", "samples", "image", "tasks, and how many samples have a label")
     for split in ("train", "test"):
-        for part in build_data(config, split).datasets:
+        datasets = build_data(config, split).datasets
+        for part in datasets:
             image = "x".join(map(str, first_image(part).shape))
             tasks = ", ".join(f"{name} {share:.0%}" for name, share in labelled(part, training.kinds).items() if share)
             data.add_row(type(part).__name__, split, f"{len(part):,}", image, tasks)  # type: ignore[arg-type]
     training.console.print(data)
-    training.console.print(f"{config.validation:.0%} of the training data are held out to choose the best epoch.")
+    training.console.print(f"The best epoch is chosen on {told_of_split(datasets, config.validation)}.")
 
     parameters = Table("parameters", "number", "learning rate", "weight decay")
     for group in training.learner.optimizer.param_groups:

@@ -18,11 +18,11 @@ from .acceleration import make_accelerator
 from .evaluation import Scores, evaluate, mean_score
 from .loaders import Loaders, check_scale, first_image
 from .recipe.building import (
+    build_balancing,
     build_data,
     build_kinds,
     build_model,
     build_tasks,
-    build_weighting,
     check_same_targets,
     split_for_validation,
 )
@@ -59,8 +59,9 @@ def train(
         config: The run.
         restart: Start anew, whatever the folder holds.
         aggregator: Makes one gradient of those of the tasks, for the parameters that they share:
-            (tasks, parameters) → (parameters,), as TorchJD's aggregators do. It is no part of the config: give the same
-            again to go on.
+            (tasks, parameters) → (parameters,), as TorchJD's aggregators do. It is no part of the config, and nothing
+            of it is saved: give the same again to go on. What it draws from torch's generators depends on the seed and
+            the step alone. Those of TorchJD have names, too: see `balancing` of the config.
         trust: Import the files and modules that the config's `checkpoint` names, whoever has written them.
         on_scores: Is told the test's scores before anything of them is printed, on the main process, while no other run
             can write the folder: to record them.
@@ -117,6 +118,7 @@ class Training:
         check_same_targets(tasks, build_data(config, "test"))  # before the training, not after it
         options = earlier.get(OPTIONS) or options_from_targets(build_kinds(tasks), training_data)
         tasks = with_options(tasks, options)
+        balancing = build_balancing(config, tasks)  # refused before a model is built
         image = first_image(data)
         channels, height, width = image.shape
         self.model = build_model(config, tasks, (channels, height, width), trust)
@@ -129,10 +131,9 @@ class Training:
         self.loaders = Loaders(config, self.kinds, normalize, accelerator, channels)
         self.steps = self.loaders.training_steps(training_data)
         self.validation_batches = self.loaders.evaluation_batches(validation_data)
-        weighting = build_weighting(config, tasks)
-        self.config = config = with_own_code(config, self.model, self.kinds, weighting)
+        self.config = config = with_own_code(config, self.model, self.kinds, balancing)
         self.learner = Learner(
-            self.model, self.kinds, weighting, config, len(self.steps), accelerator, signals, aggregator
+            self.model, self.kinds, balancing, config, len(self.steps), accelerator, signals, aggregator
         )
         self.folder = RunFolder(config, description, accelerator)
         self.record = Record()
@@ -205,7 +206,7 @@ class Training:
         record = self.record
         record.check_labelled(self.kinds)
         losses = record.mean_losses()
-        self.learner.weighting.after_epoch(losses)
+        self.learner.balancing.after_epoch(losses)
         model = self.learner.trained_model()
         scores = self._evaluate(model, self.validation_batches, "validation")
         mean = mean_score(self.kinds, scores)

@@ -5,10 +5,10 @@ from collections.abc import Mapping, Sequence
 import torch
 from torch import Tensor
 
-from tsbn_hub.training.balancing import LossWeighting, register_loss_weighting
+from tsbn_hub.training.balancing import LossWeighting, register_balancing
 
 
-@register_loss_weighting("inverse")
+@register_balancing("inverse")
 class InverseWeighting(LossWeighting):
     """The inverse of each task's last loss."""
 

@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from ...files.disk_cache import user_cache
 from ...tasks import Task
 from .overlaid_pairs import OverlaidPairs
 from .registry import register_data_set
@@ -22,13 +23,15 @@ _DEBIAN = Path("/usr/share/datasets/fashion-mnist")
 class MultiFashion(OverlaidPairs):
     """Two images of Fashion-MNIST overlaid: task `left` and task `right`, 10 classes each.
 
+    The pairs are kept in the user's cache (see `tsbn_hub.files.disk_cache`), 78 MB for those of the training set.
+
     Args:
         root: Folder with the four (or the two of the split) `…-ubyte.gz` files of Fashion-MNIST. None looks at
             $TSBN_FASHION_MNIST, then where the Debian package dataset-fashion-mnist puts them.
         split: "train": 60,000 pairs. "test": 10,000 pairs.
         seed: Draws the pairs.
         download: Where no folder has the files, let torchvision download them to its cache under `root`, or
-            ~/.cache/tsbn_hub.
+            the user's cache: ~/.cache/tsbn_hub, or below $XDG_CACHE_HOME.
 
     Raises:
         FileNotFoundError: if the files are not there; the message says what to do.
@@ -41,6 +44,7 @@ class MultiFashion(OverlaidPairs):
     tasks: ClassVar = [Task("left", num_classes=10), Task("right", num_classes=10)]
     url = "https://github.com/zalandoresearch/fashion-mnist"
     license = "mit"
+    kept_as = "MultiFashion"
     labels = (
         "T-shirt", "trouser", "pullover", "dress", "coat", "sandal", "shirt", "sneaker", "bag", "ankle boot",
     )  # fmt: skip
@@ -77,7 +81,7 @@ def find_fashion_mnist(root: str | Path | None, split: str, download: bool = Fal
     variable = os.environ.get(FOLDER_VARIABLE)
     folders = [Path(root)] if root is not None else [Path(variable)] if variable else [_DEBIAN]
     if download:
-        cache = Path(root) if root is not None else Path.home() / ".cache" / "tsbn_hub"
+        cache = Path(root) if root is not None else user_cache()
         folders.append(cache / "FashionMNIST" / "raw")
     for folder in folders:
         if all((folder / file).is_file() for file in files):

@@ -32,7 +32,7 @@ class AdapterConfig:
         task: The task, as `Task.to_dict` has it.
         library: "timm" or "transformers": the surface of the base.
         architecture: The plain backbone's name there.
-        norm: "sigmoid", "affine" or "shared".
+        norm: "sigmoid", "affine", "statistics" or "shared".
         keep_affine: Whether the base keeps its weight and bias beside the gates.
         gate_init: A gate's value at the start.
         gated: Which norms are task-specific, as patterns with commas; None: the default.

@@ -11,6 +11,7 @@ from torch import nn
 
 from ...analysis import Cost, importance_matrix
 from ...analysis.importance_picture import has_boxes
+from ...baselines import method_of
 from ...files.names import GATES, SAMPLES
 from ...models.surface import Surface
 from ...norms import TaskNorm
@@ -24,6 +25,7 @@ PAPER = "[arXiv 2512.20420](https://arxiv.org/abs/2512.20420)"
 _STYLES = {
     "sigmoid": f"{{task}} has a gate for each channel of the norm layers (TSσBN, {PAPER})",
     "affine": f"{{task}} has a weight and a bias for each channel of the norm layers (TSBN, see {PAPER})",
+    "statistics": "{task} has running statistics of its own in the BatchNorms",
     "shared": f"{{task}} has nothing of its own but its head (hard sharing, see {PAPER})",
 }
 _MOST_LABELS = 20
@@ -101,14 +103,16 @@ def _introduction(subject: Subject) -> str:
         task = getattr(subject.surface.model, "folded_task", None)  # it is known until the model is saved
         origin = f": the task {escaped(task)}, folded out of a multi-task model ({PAPER})" if task else ""
         return f"A plain `{architecture}` of {library}{origin}. It loads without `tsbn_hub`."
-    method = subject.surface.method
-    if method is not None:
+    trunk, norm = subject.surface.method, subject.surface.norm_style().norm
+    method = method_of(norm, trunk, len(subject.tasks))
+    if trunk is not None and method is not None:
         tasks = _listed(map(escaped, subject.tasks))
+        paper = f": {method.summary} ({method.source}, [arXiv {method.arxiv}]({method.url}))" if method.arxiv else ""
         return (
             f"One model (`{architecture}`, {library}) for {tasks}, which share the network by the method "
-            f"`{escaped(method)}`. Made with `tsbn_hub`, which it needs."
+            f"`{escaped(trunk)}`{paper}. Made with `tsbn_hub`, which it needs."
         )
-    style = _STYLES[subject.surface.norm_style().norm]
+    style = _STYLES[norm]
     network, tasks = f"One network (`{architecture}`, {library}) for", _listed(map(escaped, subject.tasks))
     if len(subject.tasks) == 1:
         own = style.format(task="the task")
@@ -278,7 +282,8 @@ def _data_and_license(subject: Subject) -> str:
             origin = f" ({_link(data.url)})" if data.url else ""
             license = f"licence {escaped(data.license)}" if data.license else "its licence is not stated"
             tasks = f" For {_listed(map(escaped, data.tasks))}." if len(subject.results.data) > 1 else ""
-            lines.append(f"- Data: {escaped(data.name)}{origin}, {license}.{tasks}")
+            creator = f" by {escaped(data.creator)}" if data.creator else ""
+            lines.append(f"- Data: {escaped(data.name)}{creator}{origin}, {license}.{tasks}")
     elif subject.recipe is not None:
         names = _listed(escaped(_class_name(source.name)) for source in subject.recipe.sources())
         lines.append(f"- Data: {names}; the licence is not recorded.")

@@ -24,7 +24,7 @@ class TsbnConfig(BackboneConfigMixin, PreTrainedConfig):
     Args:
         backbone_config: The native configuration of the backbone, or its dict; None: a ViT's.
         tasks: The tasks, or their names, or their dicts, in the order of the gates' rows; None: one, "default".
-        norm: "sigmoid" (TSσBN), "affine" (TSBN) or "shared" (hard sharing).
+        norm: "sigmoid" (TSσBN), "affine" (TSBN), "statistics" (of BatchNorms) or "shared" (hard sharing).
         gated: Which norms are task-specific, as fnmatch patterns; None: every BatchNorm, and of the other norms those
             of the blocks.
         keep_affine: Keep the backbone's own weight and bias beside the gates.

@@ -10,6 +10,7 @@ from ...files.checkpoints import check_tasks_of_weights, read_json, weight_files
 from ...files.names import CONFIG, WEIGHTS, WEIGHTS_INDEX
 from ...norms import TaskModule, TaskNorm
 from ...norms.task_names import check_noted_tasks, check_same_tasks
+from .trunk import Trunk
 
 
 def check_loaded(model: TaskModule, source: Any, info: Mapping[str, Any], ignore_mismatched_sizes: bool) -> None:
@@ -40,7 +41,10 @@ def check_loaded(model: TaskModule, source: Any, info: Mapping[str, Any], ignore
             )
     # transformers does not know how timm initialises its models.
     timm_trunks = [name + "." for name, module in model.named_modules() if isinstance(module, TimmWrapperModel)]
-    missing = [key for key in info["missing_keys"] if key in stacked or key.startswith(tuple(timm_trunks))]
+    rivals = [
+        name + "." for name, module in model.named_modules() if isinstance(module, Trunk) and not module.changes_tasks
+    ]
+    missing = [key for key in info["missing_keys"] if key in stacked or key.startswith((*timm_trunks, *rivals))]
     _refuse(missing, f"{source} lacks", model)
     superfluous = [key for key in info["unexpected_keys"] if key.endswith(".gate_logits")]
     _refuse(superfluous, f"{source} has gates that this model has no place for:", model)

@@ -289,6 +289,7 @@ class TsbnModel(Trunk, TsbnPreTrainedModel):
     """
 
     folds = True
+    changes_tasks = True
     # Of a `TsbnForMultiTask`'s checkpoint this takes the backbone alone.
     _keys_to_ignore_on_load_unexpected: ClassVar = [r"^heads\."]
 
@@ -301,7 +302,7 @@ class TsbnModel(Trunk, TsbnPreTrainedModel):
         self.layers_behind = nn.ModuleList(self.reader.layers)  # without weights, but with a mode
         self.task_selector = TaskSelector(config.task_names)
         options = NormOptions(config.norm, config.keep_affine, config.gate_init)
-        convert_norms(self.backbone, self.task_selector, options, gated_norms(self.backbone, config.gated))
+        convert_norms(self.backbone, self.task_selector, options, gated_norms(self.backbone, config.gated, config.norm))
         self.task_selector.shares_trunk = not any(isinstance(module, TaskNorm) for module in self.modules())
         block_what_loses_gates(self)
         # Else it is done in the first forward, under a lock, which breaks a compiled graph.

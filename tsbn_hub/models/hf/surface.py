@@ -59,7 +59,8 @@ class TransformersSurface(Surface):
         return described
 
     def objection_to(self, task: Task) -> str | None:
-        return None
+        objection: str | None = self.model.trunk.objection_to_tasks()
+        return objection
 
     def add_task(self, task: Task, like: str | None = None) -> None:
         self.model.add_task(task, like=like)

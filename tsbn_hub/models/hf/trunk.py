@@ -23,15 +23,18 @@ class Trunk(TaskModule, ABC):
     it with heads, losses and labels.
 
     Its constructor sets `layout` to `feature_layout_of(config)`, and `task_selector` to a `TaskSelector` of the
-    config's tasks. `_features` asks `self.task_selector.current()` which task it runs for.
+    config's tasks. `_features` asks `self.task_selector.current()` which task it runs for. A module of it that is to
+    learn faster than the rest has an attribute `lr_scale`: see `param_groups`.
 
     Attributes:
         layout: The sizes of the features.
         folds: Whether a task's plain backbone can be taken out: then `_fold` gives it.
+        changes_tasks: Whether tasks can be added and removed.
     """
 
     layout: FeatureLayout
     folds: ClassVar[bool] = False
+    changes_tasks: ClassVar[bool] = False
 
     @abstractmethod
     def _features(self, pixel_values: Tensor, maps: bool, **kwargs: object) -> Features:
@@ -81,6 +84,12 @@ class Trunk(TaskModule, ABC):
     def _fold(self, row: int) -> PreTrainedModel:
         raise RuntimeError(f"{type(self).__name__} has no plain backbone of a single task that could be folded out.")
 
+    def objection_to_tasks(self) -> str | None:
+        """Why no task can be added or removed, in words; None: it can."""
+        if self.changes_tasks:
+            return None
+        return f"a {type(self).__name__} is built for its tasks, {self.tasks}. Build a new model with those you want"
+
     def idle_parameters(self) -> list[nn.Parameter]:
         """Those that no head is reached by."""
         return []
@@ -93,7 +102,7 @@ def feature_layout_of(config: TsbnConfig) -> FeatureLayout:
     return FeatureLayout(**config.feature_layout)
 
 
-trunks: Registry[type[Trunk]] = Registry("trunk")
+trunks: Registry[type[Trunk]] = Registry("trunk", filled_by="tsbn_hub.baselines")
 register_trunk = trunks.register
 """A decorator of subclasses of `Trunk`: configs can name the trunk from then on."""
 

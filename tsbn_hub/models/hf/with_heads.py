@@ -14,7 +14,7 @@ from ...norms.task_module import Tasks
 from ...norms.task_names import check_task_names
 from ...tasks import Kind, Task, make_kind
 from ..heads import Features, Head, make_head
-from ..outputs import pass_for, zero_of_parameters
+from ..outputs import at_rest, pass_for, zero_of_parameters
 from .config import TsbnConfig
 from .model import TsbnPreTrainedModel
 from .trunk import Trunk
@@ -150,7 +150,8 @@ class ModelWithHeads(TsbnPreTrainedModel):
     def _features_of(self, tasks: Sequence[str], pixel_values: Tensor, **kwargs: Any) -> dict[str, Features]:
         """What the heads of some tasks get, in as few passes as they need; nothing else is run."""
         if set(tasks) == set(self.tasks) or (len(tasks) > 1 and self.task_selector.shares_trunk):
-            features = self.trunk.features(pixel_values, **kwargs)
+            with at_rest(self, [name for name in self.tasks if name not in tasks]):
+                features = self.trunk.features(pixel_values, **kwargs)
             return {name: features[name] if isinstance(features, dict) else features for name in tasks}
         by_task: dict[str, Any] = {}
         for name in tasks:
@@ -212,12 +213,15 @@ class ModelWithHeads(TsbnPreTrainedModel):
         Raises:
             ValueError: if the name is taken, or the kind or head unknown, or there is no task `like`.
             TypeError: if the task is a name alone.
+            RuntimeError: if the trunk is built for its tasks, as rivals are.
         """
         if not isinstance(task, Task):
             raise TypeError(
                 f"add_task got {task!r}: give a Task, which says of what kind it is: Task('smile', 'depth')."
             )
         check_task_names([*self.tasks, task.name])  # before anything changes
+        if (objection := self.trunk.objection_to_tasks()) is not None:
+            raise RuntimeError(f"The task {task.name!r} cannot be added: {objection}.")
         parameter, kind = next(self.parameters()), make_kind(task)
         head = self.new_head(task, kind).to(parameter.device, parameter.dtype)
         self.task_selector.row(self.tasks[0] if like is None else like)  # raises
@@ -231,7 +235,10 @@ class ModelWithHeads(TsbnPreTrainedModel):
 
         Raises:
             ValueError: if there is no such task, or no other one.
+            RuntimeError: if the trunk is built for its tasks, as rivals are.
         """
+        if (objection := self.trunk.objection_to_tasks()) is not None:
+            raise RuntimeError(f"The task {task!r} cannot be removed: {objection}.")
         super().remove_task(task)
         self.heads.remove(task)
         del self.kinds[task]

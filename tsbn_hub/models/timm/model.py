@@ -279,7 +279,7 @@ def as_timm_task_model(model: nn.Module, selector: TaskSelector, recipe: Recipe)
 
 def convert_timm_model(model: nn.Module, selector: TaskSelector, recipe: Recipe, split: bool = True) -> TimmTaskModel:
     """Give a plain timm model task norms and, with `split`, one classifier a task, in place."""
-    recipe.names = gated_norms(model, recipe.gated)
+    recipe.names = gated_norms(model, recipe.gated, recipe.options.style)
     convert_norms(model, selector, recipe.options, recipe.names)
     task_model = as_timm_task_model(model, selector, recipe)
     if split:

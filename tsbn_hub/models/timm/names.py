@@ -121,7 +121,7 @@ def _create(
         task_classes: A saved model's numbers of classes, in the order of its tasks.
         task_labels: The names of the classes of each task, or None, in the order of the tasks. Those that are not as
             many as a task has classes, for other numbers are asked for than the checkpoint has, are dropped.
-        norm: "sigmoid" (TSσBN), "affine" (TSBN) or "shared" (hard sharing).
+        norm: "sigmoid" (TSσBN), "affine" (TSBN), "statistics" (of BatchNorms) or "shared" (hard sharing).
         gated: Which norms are task-specific; see `tsbn_hub.convert`.
         keep_affine: Keep the shared weight and bias beside the gates; None: only with `pretrained`.
         gate_init: A gate's value at the start, from 0.001 to 0.999.

@@ -3,6 +3,7 @@
 from .attributes import Attributes
 from .classification import Classification
 from .depth import Depth
+from .disparity import Disparity
 from .edges import Edges
 from .normals import Normals
 from .regression import Regression
@@ -13,6 +14,7 @@ __all__ = [
     "Attributes",
     "Classification",
     "Depth",
+    "Disparity",
     "Edges",
     "Normals",
     "Regression",

@@ -28,7 +28,9 @@ class Depth(Kind):
     1803.10704.
 
     Attributes:
-        unit: Of the targets, for the legend of pictures. A kind with another one is a subclass that says it.
+        measures: What the targets are, for the legend of pictures.
+        unit: Of the targets, for the same. A kind with another one is a subclass that says it.
+        near_is_greater: Whether a greater value is nearer, for the colours.
 
     Example:
         >>> import torch
@@ -49,7 +51,9 @@ class Depth(Kind):
     metrics: ClassVar[dict[str, bool]] = {"abs_err": False, "rel_err": False, "rmse": False, "delta1": True}
     chosen_by = "delta1"
     hub_task = "depth-estimation"
+    measures: ClassVar[str] = "distance"
     unit: ClassVar[str] = "m"
+    near_is_greater: ClassVar[bool] = False
 
     @property
     def outputs(self) -> int:
@@ -62,8 +66,9 @@ class Depth(Kind):
         wrong = target[~((target >= 0) & target.isfinite())]
         if len(wrong):
             raise ValueError(
-                f"A target of depth has {len(wrong)} pixels that are negative, infinite or NaN, the first {wrong[0]}; "
-                "expected are depths above 0, and 0 where there is no target: set these to 0 when reading the data."
+                f"A target of {self.name} has {len(wrong)} pixels that are negative, infinite or NaN, the first "
+                f"{wrong[0]}; expected are values above 0, and 0 where there is no target: set these to 0 when reading "
+                "the data."
             )
 
     def loss(self, output: Tensor, target: Tensor) -> Tensor:
@@ -92,18 +97,23 @@ class Depth(Kind):
         valid = self.valid(value)
         if not valid.any():
             return torch.zeros_like(value, dtype=torch.uint8).expand(3, -1, -1)
-        near, far = value[valid].aminmax()
-        nearness = (far - value) / (far - near) if far > near else torch.ones_like(value)
-        return to_uint8(heat(nearness).where(valid, 0))
+        return to_uint8(heat(self._nearness(value, *value[valid].aminmax())).where(valid, 0))
 
     def legend(self, value: Tensor) -> ColorBar | None:
-        """Colours from the nearest to the farthest depth of the sample; None: there is none."""
+        """Colours from the least to the greatest depth of the sample; None: there is none."""
         valid = value[self.valid(value)]
         if not len(valid):
             return None
-        near, far = (edge.item() for edge in valid.aminmax())
-        nearness = torch.linspace(1, 0, 256)[None] if far > near else torch.ones(1, 256)
-        return ColorBar(f"distance in {self.unit}", near, far, heat(nearness)[:, 0].T)
+        least, greatest = valid.aminmax()
+        shown = torch.linspace(0, 1, 256)[None] * (greatest - least) + least
+        colors = heat(self._nearness(shown, least, greatest))[:, 0].T
+        return ColorBar(f"{self.measures} in {self.unit}", least.item(), greatest.item(), colors)
+
+    def _nearness(self, value: Tensor, least: Tensor, greatest: Tensor) -> Tensor:
+        """How near values between the least and the greatest are, from 0 to 1; 1 where these are equal."""
+        if least == greatest:
+            return torch.ones_like(value)
+        return (value - least if self.near_is_greater else greatest - value) / (greatest - least)
 
     def describe(self, prediction: Tensor) -> dict[str, Json]:
         """The least, the median and the greatest depth, in the unit of the targets."""

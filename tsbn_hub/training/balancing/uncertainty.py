@@ -5,10 +5,11 @@ from collections.abc import Mapping, Sequence
 import torch
 from torch import Tensor, nn
 
-from .weighting import LossWeighting, register_loss_weighting
+from .balancing import register_balancing
+from .weighting import LossWeighting
 
 
-@register_loss_weighting("uncertainty")
+@register_balancing("uncertainty")
 class UncertaintyWeighting(LossWeighting):
     """Weights exp(-s_t), with a learned log variance s_t of each task, 0 at the start.
 

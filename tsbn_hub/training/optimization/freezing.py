@@ -52,8 +52,10 @@ def freeze_trunk(model: nn.Module) -> None:
     for parameter in model.parameters():
         if id(parameter) not in of_single_tasks:
             parameter.requires_grad = False
-    for norm in own_batch_norms(model.trunk):
-        if isinstance(norm, SharedBatchNorm):
+    shared = own_batch_norms(model.trunk)
+    own = {id(part) for task in model.tasks for module in model.modules_of(task) for part in module.modules()}
+    for norm in shared:
+        if isinstance(norm, SharedBatchNorm) and id(norm) not in own:
             norm.frozen = True
 
 

@@ -25,7 +25,8 @@ def param_groups(
     """The trainable parameters of a model as groups for an optimizer.
 
     What belongs to single tasks inside norms, gates as well as TSBN's weights and biases, learns faster and without
-    weight decay. Biases, norms and what the model's `no_weight_decay()` names are not decayed either. With
+    weight decay. So does what is in a module with an attribute `lr_scale`, which says how much faster, as the units of
+    cross-stitch networks are. Biases, norms and what the model's `no_weight_decay()` names are not decayed either. With
     `layer_decay`, each layer learns slower than the next one; the heads, and what else comes last, learn at `lr`.
 
     Args:
@@ -63,16 +64,21 @@ def param_groups(
             raise ValueError(f"{name}={value} is {'negative' if value < 0 else 'not finite'}.")
     model = unwrapped(model)
     of_gates: dict[int, str] = {}
+    own_scales: dict[str, float] = {}
     for module in model.modules():
         if isinstance(module, TaskNorm):
             kind = "gates of BatchNorms" if isinstance(module, TaskBatchNorm) else "gates of other norms"
             of_gates.update({id(parameter): kind for parameter in module.stacked_parameters()})
+        elif (scale := getattr(module, "lr_scale", None)) is not None:
+            own_scales[f"at {scale:g} times the rate"] = scale
+            of_gates.update({id(each): f"at {scale:g} times the rate" for each in module.parameters()})
     scales = (GATE_LR_SCALE_BATCH_NORM, GATE_LR_SCALE_OTHERS) if gate_lr_scale is None else (gate_lr_scale,) * 2
     kinds: dict[str, ParamGroup] = {
         "weights": {"lr": lr, "weight_decay": weight_decay},
         "biases and norms": {"lr": lr, "weight_decay": 0.0},
         "gates of BatchNorms": {"lr": lr * scales[0], "weight_decay": 0.0, "use_fallback": True},
         "gates of other norms": {"lr": lr * scales[1], "weight_decay": 0.0, "use_fallback": True},
+        **{kind: {"lr": lr * scale, "weight_decay": 0.0, "use_fallback": True} for kind, scale in own_scales.items()},
     }
     undecayed = model.no_weight_decay() if hasattr(model, "no_weight_decay") else set()  # type: ignore[operator]
     layers = {} if layer_decay is None else _layers(model, layer_decay)

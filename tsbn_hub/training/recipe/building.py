@@ -6,12 +6,15 @@ from typing import Any, Literal
 
 from torch import nn
 
+from ...baselines import methods
 from ...data import Mixture, tasks_of
+from ...files.registry import UnknownNameError, did_you_mean
 from ...models.libraries import build_model as build_new_model
+from ...models.libraries import trunk_names
 from ...models.surface import ImageShape, NewModel
 from ...norms import TaskModule
 from ...tasks import Kind, Task, make_kind
-from ..balancing import LossWeighting, loss_weighting
+from ..balancing import Balancing, make_balancing
 from ..optimization.freezing import freeze_trunk
 from .config import TrainingConfig
 from .continuing import model_of_checkpoint
@@ -93,10 +96,15 @@ def build_tasks(config: TrainingConfig, data: Mixture) -> list[Task]:
     """The tasks to train, in order, each with the head that the config gives it.
 
     Raises:
-        ValueError: if a step is to have more tasks than there are.
+        ValueError: if a step is to have more tasks than there are, or single-task learning several.
     """
     by_name = {task.name: task for task in data.tasks}
     names = config.tasks or list(by_name)
+    if config.method == "stl" and len(names) > 1:
+        raise ValueError(
+            f"method='stl' is a network for one task, and there are {names}: name one, as tasks=[{names[0]!r}], or let "
+            "`tsbn compare --methods stl` train one network after another."
+        )
     if config.tasks_per_step is not None and config.tasks_per_step > len(names):
         raise ValueError(f"tasks_per_step={config.tasks_per_step}: there are {len(names)} tasks, {names}.")
     return [_with_head(by_name[name], config.heads.get(name)) for name in names]
@@ -117,17 +125,26 @@ def build_kinds(tasks: list[Task]) -> dict[str, Kind]:
     return kinds
 
 
-def build_weighting(config: TrainingConfig, tasks: Sequence[Task]) -> LossWeighting:
-    """How the losses of the tasks are weighted. Fixed weights of tasks that are not trained do not matter.
+def build_balancing(config: TrainingConfig, tasks: Sequence[Task]) -> Balancing:
+    """How the tasks become one step. Given weights of tasks that are not trained do not matter.
 
     Raises:
-        ValueError: if there is no such weighting, or it does not take its options.
+        ValueError: if there is no such balancing, it does not take its options, or it cannot be part of such a run.
+        ImportError: if it needs a library that is not installed.
     """
     names = [task.name for task in tasks]
     options = config.balancing_args
     if weights := _weights(config):
         options = {**options, "weights": {name: weight for name, weight in weights.items() if name in names}}
-    return loss_weighting(config.balancing, names, seed=config.seed, **options)
+    balancing = make_balancing(config.balancing, names, seed=config.seed, **options)
+    conflict = balancing.conflict(
+        backward=config.backward,
+        micro_batches=config.gradient_accumulation_steps,
+        trunk_learns=not config.freeze_trunk,
+    )
+    if conflict:
+        raise ValueError(f"balancing={config.balancing!r} {conflict}")
+    return balancing
 
 
 def build_model(config: TrainingConfig, tasks: list[Task], image_shape: ImageShape, trust: bool = False) -> nn.Module:
@@ -152,6 +169,12 @@ def build_model(config: TrainingConfig, tasks: list[Task], image_shape: ImageSha
 
 
 def _new_model(config: TrainingConfig, tasks: list[Task], image_shape: ImageShape) -> nn.Module:
+    if config.trunk is not None:
+        known = list(dict.fromkeys([*methods, *trunk_names()]))
+        if config.trunk not in known:
+            raise UnknownNameError(
+                f"method={config.trunk!r} is unknown.{did_you_mean(config.trunk, known)} Known: {', '.join(known)}."
+            )
     new = NewModel(
         name=str(config.model),
         tasks=tasks,
@@ -159,7 +182,7 @@ def _new_model(config: TrainingConfig, tasks: list[Task], image_shape: ImageShap
         pretrained=config.pretrained,
         norm=config.norm or "sigmoid",
         model_args=config.model_args,
-        trunk=config.method,
+        trunk=config.trunk,
         trunk_args=config.method_args,
     )
     try:

@@ -5,11 +5,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, get_type_hints
 
+from ...baselines import method_of, methods
 from ...files.parsing import parse_yaml
 from ...files.paths import near_hint
 from ...files.registry import did_you_mean
 from ...norms.execution import Execution
 from ...norms.task_norm import Style
+from ..balancing.balancing import RENAMED
 from ..optimization import ScheduleName
 from .sources import DataSource
 from .values import check_value
@@ -37,10 +39,12 @@ class TrainingConfig:
             `rate`: how many batches are drawn from it, relative to the others; without rates, in proportion to size.
         output: The folder of the run: checkpoints, log, card, picture.
         tasks: The tasks to train; None for all of the data. One gives single-task training.
-        norm: "sigmoid" (TSσBN), "affine" (TSBN), "shared" (hard sharing); None: "sigmoid", or the checkpoint's.
-        method: How the tasks share the network. None: by task norms, as `norm` says. Otherwise the name of a trunk
-            that is registered (see docs/extending.md).
-        method_args: Further keywords of the trunk.
+        norm: "sigmoid" (TSσBN), "affine" (TSBN), "statistics" (of BatchNorms), "shared" (hard sharing); None: as
+            `method` says, else "sigmoid", or the checkpoint's.
+        method: How the tasks share the network: "stl" (one task alone), "hps", "stats", "tsbn", "tssigma",
+            "cross-stitch", "mtan" (see docs/methods.md), or a trunk that is registered (see docs/extending.md). None:
+            by task norms, as `norm` says.
+        method_args: Further keywords of "cross-stitch", "mtan" or another trunk.
         heads: By task, the name of its head ("small", "deeplabv3", "upernet", "segformer", "linear"), or a mapping with
             `name` and the head's keywords; None: the default of the task's kind.
         model_args: Further keywords of `timm.create_model`, or of the backbone's configuration.
@@ -68,21 +72,24 @@ class TrainingConfig:
         decay_epochs: Of the step schedule: epochs between two decays.
         decay_rate: Of the step schedule: the factor of a decay, in (0, 1].
         max_grad_norm: Longer gradients are cut to this norm; None: none is.
-        balancing: How the losses of the tasks are weighted: "fixed", "uncertainty", "dynamic" or "random".
-        balancing_args: Its options; of "fixed", `weights: {task: weight}`.
+        balancing: How the tasks become one step, by name. Weights of the losses: "equal", "uncertainty", "dwa", "rlw",
+            "imtl-l"; a total of the losses: "gls", "stch"; of the gradients: "gradnorm", "pcgrad", "cagrad", "upgrad",
+            "mgda"; or one of your own. docs/training.md has them in a table.
+        balancing_args: Its options; of "equal", `weights: {task: weight}`.
         execution: How the tasks are run where a batch is for all of them. "batched": in one pass, in which what is
             before the first gated norm is computed once. "sequential": one after another. "auto": the faster one.
         backward: "all": one backward for all tasks, fast. "task": one a task, with the memory of one.
         tasks_per_step: How many tasks each step is for, drawn at random; None: all.
         ema_decay: Evaluate and keep an exponential moving average of the weights, with this decay, in (0, 1).
         sync_batch_norm: BatchNorms take the statistics of the joined batch of all processes.
-        validation: The part of the training data that is held out to choose the best epoch, in (0, 1).
+        validation: The part of the training data that is held out to choose the best epoch, in (0, 1). Data with a
+            validation split of their own (CelebA) take this one.
         mixed_precision: "no", "fp16" or "bf16"; None takes what `accelerate launch` was given.
         workers: Processes that load data.
         checkpoint_steps: Optimizer steps between two checkpoints; every epoch makes one, too.
         trackers: Where to follow the run: "tensorboard", "trackio", "wandb" or another of Accelerate's trackers.
         imports: Your own files ("path/to/kinds.py") and modules ("my_package.kinds"), which register kinds, heads, data
-            sets, loss weightings and others. They are imported first.
+            sets, balancings and others. They are imported first.
         seed: Of the weights, the order of the data, its augmentation and the validation split.
         deterministic: Only algorithms that give the same bits every time; on CUDA they are slower.
 
@@ -118,7 +125,7 @@ class TrainingConfig:
     decay_epochs: float = 30.0
     decay_rate: float = 0.1
     max_grad_norm: float | None = None
-    balancing: str = "fixed"
+    balancing: str = "equal"
     balancing_args: dict[str, Any] = field(default_factory=dict)
     execution: Execution = "auto"
     backward: Backward = "all"
@@ -164,12 +171,27 @@ class TrainingConfig:
                 raise ValueError(f"heads={self.heads}: {task} has {head!r}; a head is a name, or a mapping with name.")
         self.sources()
         self._check_start()
-        if self.method is not None and self.norm is not None:
+        self._check_method()
+
+    def _check_method(self) -> None:
+        of_method = methods[self.method].norm if self.method is not None and self.method in methods else None
+        if self.method is not None and of_method is None and self.norm is not None:
             raise ValueError(f"method={self.method!r} has no task norms: leave out norm={self.norm!r}.")
-        if self.method is None and self.method_args:
+        if of_method is not None and self.norm not in (None, of_method):
+            raise ValueError(f"method={self.method!r} is norm={of_method!r}: leave out norm={self.norm!r}.")
+        if self.method_args and self.method is None:
             raise ValueError(f"method_args={self.method_args} are of a method: name it.")
-        if self.norm is None and self.checkpoint is None and self.method is None:
+        if self.method_args and of_method is not None:
+            raise ValueError(f"method_args={self.method_args}: method={self.method!r} has none.")
+        if of_method is not None:
+            object.__setattr__(self, "norm", of_method)
+        elif self.norm is None and self.checkpoint is None and self.method is None:
             object.__setattr__(self, "norm", "sigmoid")
+
+    @property
+    def trunk(self) -> str | None:
+        """The trunk that the method is; None: one of task norms."""
+        return self.method if self.norm is None else None
 
     def _check_start(self) -> None:
         if self.checkpoint is None:
@@ -211,6 +233,7 @@ class TrainingConfig:
             raise ValueError(f"{path} must map names to values, as in `model: resnet10t_tsbn`.")
         known = [field.name for field in dataclasses.fields(cls)]
         _check_keys(str(path), list(values), known)
+        values = _with_new_names(values)
         _check_keys(f"What is set beside {path}", [name.partition(".")[0] for name in overrides], known)
         for name, value in overrides.items():
             _override(values, name, value)
@@ -246,7 +269,11 @@ class TrainingConfig:
         """What makes another run of it, as "name: theirs, here ours"; where it is stored does not."""
         ours = dataclasses.asdict(self)
         # A run from before there was a key had what is now its default.
-        theirs = {each.name: each.default for each in dataclasses.fields(self)} | other
+        theirs = {each.name: each.default for each in dataclasses.fields(self)} | _with_new_names(other)
+        for values in (ours, theirs):  # a method is the norm's, whether it is named or not
+            norm = values["norm"]
+            if values["method"] is None and isinstance(norm, str) and (method := method_of(norm)) is not None:
+                values["method"] = method.name
         return [
             f"{name}: {value!r}, here {ours.get(name)!r}"
             for name, value in theirs.items()
@@ -259,6 +286,12 @@ def _check_keys(source: str, keys: list[Any], known: list[str]) -> None:
     if unknown:
         near = "".join(did_you_mean(key, known) for key in unknown)
         raise ValueError(f"{source} has unknown keys {unknown}.{near} {_ALL_KEYS}")
+
+
+def _with_new_names(values: dict[str, Any]) -> dict[str, Any]:
+    """The values of a file, in which what was renamed since has its new name."""
+    balancing = values.get("balancing")
+    return values | {"balancing": RENAMED[balancing]} if isinstance(balancing, str) and balancing in RENAMED else values
 
 
 def _override(values: dict[str, Any], name: str, value: object) -> None:

@@ -18,7 +18,7 @@ from .config import TrainingConfig
 
 
 def with_own_code(
-    config: TrainingConfig, model: nn.Module, kinds: Mapping[str, Kind], weighting: nn.Module
+    config: TrainingConfig, model: nn.Module, kinds: Mapping[str, Kind], balancing: nn.Module
 ) -> TrainingConfig:
     """The config whose `imports` name all files and modules that have registered what a run uses.
 
@@ -26,11 +26,11 @@ def with_own_code(
         config: Of the run.
         model: Its model.
         kinds: By task, what its targets are.
-        weighting: Of its losses.
+        balancing: Of its tasks.
     """
     registered = [data_sets[source.name] for source in config.sources() if source.name in data_sets]
     metrics = [type(metric) for kind in kinds.values() for metric in kind.new_metrics().values()]
-    used = origins_of([*registered, *map(type, kinds.values()), *metrics, type(weighting)])
+    used = origins_of([*registered, *map(type, kinds.values()), *metrics, type(balancing)])
     return replace(config, imports=list(dict.fromkeys([*config.imports, *used, *surface_of(model).own_code()])))
 
 

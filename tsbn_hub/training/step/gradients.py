@@ -13,6 +13,7 @@ from ...data.sample import Batch
 from ...models.outputs import outputs_by_task
 from ...norms.wrappers import unwrapped_to_change
 from ...tasks import Kind
+from ..balancing import StepWeights
 from ..optimization.freezing import parameters_of_single_tasks
 from ..recipe.config import Backward
 
@@ -68,7 +69,7 @@ def fill_gradients(
     batches: Sequence[Batch],
     kinds: Mapping[str, Kind],
     counts: Mapping[str, Sequence[int]],
-    weights: Mapping[str, Tensor],
+    weights: StepWeights,
     accelerator: Accelerator,
     backward: Backward = "all",
     aggregator: Aggregator | None = None,
@@ -83,19 +84,28 @@ def fill_gradients(
         batches: The micro-batches of this process, `{"image": (B, C, H, W), "targets": {task: …}}`, on its device.
         kinds: The kind of each task.
         counts: For each task of this step, the entries of `label_counts`.
-        weights: The weight of each task of this step, a scalar.
+        weights: The weight of each task of this step, a scalar. Or what gives them of the losses by task, which are
+            means over all processes, as `LossScalarization.weights_of` does: it takes one backward for all tasks, of
+            one micro-batch.
         accelerator: Of this process.
         backward: "all": one backward for all tasks, fast. "task": a forward and a backward for each task; the peak
             memory is that of one task, however many there are.
         aggregator: Makes one gradient, (P,), of those of the tasks, (T, P), for the P shared parameters, as TorchJD's
             aggregators do; parameters of a single task keep their gradient. It takes a backward for each task. None:
-            the sum.
+            the sum. Where a gradient is not finite, the sum is taken, too: no solver gets it.
+
+    Raises:
+        ValueError: if weights are asked for that depend on losses which are not there at once.
 
     Returns:
         The loss of each task of this step on this process: its share of the joined mean. Their sum over processes is
         the loss.
     """
-    terms = {name: _Term(kinds[name], column, weights[name]) for name, column in counts.items()}
+    if not isinstance(weights, Mapping) and (backward == "task" or aggregator is not None or len(batches) > 1):
+        raise ValueError(
+            "The weights depend on all losses of the step: they take one micro-batch, backward='all' and no aggregator."
+        )
+    terms = {name: _Term(kinds[name], column) for name, column in counts.items()}
     groups = [[name] for name in terms] if backward == "task" or aggregator is not None else [list(terms)]
     passes = [
         (index, tasks)
@@ -111,7 +121,7 @@ def fill_gradients(
         reduces = number == len(passes) and jacobian is None
         with nullcontext() if reduces else accelerator.no_sync(network):
             chosen = {name: terms[name] for name in tasks}
-            shares = _backward(network, batches[index], chosen, accelerator, repeated=index in passed)
+            shares = _backward(network, batches[index], chosen, weights, accelerator, repeated=index in passed)
         passed.add(index)
         for name, share in shares.items():
             losses[name] = losses[name] + share if name in losses else share
@@ -124,11 +134,10 @@ def fill_gradients(
 
 @dataclass(frozen=True)
 class _Term:
-    """A task's term of a step's loss: its weight, times the mean over its targets in all micro-batches."""
+    """A task's term of a step's loss: the mean over its targets in all micro-batches."""
 
     kind: Kind
     counts: Sequence[int]
-    weight: Tensor
 
     def share(self, output: Tensor, target: Tensor | None) -> Tensor:
         """What a micro-batch of this process adds to the mean."""
@@ -138,14 +147,22 @@ class _Term:
 
 
 def _backward(
-    network: nn.Module, batch: Batch, terms: Mapping[str, _Term], accelerator: Accelerator, repeated: bool
+    network: nn.Module,
+    batch: Batch,
+    terms: Mapping[str, _Term],
+    weights: StepWeights,
+    accelerator: Accelerator,
+    repeated: bool,
 ) -> dict[str, Tensor]:
     """One forward and backward; each task's share of its loss."""
     outputs = network(batch["image"], list(terms), repeated)
     shares = {name: term.share(outputs[name], batch["targets"].get(name)) for name, term in terms.items()}
+    if not isinstance(weights, Mapping):
+        joined: Tensor = accelerator.reduce(torch.stack([share.detach() for share in shares.values()]))
+        weights = weights(dict(zip(shares, joined, strict=True)))
     # The loss is a sum over processes and micro-batches; DistributedDataParallel and accelerator.backward take means.
     scale = accelerator.num_processes * accelerator.gradient_accumulation_steps
-    accelerator.backward(sum(terms[name].weight * share for name, share in shares.items()) * scale)
+    accelerator.backward(sum(weights[name] * share for name, share in shares.items()) * scale)
     return {name: share.detach() for name, share in shares.items()}
 
 
@@ -184,7 +201,9 @@ class _Jacobian:
         for parameter in self._of_single_tasks:
             if parameter.grad is not None:
                 parameter.grad = accelerator.reduce(parameter.grad, "mean")
-        gradient = aggregator(accelerator.reduce(torch.stack(self._rows), "mean"))
+        rows: Tensor = accelerator.reduce(torch.stack(self._rows), "mean")
+        scale = 1.0 if accelerator.scaler is None else accelerator.scaler.get_scale()
+        gradient = aggregator(rows / scale) * scale if rows.isfinite().all() else rows.sum(dim=0)
         parts = gradient.split([parameter.numel() for parameter in self._shared])
         for parameter, part in zip(self._shared, parts, strict=True):
             parameter.grad = part.view_as(parameter).to(parameter.dtype)

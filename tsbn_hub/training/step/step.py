@@ -2,7 +2,7 @@
 
 import math
 import random
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,12 +17,13 @@ from ...data.sample import Batch
 from ...models.heads import Head
 from ...norms import convert_sync_batchnorm
 from ...tasks import Kind
-from ..balancing import LossWeighting
+from ..balancing import Balancing
 from ..not_finite import NotFiniteError
 from ..optimization import create_optimizer, create_schedule
 from ..recipe.config import TrainingConfig
 from ..state.run_state import State
 from ..state.signals import StopSignals
+from .aggregating import check_aggregator, drawing_alike
 from .gradients import Aggregator, TasksForward, fill_gradients, gradient_norm, label_counts
 from .idle_tasks import idle_tasks_at_rest
 
@@ -43,12 +44,12 @@ class StepOutcome:
 
 
 class Learner:
-    """A model that learns, with its optimizer, learning rates and loss weighting, and the average of its weights.
+    """A model that learns, with its optimizer, learning rates and balancing, and the average of its weights.
 
     Args:
         model: The model, which is moved to the device.
         kinds: The kind of each task that is trained.
-        weighting: How the losses of the tasks are weighted.
+        balancing: How the tasks become one step.
         config: Of the run.
         steps_per_epoch: Steps of an epoch.
         accelerator: Of this process.
@@ -67,20 +68,20 @@ class Learner:
         self,
         model: nn.Module,
         kinds: Mapping[str, Kind],
-        weighting: LossWeighting,
+        balancing: Balancing,
         config: TrainingConfig,
         steps_per_epoch: int,
         accelerator: Accelerator,
         signals: StopSignals,
         aggregator: Aggregator | None = None,
     ) -> None:
-        if config.freeze_trunk and aggregator is not None:
-            raise ValueError("freeze_trunk leaves no gradient that tasks share: train without an aggregator.")
+        if aggregator is not None:
+            check_aggregator(aggregator, config, balancing)
         self.kinds, self.config, self.steps_per_epoch = kinds, config, steps_per_epoch
         self.accelerator, self.signals, self.aggregator = accelerator, signals, aggregator
         if config.sync_batch_norm:
             convert_sync_batchnorm(model)
-        self.model, self.weighting = model.to(accelerator.device), weighting.to(accelerator.device)
+        self.model, self.balancing = model.to(accelerator.device), balancing.to(accelerator.device)
         optimizer = self._new_optimizer()
         self.schedule = create_schedule(
             optimizer,
@@ -110,7 +111,7 @@ class Learner:
             config.layer_decay,
             config.optimizer_args,
         )
-        if learned := list(self.weighting.parameters()):
+        if learned := list(self.balancing.parameters()):
             optimizer.add_param_group({"name": "loss weighting", "params": learned, "lr": config.lr, "weight_decay": 0})
         return optimizer
 
@@ -131,10 +132,10 @@ class Learner:
 
         self.schedule.set_lr(number)
         self.optimizer.zero_grad()
-        weights = dict(zip(active, self.weighting.weights(list(active)), strict=True))
+        weights, aggregator = self.balancing.step_weights(list(active)), self._aggregator(list(active), number)
         batches = send_to_device(batches, accelerator.device, non_blocking=True)
         shares = fill_gradients(
-            self.network, batches, self.kinds, active, weights, accelerator, self.config.backward, self.aggregator
+            self.network, batches, self.kinds, active, weights, accelerator, self.config.backward, aggregator
         )
         asked = self.signals.asked(accelerator.device)
         joined = accelerator.reduce(torch.stack([*(shares[name].float() for name in active), asked]))
@@ -145,7 +146,7 @@ class Learner:
             # With fp16, the scaler skips a step whose gradients have overflown.
             if not math.isfinite(sum(values)) or (accelerator.scaler is None and not math.isfinite(norm_value)):
                 raise self._not_finite(number, self._guilty_tasks(batches, active, losses))
-            self.weighting.after_step(dict(zip(active, joined, strict=False)))
+            self.balancing.after_step(dict(zip(active, joined, strict=False)))
             with idle_tasks_at_rest(self.model, self.optimizer.optimizer, active):
                 self.optimizer.step()
             if self.ema is not None:
@@ -159,6 +160,11 @@ class Learner:
             return labelled
         drawn = random.Random(f"{self.config.seed} {number}").sample(list(labelled), wanted)
         return {name: column for name, column in labelled.items() if name in drawn}
+
+    def _aggregator(self, active: Sequence[str], number: int) -> Aggregator | None:
+        """What joins the gradients of a step's tasks, with draws of its own."""
+        aggregator = self.aggregator or self.balancing.step_aggregator(active)
+        return aggregator and drawing_alike(aggregator, self.config.seed, number, self.accelerator.device)
 
     def _clipped_norm(self) -> Tensor:
         """The norm of the gradients before they are clipped."""
@@ -179,7 +185,9 @@ class Learner:
             fill_gradients(self.network, batches, self.kinds, {name: column}, weights, self.accelerator)
             if not gradient_norm(self.network).isfinite():
                 guilty.append(f"the gradient of {name!r} is not finite")
-        return ", ".join(guilty) or "the gradient of all tasks together is not finite"
+        return ", ".join(guilty) or (
+            f"the gradient of all tasks together, with balancing={self.config.balancing!r}, is not finite"
+        )
 
     def _not_finite(self, number: int, what: str) -> NotFiniteError:
         epoch, step = divmod(number, self.steps_per_epoch)
@@ -198,7 +206,7 @@ class Learner:
         scaler = self.accelerator.scaler
         return {
             "model": dict(self.model.state_dict()),
-            "weighting": dict(self.weighting.state_dict()),
+            "weighting": dict(self.balancing.state_dict()),
             "optimizer": self.optimizer.optimizer.state_dict(),
             "ema": None if self.ema is None else dict(self.ema.module.state_dict()),
             "scaler": None if scaler is None else scaler.state_dict(),
@@ -207,7 +215,7 @@ class Learner:
     def load_state_dict(self, state: State) -> None:
         """Go back to where `state_dict` was called."""
         self.model.load_state_dict(state["model"])
-        self.weighting.load_state_dict(state["weighting"])
+        self.balancing.load_state_dict(state["weighting"])
         self.optimizer.optimizer.load_state_dict(state["optimizer"])
         if self.ema is not None:
             self.ema.module.load_state_dict(state["ema"])

@@ -76,7 +76,8 @@ class MultiTaskTraining(TrainingTask):
         verbose: Log what is trained.
 
     Raises:
-        TypeError: if the model has no tasks; from the forward, if the targets are no dict.
+        TypeError: if the model has no tasks, or `weighting` is another sort of balancing; from the forward, if the
+            targets are no dict.
         ValueError: if `kinds` or `weighting` has tasks that the model has not, or lacks some that are trained, or the
             model is in DistributedDataParallel; from the forward, if there are targets of other tasks.
         RuntimeError: from a forward with gradients, if no optimizer is guarded.
@@ -115,6 +116,8 @@ class MultiTaskTraining(TrainingTask):
         known: list[str] = list(model.tasks)  # type: ignore[arg-type]
         self.trainable_module = model
         self.kinds: dict[str, Kind] = dict.fromkeys(known, Classification()) if kinds is None else dict(kinds)
+        if weighting is not None and not isinstance(weighting, LossWeighting):
+            raise TypeError(f"{type(weighting).__name__} is no LossWeighting: timm's loops take weights alone.")
         self.weighting = (LossWeighting(list(self.kinds)) if weighting is None else weighting).to(self.device)
         unknown = [name for name in self.kinds if name not in known]
         if unknown or not self.kinds:

@@ -6,10 +6,11 @@ from collections.abc import Mapping, Sequence
 import torch
 from torch import Tensor
 
-from .weighting import LossWeighting, register_loss_weighting
+from .balancing import register_balancing
+from .weighting import LossWeighting
 
 
-@register_loss_weighting("dynamic")
+@register_balancing("dwa")
 class DynamicWeightAverage(LossWeighting):
     """Weights that grow with the rate L_t(last epoch) / L_t(the one before): a loss that falls slowly weighs more.
 

@@ -6,10 +6,11 @@ from collections.abc import Mapping, Sequence
 import torch
 from torch import Tensor
 
-from .weighting import LossWeighting, register_loss_weighting
+from .balancing import register_balancing
+from .weighting import LossWeighting
 
 
-@register_loss_weighting("random")
+@register_balancing("rlw")
 class RandomWeighting(LossWeighting):
     """Weights drawn anew in each step: the softmax, over the step's tasks, of standard normal numbers.
 

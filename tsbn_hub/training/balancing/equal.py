@@ -1,14 +1,15 @@
-"""Weights that stay as they are given."""
+"""Weights that stay as they are given: equal ones, if none are."""
 
 import math
 from collections.abc import Mapping, Sequence
 
-from .weighting import LossWeighting, register_loss_weighting
+from .balancing import register_balancing
+from .weighting import LossWeighting
 
 
-@register_loss_weighting("fixed")
+@register_balancing("equal")
 class FixedWeights(LossWeighting):
-    """Weights that stay as they are given.
+    """Weights that stay as they are given: equal ones, if none are.
 
     Args:
         tasks: The tasks.

@@ -1,0 +1,5 @@
+"""Faces drawn from seeds."""
+
+from .dataset import Avatars
+
+__all__ = ["Avatars"]
