@@ -1,14 +1,13 @@
 """`tsbn compare`."""
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
-from ..baselines import methods as known_methods
 from ..files.parsing import parse_yaml
 from .errors import plain_errors
-from .options import Imports
+from .options import Imports, Trust
 
 
 @plain_errors()
@@ -16,14 +15,19 @@ def compare(
     context: typer.Context,
     runs: Annotated[
         list[Path] | None,
-        typer.Argument(metavar="[RUNS]...", help="Finished runs to compare, instead of a grid.", show_default=False),
+        typer.Argument(metavar="[RUNS]...", help="Runs to compare, instead of a grid.", show_default=False),
     ] = None,
     config: Annotated[Path | None, typer.Option(help="The YAML file of the grid's runs, as for `tsbn train`.")] = None,
     methods: Annotated[
-        str, typer.Option(help=f"With commas: {', '.join(known_methods)}, or a trunk of your own.")
+        str,
+        typer.Option(help="With commas: stl, hps, stats, tsbn, tssigma, cross-stitch, mtan, or trunks of your own."),
     ] = "stl,hps,tssigma",
     balancing: Annotated[
-        str | None, typer.Option(help="With commas, loss weightings and gradient methods. Default: the file's.")
+        str | None,
+        typer.Option(
+            help="With commas. Of losses: equal, uncertainty, dwa, rlw, imtl-l, gls, stch. Of gradients: gradnorm, "
+            "pcgrad, cagrad, upgrad, mgda. Or your own. Default: the file's."
+        ),
     ] = None,
     seeds: Annotated[int, typer.Option(help="How many: 0, 1, …")] = 3,
     set: Annotated[
@@ -48,50 +52,58 @@ def compare(
         typer.Option(help="Where single-task runs are, for all grids. Default: single_task beside --out."),
     ] = None,
     imports: Imports = None,
+    trust: Trust = False,
 ) -> None:
     """Train methods on the same data with the same budget, and compare them: tables and a picture.
 
     The same command again goes on where it was stopped. What is finished is not computed again.
 
-    Example: tsbn compare --config examples/configs/multi_digits.yaml --methods stl,hps,tssigma --seeds 3
+    Example: tsbn compare --config examples/configs/multi_digits.yaml
 
     Of runs that are there: tsbn compare runs/*
     """
     if (config is None) == (not runs):
-        context.fail("What is to be compared? Give either --config FILE, or the folders of finished runs.")
+        context.fail("What is to be compared? Give either --config FILE, or the folders of runs.")
 
     from accelerate import Accelerator
 
     from ..compare import Budget, Grid, compare_runs, draw_comparison, write_tables
     from ..compare import compare as compare_grid
     from ..compare.formats import console_table
+    from ..files.names import RECIPE
     from ..training.report import console_of
 
     console = console_of(Accelerator())
-
-    out.mkdir(parents=True, exist_ok=True)
-    if runs:
-        comparison = compare_runs(runs)
-    else:
+    if config is not None:
         tried, overrides = _settings(set or [])
-        overrides |= {"imports": imports} if imports else {}
         grid = Grid(
-            file=config,  # type: ignore[arg-type]
+            file=config,
             methods=_names(methods),
             balancings=_names(balancing or ""),
             settings=tried,
             seeds=seeds,
             overrides=overrides,
+            imports=imports or (),
             folder=out,
             single_task_folder=single_task or out.parent / "single_task",
         )
-        rates = _numbers("--lr", lr or "")
-        comparison = compare_grid(grid, Budget(jobs, max_hours, rates, equal_compute), console)
+        budget = Budget(jobs, max_hours, _numbers("--lr", lr or ""), equal_compute)
+        comparison = compare_grid(grid, budget, console)
+    else:
+        found = [folder for folder in runs or () if (folder / RECIPE).is_file()]
+        if not found:
+            raise ValueError(f"There is no run among {', '.join(map(str, runs or ()))}: none has a {RECIPE}.")
+        if others := [str(folder) for folder in runs or () if folder not in found]:
+            typer.echo(f"No runs, and left out: {', '.join(others)}")
+        out.mkdir(parents=True, exist_ok=True)
+        comparison = compare_runs(found, out, console, trust=trust)
     files = write_tables(comparison, out)
+    console.print(console_table(comparison))
     if draw_comparison(comparison, out / "comparison.png"):
         files.append(out / "comparison.png")
-    console.print(console_table(comparison))
     typer.echo(f"{out}: {', '.join(file.name for file in files)}")
+    if missing := sum(len(row.missing) for row in comparison.rows):
+        typer.echo(f"Runs that are missing: {missing}." + (" The same command goes on with them." if config else ""))
 
 
 def _names(text: str) -> list[str]:
@@ -105,18 +117,22 @@ def _numbers(option: str, text: str) -> list[float]:
         raise ValueError(f"{option} {text}: these are no numbers with commas.") from error
 
 
-def _settings(settings: list[str]) -> tuple[dict[str, list[Any]], dict[str, Any]]:
+def _settings(settings: list[str]) -> tuple[dict[str, list[object]], dict[str, object]]:
     """By key the values to try, and the value of each key that has one alone."""
-    tried: dict[str, list[Any]] = {}
-    overrides: dict[str, Any] = {}
+    tried: dict[str, list[object]] = {}
+    overrides: dict[str, object] = {}
     for setting in settings:
         key, equals, text = setting.partition("=")
         if not equals or not all(key.split(".")):
             raise ValueError(f"--set {setting}: write KEY=VALUE, or KEY=VALUE,VALUE,…")
+        if key in tried or key in overrides:
+            raise ValueError(f"--set {setting}: {key} is given already. Give its values with commas.")
         try:
             values = parse_yaml(f"[{text}]")
         except ValueError as error:
             raise ValueError(f"--set {setting}: {text} is no YAML. {error}") from error
+        if not isinstance(values, list) or not values:
+            raise ValueError(f"--set {setting}: write KEY=VALUE, or KEY=VALUE,VALUE,…")
         if len(values) == 1:
             overrides[key] = values[0]
         else:

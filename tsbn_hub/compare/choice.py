@@ -8,10 +8,7 @@ from ..results import Results
 from ..tasks import Kind, Task, make_kind
 from ..training.evaluation import Scores, mean_score
 from .grid import Run
-from .table import gain
-
-Primary = dict[str, tuple[float, bool]]
-"""By task its primary metric, and whether higher is better."""
+from .table import Primary, comparable, gain
 
 
 def on_validation(run: Run) -> Primary:
@@ -19,26 +16,23 @@ def on_validation(run: Run) -> Primary:
     return _best_epoch(run)[1]
 
 
-def best_run(runs: Mapping[float, Run], single_task: Primary | None) -> float:
+def best_run(runs: Mapping[float, Run], reference: Primary | None) -> float:
     """The learning rate whose run is the best on validation data.
 
     Args:
         runs: By learning rate a finished run, all of the same tasks.
-        single_task: What single-task learning scores there: the runs are compared by Δm over it. None: by the mean over
-            tasks of what their epochs are chosen by, as those of one task are.
+        reference: What single-task learning scores there, or hard sharing: the runs are compared by Δm over it. Where
+            there is none, or a run has no Δm: by the mean over tasks of what their epochs are chosen by.
 
     Raises:
         ValueError: if there is no run.
     """
     if not runs:
         raise ValueError("No run has finished: there is no learning rate to choose.")
-
-    def merit(rate: float) -> float:
-        mean, primary = _best_epoch(runs[rate])
-        over_single_task = None if single_task is None else gain(primary, single_task)
-        return mean if over_single_task is None else over_single_task
-
-    return max(runs, key=merit)
+    best = {rate: _best_epoch(run) for rate, run in runs.items()}
+    gains = {rate: gain(primary, comparable(reference or {})) for rate, (_, primary) in best.items()}
+    means = {rate: mean for rate, (mean, _) in best.items()}
+    return max(runs, key=lambda rate: means[rate] if None in gains.values() else gains[rate] or 0.0)
 
 
 def _best_epoch(run: Run) -> tuple[float, Primary]:

@@ -3,8 +3,11 @@
 import csv
 import io
 import json
-from collections.abc import Callable, Sequence
+import math
+from collections import Counter
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 
 from rich import box
@@ -26,7 +29,7 @@ class _Column:
     shown: Callable[[Row], str]
 
 
-def write_tables(comparison: Comparison, folder: Path) -> list[Path]:
+def write_tables(comparison: Comparison, folder: str | Path) -> list[Path]:
     """Write `table.md`, `table.tex`, `table.csv` and `table.json` into a folder, all or none.
 
     Args:
@@ -42,21 +45,22 @@ def write_tables(comparison: Comparison, folder: Path) -> list[Path]:
         "table.csv": comma_separated(comparison),
         "table.json": as_json(comparison),
     }
-    files = {folder / name: text for name, text in texts.items()}
-    write_atomically(
-        {file: lambda path, text=text: path.write_text(text, encoding="utf-8") for file, text in files.items()}  # type: ignore[misc]
-    )
+    files = {Path(folder, name): text for name, text in texts.items()}
+    write_atomically({file: partial(_write, text) for file, text in files.items()})
     return list(files)
+
+
+def _write(text: str, path: Path) -> None:
+    path.write_text(text, encoding="utf-8")
 
 
 def markdown(comparison: Comparison) -> str:
     """A table in Markdown, and what its columns mean."""
     columns = _columns(comparison)
-    lines = ["| " + " | ".join(column.name for column in columns) + " |", "| --- " * len(columns) + "|"]
-    for row in comparison.rows:
-        cells = [column.shown(row).replace("|", "\\|") for column in columns]
-        lines.append("| " + " | ".join(cells) + " |")
-    return "\n".join([*lines, "", *(f"- {note}" for note in _notes(comparison))]) + "\n"
+    lines = [[column.name for column in columns], ["---"] * len(columns)]
+    lines += [[column.shown(row) for column in columns] for row in comparison.rows]
+    table = ["| " + " | ".join(cell.replace("|", "\\|") for cell in line) + " |" for line in lines]
+    return "\n".join([*table, "", *(f"- {note}" for note in _notes(comparison))]) + "\n"
 
 
 def latex(comparison: Comparison) -> str:
@@ -76,15 +80,16 @@ def latex(comparison: Comparison) -> str:
 
 
 def comma_separated(comparison: Comparison) -> str:
-    """A row for each method, with every metric in full precision: mean, half-width of the interval, runs."""
+    """A row for each method, with every metric in full precision: mean, half-width of the interval, seeds."""
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     of_intervals = [f"{measure.task}/{measure.metric}" for measure in comparison.measures]
     names = ["delta_m", *of_intervals]
     of_costs = ["parameters", "trainable", "of_a_task", "flops", "passes", "seconds", "memory"]
     writer.writerow(
-        ["method", *(f"{name}{part}" for name in names for part in ("", " ±", " runs")), *of_costs, "training seconds"]
-    )
+        ["method", *(f"{name}{part}" for name in names for part in ("", " ±", " seeds")), *of_costs, "training seconds",
+         "seeds", "runs missing", "settings"]
+    )  # fmt: skip
     for row in comparison.rows:
         scores = comparison.scores(row)
         intervals = [comparison.delta(row), *(scores.get(measure) for measure in comparison.measures)]
@@ -94,7 +99,9 @@ def comma_separated(comparison: Comparison) -> str:
             for value in (("", "", 0) if each is None else (each.mean, _or_empty(each.half_width), each.runs))
         ]
         cost = ["" if row.cost is None else getattr(row.cost, name) for name in of_costs]
-        writer.writerow([row.label, *values, *cost, _or_empty(row.seconds)])
+        settings = "; ".join(f"{key}={value}" for key, value in row.settings.items())
+        rest = [_or_empty(row.seconds), len(row.results), len(row.missing), settings]
+        writer.writerow([row.label, *values, *cost, *rest])
     return text.getvalue()
 
 
@@ -114,22 +121,30 @@ def as_json(comparison: Comparison) -> str:
                     if measure in scores
                 ],
                 "by_seed": {
-                    str(seed): {f"{each.task}/{each.metric}": value for each, value in row.scores(seed).items()}
-                    for seed in row.results
+                    str(seed): {
+                        f"{each.task}/{each.metric}": value if math.isfinite(value) else None
+                        for each, value in row.scores(seed).items()
+                    }
+                    for seed in sorted(row.results)
                 },
                 "missing": row.missing,
                 "training_seconds": row.seconds,
                 "cost": None if row.cost is None else asdict(row.cost),
             }
         )
-    whole = {"reference": comparison.reference, "formula": comparison.formula, "rows": rows}
-    return json.dumps(whole, indent=2, ensure_ascii=False) + "\n"
+    whole = {
+        "reference": comparison.reference,
+        "formula": comparison.formula,
+        "left_out": comparison.left_out,
+        "rows": rows,
+    }
+    return json.dumps(whole, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
 
 
 def console_table(comparison: Comparison) -> Table:
     """What fits a terminal of 80 columns: Δm, and what it costs."""
     table = Table(box=box.SIMPLE_HEAD, caption="\n".join(_notes(comparison)), caption_justify="left", caption_style="")
-    table.add_column("method", overflow="fold")
+    table.add_column("method", overflow="fold", min_width=12)
     columns = [column for column in _columns(comparison)[1:] if column.name in _ON_THE_CONSOLE]
     for column in columns:
         table.add_column(column.name, justify="right", no_wrap=True)
@@ -138,7 +153,7 @@ def console_table(comparison: Comparison) -> Table:
     return table
 
 
-_ON_THE_CONSOLE = ("Δm %", "parameters M", "step x", "runs")
+_ON_THE_CONSOLE = ("Δm %", "parameters M", "step x", "seeds")
 
 
 def _columns(comparison: Comparison) -> list[_Column]:
@@ -147,8 +162,7 @@ def _columns(comparison: Comparison) -> list[_Column]:
         _Column("method", lambda row: row.label),
         _Column("Δm %", lambda row: _interval(comparison.delta(row), 2)),
     ]
-    for measure in _shown_measures(comparison):
-        columns.append(_Column(_title(measure), lambda row, measure=measure: _score(comparison, row, measure)))  # type: ignore[misc]
+    columns += [_Column(name, partial(_score, comparison, group)) for name, group in _shown_measures(comparison)]
     of_costs: list[tuple[str, Callable[[Row], str]]] = [
         ("parameters M", lambda row: _number(row, "parameters", 1e6)),
         ("trained M", lambda row: _number(row, "trainable", 1e6)),
@@ -170,7 +184,7 @@ def _columns(comparison: Comparison) -> list[_Column]:
             )
         )
     columns.append(_Column("hours", lambda row: _WITHOUT if row.seconds is None else f"{row.seconds / 3600:.2f}"))
-    columns.append(_Column("runs", _runs))
+    columns.append(_Column("seeds", _seeds))
     return columns
 
 
@@ -187,10 +201,15 @@ def _reference_of_time(comparison: Comparison) -> _Reference | None:
     return None if label is None else _Reference(label, measured[label])
 
 
-def _shown_measures(comparison: Comparison) -> Sequence[Measure]:
-    """The primary metric of each task; of many tasks none."""
+def _shown_measures(comparison: Comparison) -> list[tuple[str, list[Measure]]]:
+    """The primary metric of each task; of many tasks the mean over those that have the same one."""
     primary = list({measure.task: measure for measure in reversed(comparison.measures)}.values())[::-1]
-    return primary if len(primary) <= _MOST_TASKS else []
+    if len(primary) <= _MOST_TASKS:
+        return [(f"{measure.task} {_title(measure)}", [measure]) for measure in primary]
+    groups: dict[str, list[Measure]] = {}
+    for measure in primary:
+        groups.setdefault(_title(measure), []).append(measure)
+    return [(f"mean {title} ({len(group)} tasks)", group) for title, group in groups.items()]
 
 
 def _notes(comparison: Comparison) -> list[str]:
@@ -201,7 +220,8 @@ def _notes(comparison: Comparison) -> list[str]:
     if reference is not None:
         notes.append(
             f"step x: seconds of a training step for all tasks over those of {reference.label}, measured in turns in "
-            "one process. GFLOPs and passes of the trunk: for one image and all tasks. memory: of a training step."
+            "one process. GFLOPs: for one image and all tasks; passes: these, where a plain network for one task costs "
+            "1. memory: of a training step."
         )
     chosen = [
         f"{row.label}: " + ", ".join(f"{key}={value}" for key, value in row.settings.items())
@@ -210,23 +230,23 @@ def _notes(comparison: Comparison) -> list[str]:
     ]
     if chosen:
         notes.append("Chosen on validation data with seed 0: " + "; ".join(chosen) + ".")
-    notes += [f"{row.label}: {reason}" for row in comparison.rows for reason in row.missing]
+    for row in comparison.rows:
+        for reason, runs in Counter(row.missing.values()).items():
+            notes.append(f"{row.label}, {runs} run{'s' if runs > 1 else ''}: {reason}")
     return notes
 
 
 def _title(measure: Measure) -> str:
     arrow = "↑" if measure.higher_is_better else "↓"
-    return f"{measure.task} {measure.metric} {'% ' if measure.is_share else ''}{arrow}"
+    return f"{measure.metric} {'% ' if measure.is_share else ''}{arrow}"
 
 
-def _score(comparison: Comparison, row: Row, measure: Measure) -> str:
-    found = comparison.scores(row).get(measure)
-    if found is None:
-        return _WITHOUT
-    if measure.is_share:
-        half = None if found.half_width is None else 100 * found.half_width
-        return _interval(Interval(100 * found.mean, half, found.runs), 1)
-    return _interval(found, 4)
+def _score(comparison: Comparison, measures: list[Measure], row: Row) -> str:
+    found = comparison.mean(row, measures)
+    if found is None or not measures[0].is_share:
+        return _interval(found, 4)
+    half = None if found.half_width is None else 100 * found.half_width
+    return _interval(Interval(100 * found.mean, half, found.runs), 1)
 
 
 def _interval(found: Interval | None, digits: int) -> str:
@@ -240,8 +260,8 @@ def _number(row: Row, name: str, unit: float) -> str:
     return _WITHOUT if row.cost is None else f"{getattr(row.cost, name) / unit:.3g}"
 
 
-def _runs(row: Row) -> str:
-    return f"{len(row.results)}" + (f" ({len(row.missing)} missing)" if row.missing else "")
+def _seeds(row: Row) -> str:
+    return f"{len(row.results)}" + (f" ({len(row.missing)} runs missing)" if row.missing else "")
 
 
 def _or_empty(value: float | None) -> float | str:

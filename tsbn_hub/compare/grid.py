@@ -2,27 +2,38 @@
 
 import dataclasses
 import hashlib
+import inspect
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from itertools import product
 from pathlib import Path
-from typing import Any
 
 from ..baselines import methods
 from ..files.own_code import import_all
 from ..files.registry import did_you_mean
 from ..training import TrainingConfig
+from ..training.balancing.balancing import balancings
 from ..training.recipe.config import OF_THE_MACHINE
 
-_OF_GATES = ("gate_lr_scale", "model_args.gate_init", "model_args.keep_affine")
-_OF_TASK_NORMS = (*_OF_GATES, "model_args.gated")
+SINGLE_TASK, HARD_SHARING = "stl", "hps"
 # What is of no use to one task has these values, so that all comparisons name its run in the same way.
-_ALONE: dict[str, Any] = {"balancing": "equal", "balancing_args": {}, "backward": "all", "tasks_per_step": None}
-_SINGLE_TASK = "stl"
-_HARD_SHARING = "hps"
-_WITH_GATES = ("sigmoid", "affine")
+ALONE: dict[str, object] = {"balancing": "equal", "balancing_args": {}, "backward": "all", "tasks_per_step": None}
+# By key, the styles of norms that it changes anything for; a trunk of another kind has none.
+_NORMS_OF_KEY = {
+    "gate_lr_scale": ("sigmoid", "affine"),
+    "model_args.gate_init": ("sigmoid",),
+    "model_args.keep_affine": ("sigmoid",),
+    "model_args.gated": ("sigmoid", "affine", "statistics"),
+}
+_OF_THE_GRID = {
+    "method": "name the methods",
+    "norm": "name the methods",
+    "seed": "say how many seeds",
+    "output": "choose the folder of the grid",
+}
+_ONE_FOR_ALL = ("balancing", "data", "data_args", "tasks", "imports", *OF_THE_MACHINE)
 
 
 @dataclass(frozen=True)
@@ -31,14 +42,14 @@ class Variant:
 
     Args:
         method: By its name in `tsbn_hub.baselines.methods`, or of a trunk of one's own.
-        balancing: By its name; None: the config's.
+        balancing: By its name; None: of one task there is none.
         settings: Further keys of the config, with dots into mappings, and their values.
         epochs: How many times the config's epochs it is trained: hard sharing with the compute of another method.
     """
 
     method: str
     balancing: str | None = None
-    settings: tuple[tuple[str, Any], ...] = ()
+    settings: tuple[tuple[str, object], ...] = ()
     epochs: float = 1.0
 
     @property
@@ -52,7 +63,7 @@ class Variant:
     @property
     def is_single_task(self) -> bool:
         """Whether each task has a network, and a run, of its own."""
-        return self.method == _SINGLE_TASK
+        return self.method == SINGLE_TASK
 
 
 @dataclass(frozen=True)
@@ -82,65 +93,87 @@ class Grid:
     Args:
         file: The YAML file of the runs' config, which the variants change.
         methods: Their names.
-        balancings: Their names; none: the config's own.
-        settings: By key of the config, the values to try.
-        seeds: How many: 0, 1, … are used.
-        overrides: By key of the config, what all runs have instead of the file's.
         folder: Where the runs are.
         single_task_folder: Where single-task runs are, which all grids of the same data and recipe share.
+        balancings: Their names; none: the config's own.
+        settings: By key of the config, the values to try, for the methods and balancings that it changes anything for.
+        seeds: How many: 0, 1, … are used.
+        overrides: By key of the config, what these have instead of the file's.
+        imports: Files and modules of one's own, beside the file's.
 
     Raises:
-        ValueError: if a method is unknown, nothing is to be compared, or there is no seed.
+        ValueError: if a method or balancing is unknown, nothing is to be compared, there is no seed, or a key cannot be
+            set or changes nothing.
+
+    Example:
+        >>> from tsbn_hub.compare import Grid
+        >>> grid = Grid(
+        ...     file="examples/configs/multi_digits.yaml", methods=["stl", "hps", "tssigma"],
+        ...     balancings=["equal", "gls"], settings={"gate_lr_scale": [1, 100]},
+        ...     folder="runs/digits", single_task_folder="runs/single_task",
+        ... )
+        >>> for variant in grid.variants():
+        ...     print(variant.label)
+        stl
+        hps
+        hps + gls
+        tssigma, gate_lr_scale=1
+        tssigma, gate_lr_scale=100
+        tssigma + gls, gate_lr_scale=1
+        tssigma + gls, gate_lr_scale=100
     """
 
-    file: Path
+    file: str | Path
     methods: Sequence[str]
-    folder: Path
-    single_task_folder: Path
+    folder: str | Path
+    single_task_folder: str | Path
     balancings: Sequence[str] = ()
-    settings: dict[str, list[Any]] = field(default_factory=dict)
+    settings: Mapping[str, Sequence[object]] = field(default_factory=dict)
     seeds: int = 1
-    overrides: dict[str, Any] = field(default_factory=dict)
+    overrides: Mapping[str, object] = field(default_factory=dict)
+    imports: Sequence[str] = ()
 
     def __post_init__(self) -> None:
         if not self.methods or self.seeds < 1:
             raise ValueError(f"methods={list(self.methods)}, seeds={self.seeds}: compare at least one, with one seed.")
+        for key in (*self.settings, *self.overrides):
+            if key in _OF_THE_GRID:
+                raise ValueError(f"{key} is not set for all runs of a comparison: {_OF_THE_GRID[key]}.")
+        for key in self.settings:
+            if key.partition(".")[0] in _ONE_FOR_ALL:
+                raise ValueError(f"{key}={list(self.settings[key])}: all runs of a comparison have the same {key}.")
         import_all(self.base.imports)
-        unknown = [name for name in self.methods if name not in methods]
-        if unknown:
-            from ..models.hf.trunk import trunks  # it imports transformers
-
-            known = [*methods, *(name for name in trunks if name not in methods)]
-            for name in unknown:
-                if name not in known:
-                    near = did_you_mean(name, known)
-                    raise ValueError(f"There is no method {name!r}.{near} Known: {', '.join(known)}.")
+        for name in self.methods:
+            _check_method(name)
+        for name in self.balancings:
+            balancings[name]
+        variants = self.variants()
+        for key in (*self.settings, *self.overrides):
+            if not any(concerns(key, variant.method, variant.balancing) for variant in variants):
+                raise ValueError(f"{key} changes nothing for {', '.join(self.methods)}.")
 
     @cached_property
     def base(self) -> TrainingConfig:
         """The config of the file."""
-        return TrainingConfig.read(self.file, **{**self.overrides, "output": "-"})
+        overrides = {key: value for key, value in self.overrides.items() if key.partition(".")[0] != "method_args"}
+        return self._read({**overrides, "output": "-"})
 
     def variants(self) -> list[Variant]:
         """The rows, without those that would be another row's run under a second name."""
-        found: dict[Variant, None] = {}
-        balancings: list[str | None] = [*self.balancings] or [None]
-        for method, balancing in product(self.methods, balancings):
-            settings = {key: values for key, values in self.settings.items() if _concerns(key, method)}
-            for values in product(*settings.values()):
-                found[
-                    Variant(
-                        method,
-                        None if method == _SINGLE_TASK else balancing,
-                        tuple(zip(settings, values, strict=True)),
-                    )
-                ] = None
-        return list(found)
+        return self._variants_of(self.methods)
 
     def with_the_compute_of(self, passes: float) -> list[Variant]:
         """Hard sharing, trained for as many trunk passes as a method that needs `passes` of them for all tasks."""
-        hard_sharing = replace(self, methods=[_HARD_SHARING])
-        return [replace(variant, epochs=passes) for variant in hard_sharing.variants()]
+        return [replace(variant, epochs=passes) for variant in self._variants_of([HARD_SHARING])]
+
+    def _variants_of(self, methods: Sequence[str]) -> list[Variant]:
+        found: dict[Variant, None] = {}
+        for method, balancing in product(methods, self.balancings or [self.base.balancing]):
+            of_method = None if method == SINGLE_TASK else balancing
+            settings = {key: values for key, values in self.settings.items() if concerns(key, method, of_method)}
+            for values in product(*settings.values()):
+                found[Variant(method, of_method, tuple(zip(settings, values, strict=True)))] = None
+        return list(found)
 
     def run(self, variant: Variant, seed: int, lr: float | None = None, task: str | None = None) -> Run:
         """A run of a row.
@@ -154,40 +187,80 @@ class Grid:
         Raises:
             ValueError: if the config does not allow it.
         """
-        values = {**self.overrides, **_of_method(variant.method), **dict(variant.settings), "seed": seed, "output": "-"}
-        if variant.method != self.base.method:
+        method, balancing = variant.method, variant.balancing
+        values: dict[str, object] = {"method": method, "norm": None, "seed": seed, "output": "-"}
+        if method != self.base.method:
             values["method_args"] = {}
-        if variant.balancing is not None:
-            values["balancing"] = variant.balancing
-            if variant.balancing != self.base.balancing:
+        if balancing is not None:
+            values["balancing"] = balancing
+            if balancing != self.base.balancing:
                 values["balancing_args"] = {}
+        if not concerns("gate_lr_scale", method, balancing):
+            values["gate_lr_scale"] = None
+        for key, value in (*self.overrides.items(), *variant.settings):
+            if key != "balancing" and concerns(key, method, balancing):
+                values[key] = value
         if lr is not None:
             values["lr"] = lr
-        config = TrainingConfig.read(self.file, **values)
+        if task is not None:
+            values |= {**ALONE, "tasks": [task]}
+        config = self._read(values)
         if variant.epochs != 1:
-            config = replace(config, epochs=max(1, round(config.epochs * variant.epochs)))
+            config = replace(
+                config,
+                epochs=max(1, round(config.epochs * variant.epochs)),
+                warmup_epochs=config.warmup_epochs * variant.epochs,
+                decay_epochs=config.decay_epochs * variant.epochs,
+            )
         if task is None:
-            return Run(_placed(config, self.folder / "runs", variant.label), seed)
-        head = {name: head for name, head in config.heads.items() if name == task}
-        alone = replace(config, **_ALONE, tasks=[task], heads=head)
-        return Run(_placed(alone, self.single_task_folder, f"{variant.label} {task}"), seed, task)
+            return Run(_placed(config, Path(self.folder, "runs"), variant.label), seed)
+        alone = replace(config, heads={name: head for name, head in config.heads.items() if name == task})
+        return Run(_placed(alone, Path(self.single_task_folder), f"{variant.label} {task}"), seed, task)
+
+    def _read(self, values: dict[str, object]) -> TrainingConfig:
+        config = TrainingConfig.read(self.file, **values)
+        return replace(config, imports=list(dict.fromkeys([*config.imports, *self.imports])))
 
 
-def _concerns(key: str, method: str) -> bool:
-    """Whether a key of the config changes anything for a method."""
+def reference_of(methods: Sequence[str]) -> int | None:
+    """Which row Δm is the gain over: the first of single-task learning, else of hard sharing; None: there is none."""
+    return next((methods.index(name) for name in (SINGLE_TASK, HARD_SHARING) if name in methods), None)
+
+
+def _check_method(name: str) -> None:
+    if name not in methods:
+        from ..models.hf.trunk import trunks  # it imports transformers
+
+        known = [*methods, *(trunk for trunk in trunks if trunk not in methods)]
+        if name not in known:
+            raise ValueError(f"There is no method {name!r}.{did_you_mean(name, known)} Known: {', '.join(known)}.")
+
+
+def concerns(key: str, method: str, balancing: str | None) -> bool:
+    """Whether a key of the config changes anything for a method with a balancing.
+
+    Args:
+        key: With dots into mappings.
+        method: By its name.
+        balancing: By its name; None: there is one task.
+    """
+    outer, _, inner = key.partition(".")
     norm = methods[method].norm if method in methods else None
-    if key in _OF_GATES:
-        return norm in _WITH_GATES
-    if key in _OF_TASK_NORMS:
-        return norm in (*_WITH_GATES, "statistics")
-    return method != _SINGLE_TASK or key.partition(".")[0] not in _ALONE
+    if key in _NORMS_OF_KEY:
+        return norm in _NORMS_OF_KEY[key]
+    if outer == "method_args":
+        return norm is None and (not inner or inner in _keywords_of_trunk(method))
+    if balancing is None:
+        return outer not in ALONE
+    if outer == "balancing_args" and inner:
+        return balancing in balancings and inner in inspect.signature(balancings[balancing]).parameters
+    return True
 
 
-def _of_method(name: str) -> dict[str, Any]:
-    values: dict[str, Any] = {"method": name, "norm": None}
-    if not _concerns("gate_lr_scale", name):
-        values["gate_lr_scale"] = None
-    return values
+def _keywords_of_trunk(method: str) -> Sequence[str]:
+    from ..models.hf.trunk import trunks  # it imports transformers
+
+    return list(inspect.signature(trunks[method]).parameters)
 
 
 def _placed(config: TrainingConfig, folder: Path, name: str) -> TrainingConfig:

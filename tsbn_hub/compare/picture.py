@@ -1,5 +1,6 @@
 """A comparison as a picture: what a method gains, against what it costs."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -15,7 +16,9 @@ _MARKERS = "osD^vPX*"
 
 
 def draw_comparison(comparison: Comparison, path: str | Path) -> bool:
-    """Draw Δm with its 95% interval against the trunk passes that a method needs for all tasks.
+    """Draw Δm with its 95% interval against the floating-point operations that a method needs for all tasks.
+
+    Methods that cost nearly the same are drawn side by side.
 
     Args:
         comparison: What is shown: the methods that have both.
@@ -31,7 +34,7 @@ def draw_comparison(comparison: Comparison, path: str | Path) -> bool:
         from matplotlib import rc_context
         from matplotlib.figure import Figure
     except ImportError as error:
-        raise ImportError("Pictures need matplotlib: pip install 'tsbn_hub[pictures]'.") from error
+        raise ImportError("Pictures need matplotlib: pip install 'tsbn_hub[compare]'.") from error
     points = [
         (row.label, row.cost.passes, delta)
         for row in comparison.rows
@@ -40,12 +43,15 @@ def draw_comparison(comparison: Comparison, path: str | Path) -> bool:
     if not points:
         return False
     with rc_context({"text.parse_math": False}):  # a label may hold dollars
-        figure = Figure(figsize=(7.5, 4.2), dpi=120, layout="constrained")
+        longest = max(len(label) for label, _, _ in points)
+        figure = Figure(
+            figsize=(6 + 0.085 * longest, max(4.2, 0.5 + 0.22 * len(points))), dpi=120, layout="constrained"
+        )
         axes = figure.subplots()
         axes.axhline(0, color="0.6", linewidth=1, zorder=0)
-        for number, (label, passes, delta) in enumerate(points):
+        for number, (x, (label, _, delta)) in enumerate(zip(_apart([each[1] for each in points]), points, strict=True)):
             axes.errorbar(
-                passes,
+                x,
                 delta.mean,
                 yerr=delta.half_width,
                 color=_COLORS[number % len(_COLORS)],
@@ -55,14 +61,28 @@ def draw_comparison(comparison: Comparison, path: str | Path) -> bool:
                 linestyle="none",
                 label=label,
             )
-        axes.set_xlabel("trunk passes for all tasks (floating-point operations of one pass = 1)")
+        axes.set_xlabel("floating-point operations for all tasks (a plain network for one task = 1)")
         axes.set_ylabel(f"Δm over {comparison.reference}, %")
-        axes.set_title("What a method gains, against what it costs; bars: 95% interval over seeds")
+        bars = any(delta.half_width is not None for _, _, delta in points)
+        axes.set_title("Gain against cost" + ("; bars: 95% interval over seeds" if bars else ""), fontsize="medium")
         axes.grid(alpha=0.3)
         axes.spines[["top", "right"]].set_visible(False)
         figure.legend(loc="outside right upper", frameon=False)
         _save(figure, Path(path))
     return True
+
+
+def _apart(values: Sequence[float]) -> list[float]:
+    """Values of which those that are nearly the same lie side by side."""
+    step = 0.015 * ((max(values) - min(values)) or 1.0)
+    groups: list[list[int]] = []
+    for at in sorted(range(len(values)), key=lambda at: values[at]):
+        if groups and values[at] - values[groups[-1][0]] < 2 * step:
+            groups[-1].append(at)
+        else:
+            groups.append([at])
+    shifts = {at: step * (place - (len(group) - 1) / 2) for group in groups for place, at in enumerate(group)}
+    return [value + shifts[at] for at, value in enumerate(values)]
 
 
 def _save(figure: "Figure", path: Path) -> None:

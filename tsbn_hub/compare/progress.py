@@ -32,7 +32,7 @@ def watching(console: Console, what: str, number: int) -> Iterator[Watcher]:
             took = f", {time.monotonic() - begun[run]:.0f} s" if run in begun else ""
             console.print(f"{run.folder.name}: {becomes}{took}", markup=False, highlight=False)
             if becomes.startswith("failed"):
-                console.print(f"  what it printed: {log_of(run)}", markup=False, highlight=False, soft_wrap=True)
+                console.print(f"  what it printed: {log_of(run.folder)}", markup=False, highlight=False, soft_wrap=True)
             if not becomes.startswith("waits"):
                 progress.advance(bar)
 

@@ -2,8 +2,10 @@
 
 import multiprocessing
 import os
+import signal
 import sys
 import time
+import traceback
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
@@ -13,7 +15,7 @@ from typing import Protocol
 
 import torch
 
-from ..files.locking import FolderInUseError
+from ..files.locking import FolderInUseError, writing_alone
 from ..files.names import RESULTS
 from ..results.recording import record_run
 from ..training import Stopped, train
@@ -22,7 +24,7 @@ from .grid import Run
 
 _BUSY = 75  # as EX_TEMPFAIL of BSD's sysexits.h
 _SECONDS_BETWEEN_LOOKS = 0.2
-_SECONDS_UNTIL_TRIED_AGAIN = 10.0
+_SECONDS_UNTIL_TRIED_AGAIN = 2.0
 
 
 class Watcher(Protocol):
@@ -37,14 +39,14 @@ def is_finished(run: Run) -> bool:
     return (run.folder / RESULTS).is_file()
 
 
-def log_of(run: Run) -> Path:
-    """Where what a run prints goes: beside the folders of the runs."""
-    return run.folder.parent / "logs" / f"{run.folder.name}.txt"
+def log_of(folder: Path) -> Path:
+    """Where what the run in a folder prints goes: beside the folders of the runs."""
+    return folder.parent / "logs" / f"{folder.name}.txt"
 
 
-def seconds_of(run: Run) -> float:
-    """How long a run has trained, over all of its sittings but those that were killed."""
-    path = _seconds(run)
+def seconds_in(folder: Path) -> float:
+    """How long the run in a folder has trained, over all of its sittings but those that were killed; 0: not known."""
+    path = _seconds(folder)
     return sum(map(float, path.read_text("utf-8").split())) if path.is_file() else 0.0
 
 
@@ -66,32 +68,39 @@ def run_all(runs: Sequence[Run], jobs: int, deadline: float | None, watch: Watch
     """
     waiting = [run for run in dict.fromkeys(runs) if not is_finished(run)]
     failed: dict[Run, str] = {}
-    not_before: dict[Run, float] = {}
+    busy_until: dict[Run, float] = {}
+
+    def wait_for(run: Run) -> None:
+        if run not in busy_until:
+            watch(run, "waits for another process that is at work on it")
+        busy_until[run] = time.monotonic() + _SECONDS_UNTIL_TRIED_AGAIN
+        waiting.append(run)
+
     with StopSignals() as signals, _processes() as working:
         while waiting or working:
+            if signals.received is not None:
+                raise Stopped(
+                    f"Stopped by {signals.received.name}: the same command goes on from there.", signals.received
+                )
             for run in [each for each in working if not working[each].is_alive()]:
                 code = working.pop(run).exitcode
                 if is_finished(run):
                     watch(run, "done")
                 elif code == _BUSY:
-                    not_before[run] = time.monotonic() + _SECONDS_UNTIL_TRIED_AGAIN
-                    waiting.append(run)
-                    watch(run, "waits for another process that is at work on it")
+                    wait_for(run)
                 else:
-                    failed[run] = _last_line(log_of(run)) or f"exit status {code}"
+                    failed[run] = _reason(run, code)
                     watch(run, f"failed: {failed[run]}")
-            if signals.received is not None:
-                raise Stopped(
-                    f"Stopped by {signals.received.name}: the same command goes on from there.", signals.received
-                )
             if deadline is not None and time.monotonic() >= deadline:
                 return failed
-            for run in [each for each in waiting if not_before.get(each, 0.0) <= time.monotonic()]:
+            for run in [each for each in waiting if busy_until.get(each, 0.0) <= time.monotonic()]:
                 if len(working) == jobs:
                     break
                 waiting.remove(run)
                 if is_finished(run):  # by another comparison
                     watch(run, "done")
+                elif _is_busy(run):
+                    wait_for(run)
                 else:
                     watch(run, "begins")
                     working[run] = _start(run, jobs)
@@ -123,31 +132,57 @@ def _processes() -> Iterator[dict[Run, BaseProcess]]:
             process.join()
 
 
+def print_into(log: Path) -> None:
+    """From now on what this process prints, whoever prints it, is appended to a file."""
+    file = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
+    os.dup2(file, 1)
+    os.dup2(file, 2)
+
+
+def last_line(log: Path) -> str:
+    """The last line of a file that is not empty; nothing where there is none."""
+    lines = log.read_text("utf-8", errors="replace").split("\n") if log.is_file() else []
+    return next((line.strip() for line in reversed(lines) if line.strip()), "")
+
+
+def _is_busy(run: Run) -> bool:
+    """Whether another process is at work on it, as one that a killed comparison has left behind."""
+    if not run.folder.is_dir():
+        return False
+    try:
+        with writing_alone(run.folder):
+            return False
+    except FolderInUseError:
+        return True
+
+
 def _start(run: Run, jobs: int) -> BaseProcess:
-    log_of(run).parent.mkdir(parents=True, exist_ok=True)
+    log_of(run.folder).parent.mkdir(parents=True, exist_ok=True)
     return start_process(_train, run, max(1, torch.get_num_threads() // jobs))
 
 
 def _train(run: Run, threads: int) -> None:
     """What the process of a run does. An error ends up as the last line of its log."""
-    log = os.open(log_of(run), os.O_WRONLY | os.O_CREAT | os.O_APPEND)
-    os.dup2(log, 1)
-    os.dup2(log, 2)
+    print_into(log_of(run.folder))
     torch.set_num_threads(threads)
     started = time.monotonic()
     try:
         train(run.config, on_scores=partial(record_run, run.config))
     except FolderInUseError:
         sys.exit(_BUSY)
+    except Exception as error:  # noqa: BLE001 - whatever it is, the comparison tells it and goes on
+        traceback.print_exc()
+        sys.exit(" ".join(f"{type(error).__name__}: {error}".split()))
     finally:
-        with _seconds(run).open("a", encoding="utf-8") as file:
+        with _seconds(run.folder).open("a", encoding="utf-8") as file:
             file.write(f"{time.monotonic() - started:.1f}\n")
 
 
-def _seconds(run: Run) -> Path:
-    return log_of(run).with_suffix(".seconds")
+def _reason(run: Run, code: int | None) -> str:
+    if code is not None and code < 0:
+        return f"ended by {signal.Signals(-code).name}, as where memory is short"
+    return last_line(log_of(run.folder)) or f"exit status {code}"
 
 
-def _last_line(log: Path) -> str:
-    lines = log.read_text("utf-8", errors="replace").split("\n") if log.is_file() else []
-    return next((line.strip() for line in reversed(lines) if line.strip()), "")
+def _seconds(folder: Path) -> Path:
+    return log_of(folder).with_suffix(".seconds")

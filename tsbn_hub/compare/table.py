@@ -1,14 +1,23 @@
 """What the rows of a comparison have measured: means over seeds, with intervals."""
 
 import math
-from collections.abc import Mapping, Sequence
+import statistics
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from ..results import Results, delta_m
 from .costs import MethodCost
 from .intervals import Interval, interval_of
 
-SEEDS_PAIRED = "mean over tasks of the relative gain over {reference}, one primary metric for each task, in %"
+Primary = Mapping[str, tuple[float, bool]]
+"""By task its primary metric, and whether higher is better."""
+
+NOT_FINISHED = "not finished"
+
+_FORMULA = (
+    "Δm = 100/T Σ ±(M - S)/S in %: the mean over the T tasks of the relative gain of the primary metric M over S, that "
+    "of {reference}, with a minus where lower is better; each seed against the same seed."
+)
 
 
 @dataclass(frozen=True)
@@ -35,7 +44,7 @@ class Row:
     Args:
         label: What it is called.
         results: By seed, what its runs have measured; one for each task of single-task learning.
-        missing: Why there is no result, for each run that has none.
+        missing: By the name of a run that has no result, why.
         settings: What was chosen for it, as the learning rate.
         seconds: Of training, for all tasks, in the mean over seeds; None: not known.
         cost: What it costs; None: not known.
@@ -43,7 +52,7 @@ class Row:
 
     label: str
     results: dict[int, list[Results]] = field(default_factory=dict)
-    missing: list[str] = field(default_factory=list)
+    missing: dict[str, str] = field(default_factory=dict)
     settings: dict[str, object] = field(default_factory=dict)
     seconds: float | None = None
     cost: MethodCost | None = None
@@ -59,16 +68,10 @@ class Row:
             for metric in task.metrics
         }
 
-    def primary(self, seed: int) -> dict[str, tuple[float, bool]]:
+    def primary(self, seed: int) -> Primary:
         """By task the primary metric with a seed, and whether higher is better."""
-        return {
-            task.name: (
-                math.nan if task.metrics[0].value is None else task.metrics[0].value,
-                task.metrics[0].higher_is_better,
-            )
-            for results in self.results[seed]
-            for task in results.tasks
-        }
+        first = {measure.task: (value, measure) for measure, value in reversed(self.scores(seed).items())}
+        return {task: (value, measure.higher_is_better) for task, (value, measure) in first.items()}
 
 
 @dataclass(frozen=True)
@@ -97,49 +100,75 @@ class Comparison:
                     found.setdefault(measure, []).append(value)
         return {measure: interval_of(values) for measure, values in found.items()}
 
+    def mean(self, row: Row, measures: Collection[Measure]) -> Interval | None:
+        """The mean over some columns, over the seeds that have all of them; None where none has."""
+        by_seed = [[row.scores(seed).get(measure, math.nan) for measure in measures] for seed in row.results]
+        means = [statistics.fmean(values) for values in by_seed if not any(map(math.isnan, values))]
+        return interval_of(means) if means else None
+
     def delta(self, row: Row) -> Interval | None:
         """Δm over the reference, of each seed against the same seed; None where no seed has both."""
         gains = [gain for seed in row.results if (gain := self._gain(row, seed)) is not None]
         return interval_of(gains) if gains else None
 
     @property
+    def left_out(self) -> list[str]:
+        """The tasks that Δm leaves out, in all rows: with some seed the reference scores 0 in them, or nothing."""
+        by_seed = self._of_reference().values()
+        tasks = dict.fromkeys(measure.task for measure in self.measures)
+        return [task for task in tasks if by_seed and not all(task in comparable(scores) for scores in by_seed)]
+
+    @property
     def formula(self) -> str:
         """What Δm is, in words."""
-        return (
-            "Δm: there is no reference."
-            if self.reference is None
-            else f"Δm: {SEEDS_PAIRED.format(reference=self.reference)}; each seed against the same seed."
+        if self.reference is None:
+            return "Δm: there is neither stl nor hps to compare with."
+        left_out = (
+            f" Without {', '.join(self.left_out)}: {self.reference} scores nothing there." if self.left_out else ""
         )
+        return _FORMULA.format(reference=self.reference) + left_out
+
+    def _of_reference(self) -> dict[int, Primary]:
+        """By seed the primary metrics of the reference, of the seeds that have the most tasks."""
+        row = next((each for each in self.rows if each.label == self.reference), None)
+        by_seed = {} if row is None else {seed: row.primary(seed) for seed in row.results}
+        most = max(map(len, by_seed.values()), default=0)
+        return {seed: scores for seed, scores in by_seed.items() if len(scores) == most}
 
     def _gain(self, row: Row, seed: int) -> float | None:
-        reference = next((each for each in self.rows if each.label == self.reference), None)
-        if reference is None or seed not in reference.results:
-            return None
-        return gain(row.primary(seed), reference.primary(seed))
+        reference = self._of_reference().get(seed, {})
+        left_out = self.left_out
+        return gain(row.primary(seed), {task: score for task, score in reference.items() if task not in left_out})
 
 
-def gain(ours: Mapping[str, tuple[float, bool]], theirs: Mapping[str, tuple[float, bool]]) -> float | None:
-    """Δm of primary metrics over others of the same tasks, in percent; None where it cannot be had.
+def comparable(scores: Primary) -> Primary:
+    """Those that a relative gain can be over: positive and finite.
+
+    Args:
+        scores: By task, the metric, and whether higher is better.
+    """
+    return {task: score for task, score in scores.items() if 0 < score[0] < math.inf}
+
+
+def gain(ours: Primary, theirs: Primary) -> float | None:
+    """Δm of primary metrics over others, in percent; None where there are no others, or ours lack one of them.
 
     Args:
         ours: By task, the metric, and whether higher is better.
-        theirs: The same of the reference. Its metrics are positive.
+        theirs: The same of the reference, of the tasks to compare. Its metrics are positive.
 
     Example:
         >>> from tsbn_hub.compare.table import gain
         >>> round(gain({"seg": (0.55, True), "depth": (0.6, False)}, {"seg": (0.5, True), "depth": (0.5, False)}), 6)
         -5.0
     """
-    if ours.keys() != theirs.keys():
+    if not theirs or any(math.isnan(ours.get(task, (math.nan, True))[0]) for task in theirs):
         return None
-    try:
-        return delta_m(
-            {task: value for task, (value, _) in ours.items()},
-            {task: value for task, (value, _) in theirs.items()},
-            {task: higher for task, (_, higher) in ours.items()},
-        )
-    except ValueError:  # a score of 0, or none at all
-        return None
+    return delta_m(
+        {task: ours[task][0] for task in theirs},
+        {task: value for task, (value, _) in theirs.items()},
+        {task: higher for task, (_, higher) in theirs.items()},
+    )
 
 
 def comparison_of(rows: Sequence[Row], reference: str | None) -> Comparison:
