@@ -18,9 +18,8 @@ from .grid import ALONE, SINGLE_TASK, concerns, reference_of
 from .running import seconds_in
 from .table import NOT_FINISHED, Comparison, Row, comparison_of
 
-# A row's name says these, or joins runs that differ in them.
-_NOT_IN_LABELS = (*OF_THE_MACHINE, "seed", "tasks", "imports", "norm", "method", "balancing")
-_OF_EACH_TASK = (*ALONE, "heads", "lr")  # a run of one task has these of its own
+_NOT_IN_LABELS = (*OF_THE_MACHINE, "seed", "imports", "norm", "method", "balancing")
+_OF_EACH_TASK = (*ALONE, "tasks", "heads", "lr")  # what single-task runs of one row have of their own
 
 
 def compare_runs(
@@ -43,91 +42,90 @@ def compare_runs(
         FileNotFoundError: if a folder has no recipe.
         ValueError: if these cannot be read, runs were measured on different data, or a row has two of the same seed.
     """
-    console = console or Console(quiet=True)
-    configs = {Path(folder): TrainingConfig.read(Path(folder, RECIPE)) for folder in folders}
-    results = {folder: Results.read(folder) for folder in configs if (folder / RESULTS).is_file()}
-    several = any(len(each.tasks) > 1 for each in results.values())
-    alone = {folder: len(results[folder].tasks if folder in results else config.tasks or ()) == 1 and several
-             for folder, config in configs.items()}  # fmt: skip
-    labels = _labels(configs, alone)
-    rows: dict[str, Row] = {}
-    methods: dict[str, str] = {}
-    measured: dict[str, dict[int, list[Path]]] = {}
-    for folder, config in configs.items():
-        label, methods_name = labels[folder], _method(config, alone[folder])
-        row = rows.setdefault(label, Row(label))
-        methods.setdefault(label, methods_name)
-        if folder not in results:
-            row.missing[folder.name] = NOT_FINISHED
+    runs = [_Existing(Path(folder)) for folder in folders]
+    values = [run.values() for run in runs]
+    keys = [field.name for field in dataclasses.fields(TrainingConfig)]
+    differing = [key for key in keys if len({repr(each[key]) for each in values if key in each}) > 1]
+    by_row: dict[str, list[_Existing]] = {}
+    for run, each in zip(runs, values, strict=True):
+        label = ", ".join([run.name, *(f"{key}={each[key]}" for key in differing if key in each)])
+        by_row.setdefault(label, []).append(run)
+    rows = [_row(label, of_row) for label, of_row in by_row.items()]
+    if out is not None:
+        _measure(rows, list(by_row.values()), Path(out), console or Console(quiet=True), trust)
+    at = reference_of([of_row[0].method for of_row in by_row.values()])
+    return comparison_of(rows, None if at is None else rows[at].label)
+
+
+class _Existing:
+    """A run that is there."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.config = TrainingConfig.read(folder / RECIPE)
+        self.results = Results.read(folder) if (folder / RESULTS).is_file() else None
+        tasks = self.config.tasks if self.results is None else self.results.tasks
+        method = method_of(self.config.norm, self.config.trunk, None if tasks is None else len(tasks))
+        self.method = "checkpoint" if method is None else method.name
+        self.is_single_task = self.method == SINGLE_TASK
+
+    @property
+    def name(self) -> str:
+        """The method, and the balancing where that matters."""
+        balancing = "equal" if self.is_single_task else self.config.balancing
+        return self.method + ("" if balancing == "equal" else f" + {balancing}")
+
+    def values(self) -> dict[str, object]:
+        """By key of the config, what may be said beside the name."""
+        balancing = None if self.is_single_task else self.config.balancing
+        left_out = (*_NOT_IN_LABELS, *(_OF_EACH_TASK if self.is_single_task else ()))
+        return {
+            field.name: getattr(self.config, field.name)
+            for field in dataclasses.fields(self.config)
+            if field.name not in left_out and concerns(field.name, self.method, balancing)
+        }
+
+    def recipe(self, trust: bool) -> TrainingConfig:
+        """The config, whose code is imported as far as that is allowed."""
+        with recipe_of_run(self.folder, trust) as config:
+            return replace(config, output=str(self.folder))
+
+
+def _row(label: str, runs: Sequence[_Existing]) -> Row:
+    row = Row(label)
+    seconds: dict[int, float] = {}
+    for run in runs:
+        seed = run.config.seed
+        if run.results is None:
+            row.missing[run.folder.name] = NOT_FINISHED
             continue
-        of_seed = row.results.setdefault(config.seed, [])
+        of_seed = row.results.setdefault(seed, [])
         taken = {task.name for each in of_seed for task in each.tasks}
-        twice = [task.name for task in results[folder].tasks if task.name in taken]
-        if twice:
+        if twice := [task.name for task in run.results.tasks if task.name in taken]:
             raise ValueError(
-                f"There are two runs of {label} with the seed {config.seed} for {', '.join(twice)}: {folder} is one. "
+                f"There are two runs of {label} with the seed {seed} for {', '.join(twice)}: {run.folder} is one. "
                 "Leave one out."
             )
-        of_seed.append(results[folder])
-        measured.setdefault(label, {}).setdefault(config.seed, []).append(folder)
-    for label, by_seed in measured.items():
-        seconds = [sum(map(seconds_in, each)) for each in by_seed.values()]
-        rows[label].seconds = sum(seconds) / len(seconds) if all(seconds) else None
-    if out is not None:
-        _measure(
-            rows,
-            {label: next(iter(by_seed.values())) for label, by_seed in measured.items()},
-            Path(out),
-            console,
-            trust,
-        )
-    at = reference_of(list(methods.values()))
-    return comparison_of(list(rows.values()), None if at is None else list(rows)[at])
+        of_seed.append(run.results)
+        seconds[seed] = seconds.get(seed, 0.0) + seconds_in(run.folder)
+    if seconds and all(seconds.values()):
+        row.seconds = sum(seconds.values()) / len(seconds)
+    return row
 
 
-def _measure(rows: dict[str, Row], runs: dict[str, list[Path]], out: Path, console: Console, trust: bool) -> None:
-    """Set what the rows cost, by their runs of a seed."""
+def _measure(rows: list[Row], runs: list[list[_Existing]], out: Path, console: Console, trust: bool) -> None:
+    """Set what the rows cost, by their runs of the first seed."""
     try:
-        configs = {label: [_recipe(folder, trust) for folder in folders] for label, folders in runs.items()}
-    except ValueError as error:  # code or data of somebody else's
+        configs = {
+            row.label: [
+                run.recipe(trust) for run in of_row if run.results and run.config.seed == next(iter(row.results))
+            ]
+            for row, of_row in zip(rows, runs, strict=True)
+            if row.results
+        }
+    except ValueError as error:  # they need code of somebody else's
         console.print(f"What the methods cost could not be measured: {error}", soft_wrap=True)
         return
-    for label, cost in measure_costs(configs, out, console).items():
-        rows[label].cost = cost
-
-
-def _recipe(folder: Path, trust: bool) -> TrainingConfig:
-    with recipe_of_run(folder, trust) as config:
-        return replace(config, output=str(folder))
-
-
-def _method(config: TrainingConfig, alone: bool) -> str:
-    method = method_of(config.norm, config.trunk, 1 if alone else None)
-    return "checkpoint" if method is None else method.name
-
-
-def _labels(configs: dict[Path, TrainingConfig], alone: dict[Path, bool]) -> dict[Path, str]:
-    """By folder its row: method, balancing, and the keys in which some of the runs differ that these concern."""
-    said = {folder: _said(config, alone[folder]) for folder, config in configs.items()}
-    keys = dict.fromkeys(key for values in said.values() for key in values)
-    differing = [key for key in keys if len({repr(values[key]) for values in said.values() if key in values}) > 1]
-    labels = {}
-    for folder, config in configs.items():
-        name = _method(config, alone[folder])
-        words = [name if alone[folder] or config.balancing == "equal" else f"{name} + {config.balancing}"]
-        words += [f"{key}={said[folder][key]}" for key in differing if key in said[folder]]
-        labels[folder] = ", ".join(words)
-    return labels
-
-
-def _said(config: TrainingConfig, alone: bool) -> dict[str, object]:
-    """What may be said of a run beside its method and balancing."""
-    method = _method(config, alone)
-    return {
-        field.name: getattr(config, field.name)
-        for field in dataclasses.fields(config)
-        if field.name not in (*_NOT_IN_LABELS, *(_OF_EACH_TASK if alone else ()))
-        and (
-            method == "checkpoint" or concerns(field.name, method, None if method == SINGLE_TASK else config.balancing)
-        )
-    }
+    costs = measure_costs(configs, out, console)
+    for row in rows:
+        row.cost = costs.get(row.label)

@@ -169,7 +169,7 @@ def _train(run: Run, threads: int) -> None:
     try:
         train(run.config, on_scores=partial(record_run, run.config))
     except FolderInUseError:
-        sys.exit(_BUSY)
+        os._exit(_BUSY)  # without being a sitting
     except Exception as error:  # noqa: BLE001 - whatever it is, the comparison tells it and goes on
         traceback.print_exc()
         sys.exit(" ".join(f"{type(error).__name__}: {error}".split()))
