@@ -43,7 +43,7 @@ def recipe_of_run(folder: Path, trust: bool = False) -> Iterator[TrainingConfig]
         trust: Import whatever it names. See `code_named_in`.
 
     Yields:
-        The recipe, whose data sets in files are those that were imported.
+        The recipe, whose data sets in files, and whose imports, are those that were imported.
 
     Raises:
         NotImportedError: if a data set is in a file that was not imported, or the block fails for lack of such code.
@@ -60,7 +60,7 @@ def recipe_of_run(folder: Path, trust: bool = False) -> Iterator[TrainingConfig]
                 else entry | {"name": _located(entry["name"], imported)}
                 for entry in config.data
             ]
-        yield replace(config, data=data)
+        yield replace(config, data=data, imports=[imported[name] for name in config.imports if name in imported])
 
 
 def _located(name: str, imported: Mapping[str, str]) -> str:

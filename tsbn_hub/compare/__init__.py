@@ -1,0 +1,24 @@
+"""Comparing methods: grids of runs, and tables with intervals of what they measure and cost."""
+
+from .compare import Budget, compare
+from .existing import compare_runs
+from .formats import write_tables
+from .grid import Grid, Variant
+from .intervals import Interval, interval_of
+from .picture import draw_comparison
+from .table import Comparison, Measure, Row
+
+__all__ = [
+    "Budget",
+    "Comparison",
+    "Grid",
+    "Interval",
+    "Measure",
+    "Row",
+    "Variant",
+    "compare",
+    "compare_runs",
+    "draw_comparison",
+    "interval_of",
+    "write_tables",
+]
