@@ -7,6 +7,7 @@ import sys
 
 import pytest
 
+from tests.matrices import cases_of
 from tests.training import processes
 from tsbn_hub.compare import Budget, compare, running, write_tables
 from tsbn_hub.files.locking import writing_alone
@@ -42,6 +43,9 @@ class Signalling(Corners):
         return super().__getitem__(at)
 """
 )
+
+
+STOPPED_BY = [("SIGKILL", -signal.SIGKILL), ("SIGINT", 128 + signal.SIGINT)]  # and with which exit code
 
 
 def compare_in_process(config, folder):
@@ -99,7 +103,7 @@ def undisturbed(tmp_path_factory):
     return table(folder)
 
 
-@pytest.mark.parametrize(("name", "code"), [("SIGKILL", -signal.SIGKILL), ("SIGINT", 128 + signal.SIGINT)])
+@pytest.mark.parametrize(("name", "code"), cases_of(STOPPED_BY, STOPPED_BY[:1]))
 def test_a_grid_goes_on(name, code, undisturbed, tmp_path):
     """Killed, it leaves a run at work, which the next one waits for; stopped by Ctrl-C, the run saves its state."""
     codes, printed = finish(start(tmp_path, COUNTDOWN="60", SIGNAL=name))
