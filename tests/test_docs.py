@@ -2,17 +2,26 @@
 
 import ast
 import functools
+import io
+import json
 import re
 import subprocess
 import sys
+import threading
+import time
 import tomllib
+import urllib.request
+from http.server import HTTPServer
 from pathlib import Path
 
 import timm
 import torch
+from PIL import Image
 
-import tsbn_hub  # noqa: F401
+import tsbn_hub
+from tests.cli.commands import tsbn
 from tsbn_hub.data import MultiDigits
+from tsbn_hub.deploy import predict
 
 ROOT = Path(__file__).parents[1]
 
@@ -76,6 +85,43 @@ def test_the_trainer_of_transformers(tmp_path, monkeypatch):
     for code in code_of("docs/transformers-trainer.md"):
         exec(code, scope)
     assert {"eval_loss_room", "eval_loss_age"} <= scope["scores"].keys()
+
+
+def test_the_server(tmp_path, monkeypatch):
+    """The commands of the page, but the training, then the server, and a request of a client."""
+    monkeypatch.chdir(tmp_path)
+    digits = {"input_size": (1, 36, 36), "mean": (0.1,), "std": (0.3,), "crop_pct": 1.0}
+    tasks = {"left": 10, "right": 10}
+    model = timm.create_model("test_resnet_tsbn", num_classes=tasks, in_chans=1, pretrained_cfg_overlay=digits)
+    tsbn_hub.save_pretrained(model, "runs/multi_digits")
+    (command,) = re.findall(r"^tsbn (export .+)$", (ROOT / "docs/deployment.md").read_text(), re.MULTILINE)
+    told = tsbn(*command.split())
+    assert told.exit_code == 0, told.output
+    (code,) = code_of("docs/deployment.md")
+    assert len([line for line in code.splitlines() if line.strip()]) <= 22
+    monkeypatch.setattr(HTTPServer, "serve_forever", HTTPServer.handle_request)  # one
+    monkeypatch.setattr(HTTPServer, "server_bind", _bind_to_any_port)
+    ports: list[int] = []
+    monkeypatch.setattr(
+        HTTPServer, "server_activate", lambda self: (self.socket.listen(), ports.append(self.server_port))
+    )
+    thread = threading.Thread(target=exec, args=(code, {}))
+    thread.start()
+    image, body = Image.effect_noise((36, 36), 90), io.BytesIO()
+    image.save(body, "png")
+    while not ports and thread.is_alive():
+        time.sleep(0.01)
+    with urllib.request.urlopen(f"http://127.0.0.1:{ports[0]}", body.getvalue()) as answer:
+        scores = json.load(answer)
+    thread.join()
+    for task, expected in predict(model, image).items():
+        found = torch.tensor([scores[task][str(label)] for label in range(10)])
+        torch.testing.assert_close(found, expected.value, rtol=1e-4, atol=1e-5)
+
+
+def _bind_to_any_port(server):
+    server.socket.bind(("127.0.0.1", 0))
+    server.server_port = server.socket.getsockname()[1]
 
 
 def test_every_kind_and_head_is_in_the_docs():

@@ -50,15 +50,20 @@ def test_near_misses(typed, meant):
     assert told.exit_code == 2 and f"No such command '{typed}'. Did you mean '{meant}'?" in told.stderr
 
 
-@pytest.mark.parametrize("command", ["info", "evaluate", "card", "predict", "push", "push --all"])
+@pytest.mark.parametrize("command", ["info", "evaluate", "card", "predict", "export", "push", "push --all"])
 @pytest.mark.parametrize("path", ["runs/multi_digts", "./runs/multi_digts"])
 def test_a_typo_in_a_folder(command, path, picture, monkeypatch):
     monkeypatch.chdir(picture.parent)
     Path("runs", "multi_digits").mkdir(parents=True)
-    further = {"predict": [picture, "--out", "out"], "push": ["ada/net"], "push --all": ["ada"]}.get(command, [])
+    further = {
+        "predict": [picture, "--out", "out"],
+        "export": ["--out", "out"],
+        "push": ["ada/net"],
+        "push --all": ["ada"],
+    }.get(command, [])
     told = tsbn(*command.split(), path, *further)
     assert told.exit_code == 1 and "Did you mean runs/multi_digits?" in told.stderr and told.stderr.count("\n") == 1
-    may_be_repo = command in ("info", "predict") and not path.startswith(".")
+    may_be_repo = command in ("info", "predict", "export") and not path.startswith(".")
     assert ("As a repo of the Hub: " in told.stderr) == may_be_repo
 
 

@@ -80,7 +80,7 @@ def test_json_in_another_encoding(command, config, tmp_path, monkeypatch):
     assert "глаза" in (told if command == "evaluate" else [task["name"] for task in told["tasks"]])
 
 
-@pytest.mark.parametrize("command", ["train", "evaluate", "predict", "info", "card", "push"])
+@pytest.mark.parametrize("command", ["train", "evaluate", "predict", "export", "info", "card", "push"])
 def test_help_in_another_encoding(command, monkeypatch):
     written = printing_to(monkeypatch, "cp1252")
     assert run(command, "--help") == 0 and f"tsbn {command}" in written()

@@ -1,10 +1,9 @@
 """What a model says of images: as values, and as pictures."""
 
 import json
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TypeVar
 from urllib.parse import quote
 
 import torch
@@ -21,11 +20,10 @@ from ..models.outputs import outputs_by_task
 from ..tasks import Kind
 from ..tasks.task import Json
 from .drawing import as_image, drawn, view_of
+from .file_names import file_names
 from .images import as_picture
 
 PREDICTIONS = "predictions.json"
-
-Named = TypeVar("Named")
 
 
 @dataclass(frozen=True)
@@ -76,7 +74,7 @@ def predict(
     """
     surface = surface_of(model)
     model = surface.model
-    kinds, preprocessing = _chosen(surface.kinds(), tasks), surface.preprocessing()
+    kinds, preprocessing = chosen_kinds(surface.kinds(), tasks), surface.preprocessing()
     image = as_picture(image)
     check_sides(image)
     photo = image.convert("RGB")
@@ -122,12 +120,12 @@ def predict_files(
     """
     # What can be wrong is found before anything is written.
     surface = surface_of(model)
-    kinds = _chosen(surface.kinds(), tasks)
+    kinds = chosen_kinds(surface.kinds(), tasks)
     surface.preprocessing()
     for path in paths:
         check_image_file(path)
-    folder, names = Path(folder), _names(dict.fromkeys(paths), lambda path: Path(path).stem)
-    of_tasks = _names(kinds, lambda task: quote(task, safe=" "))  # a task may have a slash in its name
+    folder, names = Path(folder), file_names(dict.fromkeys(paths), lambda path: Path(path).stem)
+    of_tasks = file_names(kinds, lambda task: quote(task, safe=" "))  # a task may have a slash in its name
     files = {(path, task): folder / f"{name}.{of_tasks[task]}.png" for path, name in names.items() for task in kinds}
     _check_kept({Path(path).resolve() for path in names}, list(files.values()))
     folder.mkdir(parents=True, exist_ok=True)
@@ -146,26 +144,16 @@ def predict_files(
     return descriptions
 
 
-def _chosen(kinds: dict[str, Kind], tasks: Sequence[str] | None) -> dict[str, Kind]:
+def chosen_kinds(kinds: dict[str, Kind], tasks: Sequence[str] | None) -> dict[str, Kind]:
+    """The kinds of the tasks that are asked for, in this order; None: all.
+
+    Raises:
+        ValueError: if there is no such task.
+    """
     unknown = [task for task in tasks or [] if task not in kinds]
     if unknown:
         raise ValueError(f"There are no tasks {unknown}. The tasks of this model are {list(kinds)}.")
     return kinds if tasks is None else {task: kinds[task] for task in tasks}
-
-
-def _names(given: Iterable[Named], name_of: Callable[[Named], str]) -> dict[Named, str]:
-    """For each of what is given a file name of its own, whatever the file system makes of upper and lower case."""
-    names: dict[Named, str] = {}
-    taken: set[str] = set()
-    for each in given:
-        first = name = name_of(each)
-        number = 1
-        while name.casefold() in taken:
-            number += 1
-            name = f"{first}-{number}"
-        taken.add(name.casefold())
-        names[each] = name
-    return names
 
 
 def _check_kept(images: set[Path], files: Sequence[Path]) -> None:

@@ -16,11 +16,13 @@ class Preprocessing:
         channels: 1 or 3: the images are grey, or RGB.
         prepare: From an image of PIL to what the model takes, (C, H, W), float32.
         show: The same, as the model sees it: before its values are normalised, (C, H, W), float32 in [0, 1].
+        resizing: How it resizes and crops, in the words of the library, to be read.
     """
 
     channels: int
     prepare: Callable[[Image.Image], Tensor]
     show: Callable[[Image.Image], Tensor]
+    resizing: str
 
 
 def check_channels(channels: int) -> None:

@@ -139,6 +139,21 @@ class Surface(ABC):
     def head_parameters(self, task: str) -> list[Tensor]:
         """Those of the head's tensors that are trained."""
 
+    @abstractmethod
+    def output_of_row(self) -> nn.Module:
+        """A module that takes images (B, C, H, W) and the row of a task, and gives that task's output.
+
+        The row is a tensor, int64 without dimensions: one graph is for all tasks. The module shares memory with the
+        model.
+
+        Raises:
+            ValueError: if what the tasks ask for differs in shape, or the model cannot run so.
+        """
+
+    @abstractmethod
+    def keeps_head(self, fold: nn.Module) -> bool:
+        """Whether what `fold` gave for a task gives that task's output, and not only features."""
+
     # --- the trunk ---
 
     @property

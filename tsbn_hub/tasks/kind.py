@@ -34,6 +34,8 @@ class Kind(ABC):
         chosen_by: The metric, in [0, 1] and higher is better, by which the best epoch is chosen: its mean over tasks
             of different kinds makes sense. Where it is not defined, the first of `metrics` that is takes its place.
         metrics_share_state: Whether all metrics are computed from one and the same state, which is then updated once.
+        gives: What `predict` gives, in a few words, for whoever reads the outputs of an exported file; empty: not said.
+        unit: Of what `predict` gives, such as "m"; None: it has none, or none is known.
         hub_task: The Hub's name of such a task, such as "image-segmentation"; None where it has none.
         hub_metrics: By the names of metrics, the Hub's names of those that it has a name for.
         taken_from_targets: The keywords that `options_from` may give.
@@ -48,6 +50,8 @@ class Kind(ABC):
     metrics: ClassVar[dict[str, bool]]
     chosen_by: ClassVar[str]
     metrics_share_state: ClassVar[bool] = False
+    gives: ClassVar[str] = ""
+    unit: ClassVar[str | None] = None
     hub_task: ClassVar[str | None] = None
     hub_metrics: ClassVar[Mapping[str, str]] = {}
     taken_from_targets: ClassVar[tuple[str, ...]] = ()

@@ -13,7 +13,13 @@ import transformers
 from PIL import Image
 from safetensors import SafetensorError
 from torch import Tensor, nn
-from transformers import CONFIG_MAPPING, BitImageProcessor, PreTrainedModel, TimmWrapperPreTrainedModel
+from transformers import (
+    CONFIG_MAPPING,
+    BaseImageProcessor,
+    BitImageProcessor,
+    PreTrainedModel,
+    TimmWrapperPreTrainedModel,
+)
 from transformers.utils import logging
 
 from ...files.atomic import move_all, new_file_mode
@@ -21,12 +27,14 @@ from ...files.checkpoints import CheckpointError, Shapes, note_tasks_of_weights,
 from ...files.names import CONFIG, WEIGHTS
 from ...files.own_code import origins_of
 from ...tasks import Kind, Task, make_kind
+from ..heads.stacked import StackedHeads
 from ..own_code import own_code_of
 from ..preprocessing import Preprocessing, check_channels, check_mean, normalization
 from ..sketching import built, check_size
 from ..surface import ImageShape, NewModel, NormStyle, Surface
 from ..timm.names import SUFFIX
 from ..timm.surface import TimmSurface, check_name
+from .architectures import classification_class_of
 from .config import TASK_NORMS, TsbnConfig
 from .features import image_shape_of
 from .model import TsbnPreTrainedModel
@@ -74,6 +82,12 @@ class TransformersSurface(Surface):
 
     def head_parameters(self, task: str) -> list[Tensor]:
         return list(self.model.head(task).parameters())
+
+    def output_of_row(self) -> nn.Module:
+        return OutputOfRow(self.model)
+
+    def keeps_head(self, fold: nn.Module) -> bool:
+        return isinstance(fold, PreTrainedModel) and type(fold) is classification_class_of(fold.config)
 
     # --- the trunk ---
 
@@ -123,7 +137,7 @@ class TransformersSurface(Surface):
         def show(image: Image.Image) -> Tensor:
             return prepare(image, do_rescale=True, do_normalize=False)
 
-        return Preprocessing(channels, prepare, show)
+        return Preprocessing(channels, prepare, show, _resizing(processor))
 
     def normalization(self) -> nn.Module:
         processor = self._image_processor
@@ -266,6 +280,33 @@ class TransformersSurface(Surface):
         with without_progress_bars():
             check_size(folder, shapes, lambda: on_backbone(pretrained=False))
             return built(folder, lambda: on_backbone(pretrained=True))
+
+
+class OutputOfRow(nn.Module):
+    """See `Surface.output_of_row`."""
+
+    def __init__(self, model: ModelWithHeads) -> None:
+        super().__init__()
+        if (objection := model.trunk.objection_to_tasks()) is not None:
+            raise ValueError(f"No task can be chosen by a number: {objection}.")
+        self.trunk, self.heads = model.trunk, StackedHeads({task: model.head(task) for task in model.tasks})
+        self.maps = any(kind.dense for kind in model.kinds.values())
+
+    def forward(self, images: Tensor, row: Tensor) -> Tensor:
+        features = self.trunk.features(images, task=row, maps=self.maps)
+        output: Tensor = self.heads(row, features, (images.shape[-2], images.shape[-1]))
+        return output
+
+
+def _resizing(processor: BaseImageProcessor) -> str:
+    said = processor.to_dict()
+    steps = {
+        "do_resize": ("size", "resample"),
+        "do_center_crop": ("crop_size",),
+        "do_pad": ("pad_size", "size_divisor"),
+    }
+    names = [name for switch, keys in steps.items() if said.get(switch) for name in keys]
+    return ", ".join(f"{name}={said[name]}" for name in names if said.get(name) is not None)
 
 
 def _class_named_by(names: object, folder: Path) -> type[PreTrainedModel]:

@@ -15,6 +15,7 @@ from timm.data.model_config import resolve_input_data_config
 from timm.models._hub import load_model_config_from_path, save_config_for_hf
 from timm.models._input import update_model_args
 from torch import Tensor, nn
+from torchvision.transforms import Compose
 
 from ...files.atomic import write_atomically
 from ...files.checkpoints import CheckpointError, Shapes, note_tasks_of_weights, remove_older_weights
@@ -90,6 +91,12 @@ class TimmSurface(Surface):
     def head_parameters(self, task: str) -> list[Tensor]:
         return list(self.head_state(task).values())
 
+    def output_of_row(self) -> nn.Module:
+        return OutputOfRow(self.model)
+
+    def keeps_head(self, fold: nn.Module) -> bool:
+        return True
+
     # --- the trunk ---
 
     def names_outside_fingerprint(self) -> set[str]:
@@ -112,7 +119,9 @@ class TimmSurface(Surface):
         config = resolve_data_config(pretrained_cfg=self.model.pretrained_cfg) | {"input_size": self.image_shape}
         check_mean(config["mean"], channels, "save_pretrained(model, folder, data_config={'mean': …, 'std': …})")
         unchanged = {"mean": (0.0,) * channels, "std": (1.0,) * channels}
-        return Preprocessing(channels, create_transform(**config), create_transform(**config | unchanged))
+        prepare: Compose = create_transform(**config)
+        resizing = [repr(step) for step in prepare.transforms if hasattr(step, "size")]
+        return Preprocessing(channels, prepare, create_transform(**config | unchanged), ", ".join(resizing))
 
     def normalization(self) -> nn.Module:
         config = resolve_input_data_config(self.model)
@@ -296,6 +305,21 @@ class TimmSurface(Surface):
 
         check_size(folder, shapes, lambda: build(pretrained=False))
         return built(folder, lambda: build(pretrained=True))
+
+
+class OutputOfRow(nn.Module):
+    """See `Surface.output_of_row`."""
+
+    def __init__(self, model: TimmTaskModel) -> None:
+        super().__init__()
+        if len(set(model.task_classes)) > 1:
+            sizes = dict(zip(model.tasks, model.task_classes, strict=True))
+            raise ValueError(f"The tasks have different numbers of classes, {sizes}.")
+        self.model = model
+
+    def forward(self, images: Tensor, row: Tensor) -> Tensor:
+        output: Tensor = self.model(images, task=row)
+        return output
 
 
 def check_name(model: str) -> None:

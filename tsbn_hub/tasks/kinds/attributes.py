@@ -50,6 +50,7 @@ class Attributes(LabelledKind):
     metrics: ClassVar = {"accuracy": True, "f1": True}
     chosen_by = "accuracy"
     metrics_share_state = True
+    gives = "the probability of each attribute"
     hub_task = "image-classification"
     hub_metrics: ClassVar = {"accuracy": "accuracy", "f1": "f1"}
 

@@ -42,6 +42,7 @@ class Classification(LabelledKind):
     head = "linear"
     metrics: ClassVar = {"accuracy": True}
     chosen_by = "accuracy"
+    gives = "the probability of each class"
     hub_task = "image-classification"
     hub_metrics: ClassVar = {"accuracy": "accuracy"}
 

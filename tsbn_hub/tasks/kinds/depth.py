@@ -50,9 +50,10 @@ class Depth(Kind):
     missing = 0
     metrics: ClassVar[dict[str, bool]] = {"abs_err": False, "rel_err": False, "rmse": False, "delta1": True}
     chosen_by = "delta1"
+    gives = "the distance of each pixel"
     hub_task = "depth-estimation"
     measures: ClassVar[str] = "distance"
-    unit: ClassVar[str] = "m"
+    unit: ClassVar[str | None] = "m"
     near_is_greater: ClassVar[bool] = False
 
     @property

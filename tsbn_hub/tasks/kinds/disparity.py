@@ -25,6 +25,7 @@ class Disparity(Depth):
         0.05
     """
 
+    gives = "the inverse depth of each pixel"
     measures: ClassVar[str] = "inverse depth"
-    unit: ClassVar[str] = "the data's unit"
+    unit: ClassVar[str | None] = "the data's unit"
     near_is_greater: ClassVar[bool] = True

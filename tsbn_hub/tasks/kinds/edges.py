@@ -48,6 +48,7 @@ class Edges(BinaryMap):
         1.0
     """
 
+    gives = "the probability of an edge at each pixel"
     yes = "edge"
     metrics: ClassVar[dict[str, bool]] = {"ods_f": True}
     chosen_by = "ods_f"

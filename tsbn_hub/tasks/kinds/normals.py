@@ -51,6 +51,7 @@ class Normals(Kind):
         "within_30": True,
     }
     chosen_by = "within_30"
+    gives = "the unit vector of each pixel: x, y, z"
 
     @property
     def outputs(self) -> int:

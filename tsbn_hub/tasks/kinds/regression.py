@@ -57,6 +57,8 @@ class Regression(Kind):
     metrics: ClassVar = {"mae": False, "rmse": False, "r2": True}
     chosen_by = "r2"
     metrics_share_state = True
+    gives = "the numbers"
+    unit = "the data's unit"
     taken_from_targets: ClassVar = ("mean", "scale")
     hub_metrics: ClassVar = {"mae": "mae", "r2": "r_squared"}
 

@@ -35,6 +35,7 @@ class Saliency(BinaryMap):
         {'max_f': 1.0, 'miou': 1.0}
     """
 
+    gives = "the probability that each pixel is salient"
     yes = "salient"
     metrics: ClassVar[dict[str, bool]] = {"max_f": True, "miou": True}
     chosen_by = "max_f"

@@ -49,6 +49,7 @@ class Segmentation(LabelledKind):
     metrics: ClassVar[dict[str, bool]] = {"miou": True, "pixel_accuracy": True}
     chosen_by = "miou"
     metrics_share_state = True
+    gives = "the class of each pixel"
     hub_task = "image-segmentation"
     hub_metrics: ClassVar = {"miou": "mean_iou"}
 
