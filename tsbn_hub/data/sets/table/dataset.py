@@ -59,8 +59,9 @@ class Table(Dataset[Sample]):
 
     Attributes:
         tasks: Those of the training table, in the order of its columns.
-        columns: What became of each column, and why.
-        broken: The files that are missing or broken as far as is known, each with the reason.
+        column_notes: What became of each column, and why.
+        image_fit: As `fit`: predictions make images one size in the same way.
+        broken_files: The files that are missing or broken as far as is known, each with the reason.
 
     Raises:
         FileNotFoundError: if a table or folder is not there.
@@ -119,13 +120,13 @@ class Table(Dataset[Sample]):
         if group is not None and group not in training.columns:
             raise ValueError(f"group={group!r} is a column of pictures.")
         image = find_image_column(training, folder, file)
-        targets, self.columns = plan_columns(training, image, said, group, folder)
+        targets, self.column_notes = plan_columns(training, image, said, group, folder)
         self.tasks = [target.task for target in targets]
         self._group, self.size = group, usual_size(training, image, folder) if size is None else size
-        self.fit = Fit(self.size, fit)
+        self.image_fit, geometry = fit, Fit(self.size, fit)
 
         def samples(rows: Rows, used: Indices) -> TableSamples:
-            return TableSamples(rows, image, targets, folder, self.fit, max_broken, used)
+            return TableSamples(rows, image, targets, folder, geometry, max_broken, used)
 
         own = {"validation": _other_table(train, validation, "validation")}
         own["test"] = _other_table(train, None if isinstance(test, float | int) else test, "test")
@@ -146,9 +147,9 @@ class Table(Dataset[Sample]):
         self._indices = self._samples.indices
 
     @property
-    def broken(self) -> dict[str, str]:
+    def broken_files(self) -> dict[str, str]:
         """The files that are missing or broken as far as is known, each with the reason."""
-        return self._samples.broken | ({} if self._validation is None else self._validation.broken)
+        return self._samples.broken_files | ({} if self._validation is None else self._validation.broken_files)
 
     def split_off(self, fraction: float, seed: int = 0) -> tuple["Table", "Table"]:
         """The training data, and the validation table's, whatever the fraction; or else two parts of the data.

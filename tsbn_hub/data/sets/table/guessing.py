@@ -1,8 +1,8 @@
 """What a column may be, where nothing is said of it."""
 
-from dataclasses import dataclass
 from pathlib import Path
 
+from ...notes import ColumnNote
 from .columns import Said, some_maps, target_as_said
 from .maps import guess_kind
 from .rows import Column, Files, Rows
@@ -12,23 +12,6 @@ from .values import are_dates, decimal_mark, numbers_of, yes_and_no
 _TRIED = 40  # names of files
 _FEW = 20  # whole numbers that are classes
 _EXAMPLES = 4
-
-
-@dataclass(frozen=True)
-class ColumnNote:
-    """What became of a column, for the user.
-
-    Args:
-        column: Its name.
-        role: "image", the kind of its task, or "left out".
-        told: Why, or what the task has.
-        examples: Some of its cells.
-    """
-
-    column: str
-    role: str
-    told: str
-    examples: tuple[str, ...] = ()
 
 
 def find_image_column(rows: Rows, images: Path | None, file: str | None) -> str:

@@ -103,10 +103,10 @@ class TableSamples:
         if not self._found[row]:
             self._found[row] = 1
             if len(self._broken) + int(self._found.sum()) > self._max_broken * self._total:
-                check_bound(self._rows.called, self.broken, self._total, self._max_broken)
+                check_bound(self._rows.called, self.broken_files, self._total, self._max_broken)
 
     @property
-    def broken(self) -> dict[str, str]:
+    def broken_files(self) -> dict[str, str]:
         """The files that are missing or broken as far as is known, each with the reason."""
         found = dict(self._broken)
         for row in self._found.nonzero().flatten().tolist():
