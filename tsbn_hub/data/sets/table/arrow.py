@@ -48,9 +48,14 @@ def _embedded(called: str, column: "pyarrow.ChunkedArray", folder: Path) -> Embe
     return Embedded(called, fetch, folder)
 
 
-def is_saved_dataset(folder: Path) -> bool:
+def is_saved(folder: Path) -> bool:
     """Whether a folder is what `save_to_disk` of datasets leaves."""
-    return (folder / "dataset_dict.json").is_file() or (folder / "dataset_info.json").is_file()
+    return has_splits(folder) or (folder / "dataset_info.json").is_file()
+
+
+def has_splits(folder: Path) -> bool:
+    """Whether it is one with several splits."""
+    return (folder / "dataset_dict.json").is_file()
 
 
 def read_hugging_face(source: str, role: str) -> Rows | None:

@@ -15,7 +15,7 @@ from .columns import Said
 from .fitting import Fit, Way
 from .guessing import find_image_column, plan_columns
 from .parts import Indices
-from .reading import is_hugging_face, read_table, read_training_table
+from .reading import may_have_splits, read_table, read_training_table
 from .rows import Rows
 from .samples import TableSamples, divided_rows, usual_size
 from .targets import pictures_of
@@ -185,6 +185,9 @@ class Table(Dataset[Sample]):
 
 def _other_table(train: str | Path, source: str | Path | None, role: str) -> Rows | None:
     """The validation or test table: as given, or the split of a Hugging Face data set; None: there is none."""
-    if source is not None:
-        return read_table(str(source), role)
-    return read_table(str(train), role) if is_hugging_face(str(train)) else None
+    if source is None:
+        return read_table(str(train), role) if may_have_splits(str(train)) else None
+    rows = read_table(str(source), role)
+    if rows is None:
+        raise ValueError(f"{role}: {source} has no split {role}.")
+    return rows

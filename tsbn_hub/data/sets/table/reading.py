@@ -4,7 +4,7 @@ from functools import lru_cache
 from pathlib import Path
 
 from ....files.paths import near_hint
-from .arrow import is_saved_dataset, read_hugging_face, read_parquet
+from .arrow import has_splits, is_saved, read_hugging_face, read_parquet
 from .records import read_image_folder, read_json_lines
 from .rows import Rows
 from .text import read_text_table
@@ -16,9 +16,9 @@ _READERS = {
 }
 
 
-def is_hugging_face(source: str) -> bool:
-    """Whether a source is a data set of the Hugging Face Hub, or a saved one: it may have several splits."""
-    return source.startswith("hf:") or is_saved_dataset(Path(source).expanduser())
+def may_have_splits(source: str) -> bool:
+    """Whether a source may have several splits: a data set of the Hugging Face Hub, or a saved one."""
+    return source.startswith("hf:") or has_splits(Path(source).expanduser())
 
 
 def read_table(source: str, role: str) -> Rows | None:
@@ -37,7 +37,7 @@ def read_table(source: str, role: str) -> Rows | None:
         ValueError: if it cannot be read as a table, or has no row.
         ImportError: if it needs a library that is not installed; it says which.
     """
-    if is_hugging_face(source):
+    if source.startswith("hf:") or is_saved(Path(source).expanduser()):
         rows = read_hugging_face(source if source.startswith("hf:") else str(Path(source).expanduser()), role)
     else:
         path = Path(source).expanduser()

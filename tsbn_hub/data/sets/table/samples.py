@@ -13,7 +13,6 @@ from ....tasks import Attributes, Classification, make_kind
 from ...sample import Sample
 from .broken import broken_images, check_bound, missing_files
 from .fitting import Fit
-from .maps import read_array
 from .parts import Indices, divided
 from .rows import Codes, Files, Rows
 from .targets import Target, pictures_of
@@ -82,42 +81,39 @@ class TableSamples:
         Raises:
             ValueError: if its files are broken, and those of too many others.
         """
-        source = self._pictures.source(row)
-        try:
-            picture = read_image(Path() if source is None else source)
-        except (OSError, ValueError):
-            self._note(row)
-            return {"image": torch.zeros(3, self._fit.size, self._fit.size, dtype=torch.uint8), "targets": {}}
-        targets = {}
-        for name, reader in self._readers.items():
-            try:
-                target = reader(row, picture.size)
-            except (OSError, ValueError):
-                self._note(row)
-                continue
-            if target is not None:
-                targets[name] = target
-        return {"image": pil_to_tensor(self._fit.picture(picture)), "targets": targets}
-
-    def _note(self, row: int) -> None:
-        if not self._found[row]:
+        sample, broken = self._read(row)
+        if broken and not self._found[row]:
             self._found[row] = 1
             if len(self._broken) + int(self._found.sum()) > self._max_broken * self._total:
                 check_bound(self._rows.called, self.broken_files, self._total, self._max_broken)
+        return sample
+
+    def _read(self, row: int) -> tuple[Sample, dict[str, str]]:
+        """The sample of a row, and which of its files are broken, and why."""
+        broken, targets = {}, {}
+        source = self._pictures.source(row)
+        try:
+            picture = read_image(Path() if source is None else source)
+        except (OSError, ValueError) as error:
+            black = torch.zeros(3, self._fit.size, self._fit.size, dtype=torch.uint8)
+            return {"image": black, "targets": {}}, {self._pictures.name(row): str(error)}
+        for target in self._targets:
+            try:
+                value = self._readers[target.task.name](row, picture.size)
+            except (OSError, ValueError) as error:
+                maps = target.pictures(self._rows)
+                broken[self._pictures.name(row) if maps is None else maps.name(row)] = str(error)
+            else:
+                if value is not None:
+                    targets[target.task.name] = value
+        return {"image": pil_to_tensor(self._fit.picture(picture)), "targets": targets}, broken
 
     @property
     def broken_files(self) -> dict[str, str]:
         """The files that are missing or broken as far as is known, each with the reason."""
         found = dict(self._broken)
-        for row in self._found.nonzero().flatten().tolist():
-            for pictures in (self._pictures, *(target.pictures(self._rows) for target in self._targets)):
-                source = None if pictures is None else pictures.source(row)
-                if pictures is None or source is None:
-                    continue
-                try:
-                    read_image(source) if pictures is self._pictures else read_array(source)
-                except (OSError, ValueError) as error:
-                    found[pictures.name(row)] = str(error)
+        for row in self._found.nonzero().flatten().tolist():  # perhaps by a worker, which told no reason
+            found |= self._read(row)[1]
         return found
 
     def divided(self, indices: Indices, fraction: float, seed: int, group: str | None) -> tuple[Indices, Indices]:

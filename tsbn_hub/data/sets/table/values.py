@@ -28,7 +28,7 @@ def yes_and_no(values: Iterable[str]) -> tuple[set[str], set[str]] | None:
     if numbers is None:
         return None
     found = {value: number for value, number in zip(sorted(given), numbers, strict=True) if number is not None}
-    if len(found) == len(given) and set(found.values()) in ({0.0, 1.0}, {-1.0, 1.0}, {0.0}, {1.0}):
+    if len(found) == len(given) and (set(found.values()) <= {0, 1} or set(found.values()) <= {-1, 1}):
         return {value for value in found if found[value] == 1}, {value for value in found if found[value] != 1}
     return None
 
