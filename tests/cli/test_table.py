@@ -10,8 +10,12 @@ import yaml
 from PIL import Image, ImageDraw
 
 from tests.matrices import NIGHTLY
+from tsbn_hub.data import Table, read_image
+from tsbn_hub.data.notes import image_fit_of
+from tsbn_hub.models import surface_of
 from tsbn_hub.training import TrainingConfig
 from tsbn_hub.training.loop import Training
+from tsbn_hub.training.recipe.building import build_data, build_model, build_tasks
 from tsbn_hub.training.recipe.from_table import config_of_table
 
 from .commands import files, tsbn
@@ -159,6 +163,31 @@ def test_the_model_follows_the_data(tmp_path):
     assert config_of_table(given, {"model": "resnet10t_tsbn", "epochs": 2}).epochs == 2
     assert config_of_table(given, {"data_args.size": 64, "pretrained": True}).model == "resnet18_tsbn"
     assert config_of_table(given, {"checkpoint": "runs/other", "norm": None}).model is None
+
+
+@pytest.mark.parametrize("fit", ["stretch", "crop"])
+@pytest.mark.parametrize("library", ["timm", "transformers"])
+def test_predictions_see_what_the_training_saw(library, fit, tmp_path):
+    """A model makes a photo one size as the table does, whichever library it is of."""
+    draw_products(tmp_path, 24, size=(60, 40))
+    columns = {"price": None, "framed": None} if library == "timm" else {}
+    data_args = {"train": str(tmp_path / "train.csv"), "max_broken": 0.2, "fit": fit, "size": 32, "columns": columns}
+    config = config_of_table(data_args, {"output": str(tmp_path / "run")})
+    data = build_data(config, "train")
+    model = build_model(config, build_tasks(config, data), (3, 32, 32), image_fit=image_fit_of(data.datasets))
+    surface = surface_of(model)
+    assert surface.library == library
+    seen = surface.preprocessing()
+    for name, sample in first_samples(tmp_path, data_args).items():
+        prepared = seen.prepare(read_image(tmp_path / name))
+        assert (prepared - sample["image"] / 255).abs().max() < 0.02
+
+
+def first_samples(folder, data_args):
+    """The samples of a table's first two rows, by the names of their files."""
+    (folder / "two.csv").write_text("".join((folder / "train.csv").open().readlines()[:3]))
+    data = Table("test", **data_args, test=folder / "two.csv")
+    return {name: data[at] for at, name in enumerate(["img/0000.jpg", "img/0001.png"])}
 
 
 @pytest.mark.skipif(not NIGHTLY, reason="trains for minutes")
