@@ -94,7 +94,7 @@ def test_from_a_table_to_a_model(tmp_path):
     (said,) = json.loads((out / "predictions.json").read_text()).values()
     assert said["shape"]["class"] in SHAPES and "values" in said["price"]
     assert tsbn("card", run).exit_code == 0 and (run / "README.md").is_file()
-    assert json.loads((run / "preprocessor_config.json").read_text())["size"] == {"height": 32, "width": 32}
+    assert json.loads((run / "preprocessor_config.json").read_text())["crop_size"] == {"height": 32, "width": 32}
 
 
 def test_a_stopped_run_goes_on(tmp_path, monkeypatch):

@@ -169,7 +169,7 @@ def test_pictures_of_any_mode(tmp_path):
     Image.new("RGBA", (8, 4), (0, 0, 0, 0)).save(tmp_path / "a", "PNG")
     plain.convert("CMYK").save(tmp_path / "c", "JPEG", quality=100)
     Image.fromarray(np.full((4, 8), 40_000, np.uint16)).save(tmp_path / "s", "PNG")
-    data = Table("test", tmp_path / "train.csv", test=tmp_path / "train.csv", size=4)
+    data = Table("test", tmp_path / "train.csv", test=tmp_path / "train.csv", size=4, fit="stretch")
     p, g, a, c, s, j = (data[at]["image"].int() for at in range(6))
     assert all(image.shape == (3, 4, 4) for image in (p, g, a, c, s, j))
     red = torch.tensor([200, 10, 10])[:, None, None]
@@ -184,8 +184,8 @@ def test_ways_to_fit(tmp_path):
     picture.paste((255, 255, 255), (16, 0, 48, 32))
     picture.save(tmp_path / "0.png")
     first = {"train": path, "test": write_table(tmp_path, ["file,a", "0.png,x"], "test.csv"), "split": "test"}
-    assert (Table(**first, fit="crop")[0]["image"] == 255).all()
-    stretched = Table(**first)[0]["image"]
+    assert (Table(**first)[0]["image"] == 255).all()
+    stretched = Table(**first, fit="stretch")[0]["image"]
     assert stretched.shape == (3, 32, 32) and (stretched[:, :, 0] == 0).all() and (stretched[:, :, 16] == 255).all()
     assert Table(**first, size=20)[0]["image"].shape == (3, 20, 20)
 
@@ -212,7 +212,7 @@ def write_maps(folder):
 
 def test_maps(tmp_path):
     path = write_maps(tmp_path)
-    data = Table("test", path, test=path, size=8)
+    data = Table("test", path, test=path, size=8, fit="stretch")
     kinds = {"mask": "segmentation", "deep": "depth", "far": "depth", "surface_normal": "normals", "facing": "normals",
              "edge": "edges", "shown": "saliency"}  # fmt: skip
     assert {task.name: task.kind for task in data.tasks} == kinds
@@ -229,7 +229,7 @@ def test_maps(tmp_path):
     assert notes["view"] == ("left out", "pictures in colour: say what they are")
     said = {"mask": {"kind": "segmentation", "labels": ["floor", "wall", "door", "box"], "ignore": 3}, "far": None,
             "deep": {"kind": "depth", "unit": 0.01}}  # fmt: skip
-    other = Table("test", path, test=path, size=8, columns=said)
+    other = Table("test", path, test=path, size=8, fit="stretch", columns=said)
     assert other.tasks[0].labels == ["floor", "wall", "door", "box"] and "far" not in other[1]["targets"]
     assert (other[1]["targets"]["mask"][:, 4:] == -100).all() and other[1]["targets"]["deep"].unique().item() == 25
 

@@ -37,5 +37,5 @@ def config_of_table(data_args: dict[str, Any], settings: dict[str, Any]) -> Trai
     epochs = min(max(round(_STEPS * batch_size / samples), _LEAST_EPOCHS), _MOST_EPOCHS)
     if "model" in values and not settings.get("pretrained") and data[0]["image"].shape[-1] < _SMALL_IMAGES:
         values["model"] = "test_resnet_tsbn"
-    values |= {"epochs": epochs, "batch_size": batch_size, "lr": 3e-3}
+    values |= {"epochs": epochs, "batch_size": batch_size, "lr": 3e-3, "weight_decay": 0.05}
     return TrainingConfig.of(values, "--table", **settings)

@@ -53,7 +53,7 @@ class Table(Dataset[Sample]):
             `tsbn_hub.data.sets.table.columns.target_as_said`); or None: no task.
         group: A column by which rows belong together, such as a person's: they are not divided between parts.
         size: Height and width of the images; None: the median of their shorter sides, from 32 to 224.
-        fit: "stretch": whole images, without regard to their shape. "crop": the square in the middle.
+        fit: "crop": the square in the middle. "stretch": whole images, without regard to their shape.
         max_broken: The share of the rows whose files may be missing or broken.
         seed: Draws the share that is held out for the test.
 
@@ -97,7 +97,7 @@ class Table(Dataset[Sample]):
         columns: Mapping[str, Said | None] | None = None,
         group: str | None = None,
         size: int | None = None,
-        fit: Way = "stretch",
+        fit: Way = "crop",
         max_broken: float = 0.01,
         seed: int = 0,
     ) -> None:

@@ -16,14 +16,14 @@ class Fit:
 
     Args:
         size: Of the square, in pixels.
-        way: "stretch": the whole picture, without regard to its shape. "crop": the square in its middle.
+        way: "crop": the square in its middle. "stretch": the whole picture, without regard to its shape.
 
     Raises:
         ValueError: if the size is not positive, or there is no such way.
     """
 
     size: int
-    way: Way = "stretch"
+    way: Way = "crop"
 
     def __post_init__(self) -> None:
         if self.way not in get_args(Way):
