@@ -23,6 +23,23 @@ def train(
         ),
     ] = None,
     config: Annotated[Path | None, typer.Option(help="The same file, as an option.")] = None,
+    table: Annotated[
+        str | None,
+        typer.Option(
+            help="In place of a config: a table of image files and labels (CSV, TSV, JSON lines, Parquet), a folder "
+            "with a folder for each class, or hf:org/name. Model and tasks are guessed, and shown.",
+            show_default=False,
+        ),
+    ] = None,
+    images: Annotated[
+        str | None, typer.Option(help="Of --table: the folder of the images. Default: the table's.", show_default=False)
+    ] = None,
+    validation_table: Annotated[
+        str | None, typer.Option(help="Of --table: one to choose the best epoch by. Default: a part of it.")
+    ] = None,
+    test_table: Annotated[
+        str | None, typer.Option(help="Of --table: one to score the model on. Default: a part of it.")
+    ] = None,
     norm: Annotated[
         Literal["sigmoid", "affine", "statistics", "shared"] | None,
         typer.Option(help="sigmoid: TSσBN. affine: TSBN. statistics: of BatchNorms. shared: hard sharing."),
@@ -71,11 +88,17 @@ def train(
 
     Example: tsbn train examples/configs/multi_digits.yaml --set backward=task
 
+    Without a config: tsbn train --table labels.csv --images photos --output runs/photos
+
     On several GPUs: accelerate launch -m tsbn_hub.cli train …
     """
     path = file or config
-    if path is None:
-        context.fail("Which config? Give a YAML file: tsbn train FILE.")
+    if path is None and table is None:
+        context.fail("Which config? Give a YAML file: tsbn train FILE. Or a table: tsbn train --table labels.csv.")
+    if path is not None and table is not None:
+        context.fail(f"{path} and --table are both given: leave one out.")
+    if table is None and (images or validation_table or test_table):
+        context.fail("--images, --validation-table and --test-table go with --table.")
     if file is not None and config is not None:
         context.fail("FILE and --config are both given: leave one out.")
 
@@ -87,13 +110,19 @@ def train(
     from ..training import TrainingConfig
     from ..training import dry_run as show_dry_run
     from ..training import train as run_training
+    from ..training.recipe.from_table import config_of_table
 
     options = {
         "norm": norm, "method": method, "tasks": None if tasks is None else [name.strip() for name in tasks.split(",")],
         "output": output, "epochs": epochs, "batch_size": batch_size, "lr": lr, "mixed_precision": mixed_precision,
         "seed": seed, "balancing": balancing,
     }  # fmt: skip
-    run = TrainingConfig.read(path, **with_settings(options, set or []))
+    settings = with_settings(options, set or [])
+    if path is not None:
+        run = TrainingConfig.read(path, **settings)
+    else:
+        given = {"train": table, "validation": validation_table, "test": test_table, "images": images}
+        run = config_of_table({key: value for key, value in given.items() if value is not None}, settings)
     run = replace(run, imports=[*run.imports, *(imports or [])])
     if dry_run:
         show_dry_run(run, trust=trust)

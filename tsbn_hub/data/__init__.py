@@ -15,6 +15,7 @@ from .sets.nyuv2 import NYUv2
 from .sets.overlaid_pairs import OverlaidPairs
 from .sets.registry import register_data_set
 from .sets.scenes import Scenes
+from .sets.table import Table
 from .splitting import split_off
 
 __all__ = [
@@ -33,6 +34,7 @@ __all__ = [
     "Sample",
     "Scenes",
     "SeededSamples",
+    "Table",
     "TrainingBatches",
     "read_image",
     "register_data_set",

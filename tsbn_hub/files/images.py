@@ -1,7 +1,8 @@
 """Images of any kind, from files of anybody's."""
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
+from io import BytesIO
 from pathlib import Path
 
 import numpy as np
@@ -17,14 +18,14 @@ LONGEST_SIDE = 100
 """How many times as long as the shorter side the longer one may be. A model's resizing makes the shorter side fit."""
 
 
-def read_image(path: str | Path) -> Image.Image:
+def read_image(path: str | Path | BytesIO) -> Image.Image:
     """Read an image file as a viewer shows it: RGB, in 8 bits a channel.
 
     It is turned as its EXIF data says; what is transparent is white; of 16 bits the upper 8 are kept; of an animation
     it is the first picture.
 
     Args:
-        path: Of a regular file in one of the formats of `FORMATS`.
+        path: Of a regular file in one of the formats of `FORMATS`; or the content of one.
 
     Raises:
         OSError: if there is no such file, or it may not be read.
@@ -42,18 +43,18 @@ def read_image(path: str | Path) -> Image.Image:
         ...     read_image(Path(folder, "nothing.png")).getpixel((0, 0))
         (255, 255, 255)
     """
-    with _opened(Path(path)) as image:
+    with _opened(path) as image:
         return _in_8_bits(ImageOps.exif_transpose(image)).convert("RGB")
 
 
-def check_image_file(path: str | Path) -> None:
+def check_image_file(path: str | Path | BytesIO) -> None:
     """Raise what `read_image` would of a file that does not begin as an image; much faster than to read it.
 
     Raises:
         OSError: if there is no such file, or it may not be read.
         ValueError: if it is no regular file, no image, too large, or too long.
     """
-    with _opened(Path(path)):
+    with _opened(path):
         pass
 
 
@@ -88,11 +89,12 @@ def check_sides(image: Image.Image) -> None:
 
 
 @contextmanager
-def _opened(path: Path) -> Iterator[Image.Image]:
-    if path.exists() and not path.is_file():
+def _opened(source: str | Path | BytesIO) -> Iterator[Image.Image]:
+    path = "The content" if isinstance(source, BytesIO) else Path(source)
+    if isinstance(path, Path) and path.exists() and not path.is_file():
         # Opening a pipe waits for somebody to write into it.
         raise ValueError(f"{path} cannot be read as an image: it is {'a folder' if path.is_dir() else 'no file'}.")
-    with path.open("rb") as file:
+    with path.open("rb") if isinstance(path, Path) else nullcontext(source) as file:
         try:
             with Image.open(file, formats=FORMATS) as image:
                 check_sides(image)

@@ -16,6 +16,7 @@ GATES = "gates.png"
 SAMPLES = "predictions.png"
 RESULTS = "results.json"
 RECIPE = "training.yaml"
+BROKEN = "broken.csv"  # the files of the data that are missing or broken. It is never published
 
 STATE = "state.safetensors"
 LOG = "log.jsonl"

@@ -49,6 +49,8 @@ class NewModel:
         model_args: Further keywords of the backbone.
         trunk: The name of a trunk; None: one of task norms.
         trunk_args: Further keywords of the trunk.
+        image_fit: How images of other sizes become those of the data: "stretch", "crop" (their middle), or None: as the
+            library does it.
     """
 
     name: str
@@ -59,6 +61,7 @@ class NewModel:
     model_args: Mapping[str, Any]
     trunk: str | None = None
     trunk_args: Mapping[str, object] | None = None
+    image_fit: str | None = None
 
 
 class Surface(ABC):

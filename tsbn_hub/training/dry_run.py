@@ -2,6 +2,7 @@
 
 from rich.table import Table
 
+from ..data.notes import broken_files_of, column_notes_of
 from ..data.splitting import told_of_split
 from .acceleration import make_accelerator
 from .loaders import first_image, labelled
@@ -9,8 +10,10 @@ from .loop import Training
 from .memory import PeakMemory
 from .recipe.building import build_data
 from .recipe.config import TrainingConfig
-from .report import size_line
+from .report import columns_table, size_line
 from .state.signals import StopSignals
+
+_SHOWN = 10
 
 
 def dry_run(config: TrainingConfig, *, trust: bool = False) -> None:
@@ -34,6 +37,12 @@ def dry_run(config: TrainingConfig, *, trust: bool = False) -> None:
             data.add_row(type(part).__name__, split, f"{len(part):,}", image, tasks)  # type: ignore[arg-type]
     training.console.print(data)
     training.console.print(f"The best epoch is chosen on {told_of_split(datasets, config.validation)}.")
+
+    if notes := column_notes_of(training.datasets):
+        training.console.print(columns_table(notes, examples=True))
+    if broken := broken_files_of(training.datasets):
+        shown = "".join(f"\n  {file}: {reason}" for file, reason in list(broken.items())[:_SHOWN])
+        training.console.print(f"{len(broken):,} files are missing or broken, and left out. The first:{shown}")
 
     parameters = Table("parameters", "number", "learning rate", "weight decay")
     for group in training.learner.optimizer.param_groups:

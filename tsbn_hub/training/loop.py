@@ -10,7 +10,9 @@ from accelerate.utils import set_seed
 from torch import nn
 from torch.utils.data import DataLoader
 
+from ..data.notes import broken_files_of, column_notes_of, image_fit_of
 from ..data.sample import Batch, Sample
+from ..files.names import BROKEN
 from ..files.own_code import import_all
 from ..models import from_pretrained, save_pretrained, surface_of
 from . import report
@@ -115,13 +117,14 @@ class Training:
         earlier = {} if restart else description_of_state(config.output)
         names = config.tasks or agreed_order([task.name for task in data.tasks], earlier.get("tasks"))
         tasks = build_tasks(replace(config, tasks=names), data)
-        check_same_targets(tasks, build_data(config, "test"))  # before the training, not after it
+        test_data = build_data(config, "test")
+        check_same_targets(tasks, test_data)  # before the training, not after it
         options = earlier.get(OPTIONS) or options_from_targets(build_kinds(tasks), training_data)
         tasks = with_options(tasks, options)
         balancing = build_balancing(config, tasks)  # refused before a model is built
         image = first_image(data)
         channels, height, width = image.shape
-        self.model = build_model(config, tasks, (channels, height, width), trust)
+        self.model = build_model(config, tasks, (channels, height, width), trust, image_fit_of(data.datasets))
         tasks = with_options_of(surface_of(self.model), tasks)  # a checkpoint's tasks keep theirs
         self.kinds = build_kinds(tasks)
         description = describe(data, list(self.kinds), (channels, height, width), surface_of(self.model).tasks, options)
@@ -136,12 +139,17 @@ class Training:
             self.model, self.kinds, balancing, config, len(self.steps), accelerator, signals, aggregator
         )
         self.folder = RunFolder(config, description, accelerator)
+        self.datasets = [*data.datasets, *test_data.datasets]
         self.record = Record()
         set_seed(config.seed, device_specific=True)
 
     def go_on_or_start(self, restart: bool) -> None:
         """Go on where the run in the folder was left, or start one."""
         found = self.folder.open(restart)
+        if notes := column_notes_of(self.datasets):
+            self.console.print(report.columns_table(notes))
+        if broken := self._list_broken_files():
+            self.console.print(f"{broken:,} files are missing or broken, and left out: {self.folder.path / BROKEN}")
         self.console.print(report.size_line(self.model))
         if found:
             learned, self.record = self.folder.load()
@@ -153,6 +161,12 @@ class Training:
                 self.console.print(f"Going on in {self.record.place}.")
             self.accelerator.init_trackers(self.folder.path.name, config={"run": json.dumps(asdict(self.config))})
 
+    def _list_broken_files(self) -> int:
+        """Write the list of the files that are known to be missing or broken; how many there are."""
+        broken = broken_files_of(self.datasets)
+        self.folder.write_broken_files(broken)
+        return len(broken)
+
     def run(self) -> Scores:
         """Train what is left of the epochs, and score the best one on the test."""
         scores = self.record.scores
@@ -163,6 +177,7 @@ class Training:
                     self._train_epoch()
                     self._end_epoch(started)
                 scores = self.record.scores = self._test()
+            self._list_broken_files()
             self.folder.write_log(self.record)
             self._save()
         else:

@@ -4,7 +4,7 @@ import os
 import re
 import sys
 import textwrap
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from typing import TextIO, cast
 
@@ -14,11 +14,14 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Column, Table
 from torch import nn
 
+from ..data.notes import ColumnNote
 from ..norms import TaskModule, TaskNorm
 from ..tasks import Kind
 from .evaluation import Scores
 from .recipe.config import TrainingConfig
 from .state.record import EpochLine
+
+_LONGEST_EXAMPLE = 24  # characters
 
 
 def console_of(accelerator: Accelerator, file: "Output | None" = None) -> Console:
@@ -111,6 +114,22 @@ def progress_bar(console: Console) -> Progress:
         transient=True,
         expand=True,  # for the ratio: the losses get what the other columns leave
     )
+
+
+def columns_table(notes: Sequence[ColumnNote], examples: bool = False) -> Table:
+    """What became of the columns of tables.
+
+    Args:
+        notes: Of each column.
+        examples: Show some of its cells, too.
+    """
+    table = Table("column", "is", "of", *["for example"] * examples)
+    for note in notes:
+        cells = ", ".join(
+            text if len(text) <= _LONGEST_EXAMPLE else f"{text[:_LONGEST_EXAMPLE]}…" for text in note.examples
+        )
+        table.add_row(note.column, note.role, note.told, *[cells] * examples)
+    return table
 
 
 def losses_line(losses: Mapping[str, float]) -> str:

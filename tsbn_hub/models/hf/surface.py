@@ -248,8 +248,13 @@ class TransformersSurface(Surface):
             normalized = {"do_normalize": True, "image_mean": processor.image_mean, "image_std": processor.image_std}
         else:
             normalized = {"do_normalize": False}
-        size = {"height": height, "width": width}
-        model.image_processor = BitImageProcessor(size=size, do_center_crop=False, **normalized)
+        size, crops = {"height": height, "width": width}, new.image_fit == "crop"
+        model.image_processor = BitImageProcessor(
+            size={"shortest_edge": min(height, width)} if crops else size,
+            do_center_crop=crops,
+            crop_size=size,
+            **normalized,
+        )
         return model
 
     @classmethod

@@ -242,10 +242,13 @@ class TimmSurface(Surface):
             **{"in_chans": channels, **new.model_args},
         )
         # The images of the data are what the checkpoint is for: as large as they are, normalised as it begins.
-        statistics = {"mean": (0.0,) * channels, "std": (1.0,) * channels}
+        statistics: dict[str, object] = {"mean": (0.0,) * channels, "std": (1.0,) * channels}
         if new.pretrained:
             config = resolve_input_data_config(model)
             statistics = {key: config[key] for key in statistics}
+        if new.image_fit is not None:
+            statistics["crop_mode"] = {"stretch": "squash", "crop": "center"}[new.image_fit]
+            statistics["interpolation"] = "bicubic"
         of_others = () if new.pretrained else _OF_PUBLISHED_WEIGHTS
         kept = {
             key: value

@@ -147,7 +147,13 @@ def build_balancing(config: TrainingConfig, tasks: Sequence[Task]) -> Balancing:
     return balancing
 
 
-def build_model(config: TrainingConfig, tasks: list[Task], image_shape: ImageShape, trust: bool = False) -> nn.Module:
+def build_model(
+    config: TrainingConfig,
+    tasks: list[Task],
+    image_shape: ImageShape,
+    trust: bool = False,
+    image_fit: str | None = None,
+) -> nn.Module:
     """The model: a new one, or the checkpoint's with the tasks that it lacks.
 
     A new one is of timm, where all tasks are classification by timm's own classifiers, else of transformers.
@@ -160,7 +166,7 @@ def build_model(config: TrainingConfig, tasks: list[Task], image_shape: ImageSha
     if config.model is None:
         model = model_of_checkpoint(config, tasks, image_shape, trust)
     else:
-        model = _new_model(config, tasks, image_shape)
+        model = _new_model(config, tasks, image_shape, image_fit)
     if config.freeze_trunk:
         freeze_trunk(model)
     if isinstance(model, TaskModule):
@@ -168,7 +174,7 @@ def build_model(config: TrainingConfig, tasks: list[Task], image_shape: ImageSha
     return model
 
 
-def _new_model(config: TrainingConfig, tasks: list[Task], image_shape: ImageShape) -> nn.Module:
+def _new_model(config: TrainingConfig, tasks: list[Task], image_shape: ImageShape, image_fit: str | None) -> nn.Module:
     if config.trunk is not None:
         known = list(dict.fromkeys([*methods, *trunk_names()]))
         if config.trunk not in known:
@@ -184,6 +190,7 @@ def _new_model(config: TrainingConfig, tasks: list[Task], image_shape: ImageShap
         model_args=config.model_args,
         trunk=config.trunk,
         trunk_args=config.method_args,
+        image_fit=image_fit,
     )
     try:
         return build_new_model(new)

@@ -231,16 +231,30 @@ class TrainingConfig:
             raise ValueError(f"{path} is no YAML: {error}") from error
         if not isinstance(values, dict):
             raise ValueError(f"{path} must map names to values, as in `model: resnet10t_tsbn`.")
+        return cls.of(values, str(path), **overrides)
+
+    @classmethod
+    def of(cls, values: dict[str, Any], source: str, /, **overrides: Any) -> "TrainingConfig":
+        """The config of values by key, in which what `overrides` has is replaced.
+
+        Args:
+            values: By key.
+            source: Where they are from, for messages.
+            overrides: As `read` takes them.
+
+        Raises:
+            ValueError: as from `read`.
+        """
         known = [field.name for field in dataclasses.fields(cls)]
-        _check_keys(str(path), list(values), known)
-        values = _with_new_names(values)
-        _check_keys(f"What is set beside {path}", [name.partition(".")[0] for name in overrides], known)
+        _check_keys(source, list(values), known)
+        values = _with_new_names(dict(values))
+        _check_keys(f"What is set beside {source}", [name.partition(".")[0] for name in overrides], known)
         for name, value in overrides.items():
             _override(values, name, value)
         needed = ("data", "output") if "checkpoint" in values else ("model", "data", "output")
         missing = [name for name in needed if name not in values]
         if missing:
-            raise ValueError(f"{path} lacks {missing}.")
+            raise ValueError(f"{source} lacks {missing}.")
         return cls(**values)
 
     def sources(self) -> list[DataSource]:

@@ -1,7 +1,9 @@
 """A run on the disk: its last state, its log and its config."""
 
+import csv
+import io
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import asdict
 from pathlib import Path
@@ -14,7 +16,7 @@ from accelerate.utils import broadcast_object_list, gather_object
 from ...files.atomic import remove_leftovers, write_atomically
 from ...files.checkpoints import weights_digest
 from ...files.locking import FolderInUseError, writing_alone
-from ...files.names import LOG, RECIPE, STATE
+from ...files.names import BROKEN, LOG, RECIPE, STATE
 from ...files.permission import leave_mark
 from ...models.saving import MODEL_FILES
 from ..recipe.config import TrainingConfig
@@ -145,6 +147,22 @@ class RunFolder:
         text = "".join(json.dumps(line) + "\n" for line in record.log)
         if self._accelerator.is_main_process:
             write_atomically({self.path / LOG: lambda path: path.write_text(text, encoding="utf-8")})
+
+    def write_broken_files(self, broken: Mapping[str, str]) -> None:
+        """Write which files of the data are missing or broken, and why; no file where none is.
+
+        Args:
+            broken: By path, the reason.
+        """
+        if not self._accelerator.is_main_process:
+            return
+        if not broken:
+            (self.path / BROKEN).unlink(missing_ok=True)
+            return
+        lines = io.StringIO(newline="")
+        csv.writer(lines, lineterminator="\n").writerows([("file", "reason"), *broken.items()])
+        text = lines.getvalue()
+        write_atomically({self.path / BROKEN: lambda path: path.write_text(text, "utf-8", "backslashreplace")})
 
     def weights_digest(self) -> str:
         """The SHA-256 of the weights in the folder, as the main process reads it."""

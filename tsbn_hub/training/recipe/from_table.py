@@ -1,0 +1,41 @@
+"""A run of nothing but a table: a sensible model, and training as long as the data want."""
+
+from pathlib import Path
+from typing import Any
+
+from .config import TrainingConfig
+
+_SMALL_IMAGES = 96  # pixels
+_BATCHES = {16: 0, 32: 1_000, 64: 10_000}  # the samples of a batch, and from how many training samples on
+_STEPS, _MOST_EPOCHS, _LEAST_EPOCHS = 600, 50, 3
+
+
+def config_of_table(data_args: dict[str, Any], settings: dict[str, Any]) -> TrainingConfig:
+    """A config that trains on a table.
+
+    Args:
+        data_args: Keywords of `Table`: at least `train`.
+        settings: Further keys of the config, as `TrainingConfig.read` takes them. They replace what is chosen here.
+
+    Returns:
+        A small network, as the size of the images wants it, and so many epochs that they take some 600 steps: 3 at
+        least, and 50 at most.
+
+    Raises:
+        FileNotFoundError: if a table or folder is not there.
+        ValueError: as `Table` and `TrainingConfig` do.
+    """
+    name = Path(str(data_args["train"]).removeprefix("hf:")).stem
+    values: dict[str, object] = {"model": "resnet18_tsbn", "data": "Table", "data_args": data_args}
+    values["output"] = f"runs/{name}"
+    if "checkpoint" in settings:
+        del values["model"]
+    (source,) = TrainingConfig.of(values, "--table", **settings).sources()
+    data = source.dataset("train")
+    samples: int = len(data)  # type: ignore[arg-type]
+    batch_size = min(max(size for size, least in _BATCHES.items() if samples >= least), max(1, samples // 4))
+    epochs = min(max(round(_STEPS * batch_size / samples), _LEAST_EPOCHS), _MOST_EPOCHS)
+    if "model" in values and not settings.get("pretrained") and data[0]["image"].shape[-1] < _SMALL_IMAGES:
+        values["model"] = "test_resnet_tsbn"
+    values |= {"epochs": epochs, "batch_size": batch_size, "lr": 3e-3, "weight_decay": 0.05}
+    return TrainingConfig.of(values, "--table", **settings)
