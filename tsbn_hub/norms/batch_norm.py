@@ -199,17 +199,18 @@ class TaskBatchNorm(TaskNorm, _BatchNormBase):  # type: ignore[misc]
         assert selection.batched_row is not None
         return self._batched(x, *self.gated_affine(selection.batched_row), selection.batched_row, selection)
 
-    def take_in(self, means: Tensor, variances: Tensor) -> None:
-        """Update every task's running statistics by those of its samples, (T, C)."""
+    def take_in(self, means: Tensor, variances: Tensor, rows: list[int]) -> None:
+        """Update the running statistics of the tasks of these rows by those of their samples, (rows, C)."""
         count, weight = self.num_batches_tracked, self.momentum
+        part = slice(None) if len(rows) == len(self.selector.tasks) else rows
         if count is not None:
-            count += 1
+            count[part] += 1
         for running, new in ((self.running_mean, means), (self.running_var, variances)):
             assert running is not None
             if weight is None and count is not None:
-                running += (new - running) / count[:, None]
+                running[part] += (new - running[part]) / count[part, None]
             else:
-                running.lerp_(new, weight or 0.0)
+                running[part] = running[part].lerp(new, weight or 0.0)
 
     def stacked_names(self) -> list[str]:
         """The parameters of all tasks, and the statistics."""
@@ -290,8 +291,8 @@ class SharedBatchNorm(_BatchNormBase):
         counted = selection.repeated and not selection.forked
         return self._batch_norm(x, weight, bias, None, update=not counted)
 
-    def take_in(self, means: Tensor, variances: Tensor) -> None:
-        """Update the running statistics by those of each task's samples, (T, C), one after another."""
+    def take_in(self, means: Tensor, variances: Tensor, rows: list[int]) -> None:
+        """Update the running statistics by those of each task's samples, (rows, C), one after another."""
         for mean, variance in zip(means, variances, strict=True):
             weight = self._count_batch(None)
             self.running_mean.lerp_(mean, weight)  # type: ignore[union-attr]
