@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.distributed import ProcessGroup
 
 from .execution import each_task
-from .kernels import after_batch_norm
+from .kernels import After, after_batch_norm
 from .selection import Selection, TaskSelector
 from .synchronization import should_synchronize, synchronized_batch_norm
 from .task_norm import NormOptions, TaskNorm
@@ -32,6 +32,7 @@ class _BatchNormBase(nn.modules.batchnorm._BatchNorm):
     """
 
     plain_class: type[nn.Module]
+    after: After | None
     frozen: bool
     synchronized: bool
     process_group: ProcessGroup | None
@@ -60,11 +61,13 @@ class _BatchNormBase(nn.modules.batchnorm._BatchNorm):
         )
 
     def _adopt(self, norm: nn.Module) -> None:
-        self.plain_class = type(norm)
-        self.after = after_batch_norm(self.plain_class)
-        self.frozen = False
-        self.synchronized = isinstance(norm, nn.SyncBatchNorm)
-        self.process_group = getattr(norm, "process_group", None)
+        vars(self).update(
+            plain_class=type(norm),
+            after=after_batch_norm(type(norm)),
+            frozen=False,
+            synchronized=isinstance(norm, nn.SyncBatchNorm),
+            process_group=norm.process_group if isinstance(norm, nn.SyncBatchNorm) else None,
+        )
 
     def _batch_norm(
         self, x: Tensor, weight: Tensor | None, bias: Tensor | None, index: int | Tensor | None, update: bool = True
@@ -162,9 +165,9 @@ class TaskBatchNorm(TaskNorm, _BatchNormBase):  # type: ignore[misc]
         self._adopt(norm)
         tasks = len(selector.tasks)
         for name in STATISTICS:
-            plain = getattr(self, name, None)
+            plain = self._buffers.get(name)
             if plain is not None:
-                self.register_buffer(name, plain.expand(tasks, *plain.shape).clone())
+                self._buffers[name] = plain.expand(tasks, *plain.shape).clone()
 
     def _find_kernel(self) -> None:
         self.after = after_batch_norm(self.plain_class)
