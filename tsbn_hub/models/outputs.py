@@ -1,11 +1,12 @@
 """What a model gives for some of its tasks, in as few passes as they need."""
 
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch._dynamo import OptimizedModule
 
 from ..norms import TaskModule, TaskSelector
 from ..norms.selection import Selection
@@ -18,7 +19,8 @@ def outputs_by_task(
 ) -> dict[str, Outputs]:
     """A model's outputs for some of its tasks, of timm or transformers or any other.
 
-    In one pass if these are all of its tasks, or several that share all but their heads (hard sharing).
+    They run as all tasks would, by `model.execution`: what is before the fork may be computed once. A compiled model is
+    called once for all of its tasks, else for one after another: each set of tasks would be a further graph.
 
     Args:
         model: Returns a dict by task, or, for one task, its output; or has that as `logits`. A plain model has one
@@ -39,40 +41,61 @@ def outputs_by_task(
         {'smile': torch.Size([4, 2]), 'age': torch.Size([4, 8])}
     """
     known: Sequence[str] = getattr(model, "tasks", tasks)
-    if not _pass_together(model, known, tasks, repeated):
-        by_task: dict[str, Outputs] = {}
-        for task in tasks:
-            with pass_for(model, task, repeated or bool(by_task)):
-                output = model(images)
-                by_task[task] = output.logits[task] if hasattr(output, "logits") else output
-        return by_task
-    with at_rest(model, [task for task in known if task not in tasks]):
-        outputs = model(images)
-    outputs = getattr(outputs, "logits", outputs)  # of a model of transformers
-    return {task: outputs[task] for task in tasks} if isinstance(outputs, dict) else {tasks[0]: outputs}
+    by_task: dict[str, Outputs] = {}
+    for group in _groups(model, known, tasks):
+        with nullcontext() if len(known) == 1 else pass_for(model, group, repeated or bool(by_task)):
+            outputs = model(images)
+        outputs = getattr(outputs, "logits", outputs)  # of a model of transformers
+        several = len(group) > 1 or isinstance(outputs, dict)
+        by_task |= {task: outputs[task] for task in group} if several else {group[0]: outputs}
+    return by_task
 
 
-def _pass_together(model: nn.Module, known: Sequence[str], tasks: Sequence[str], repeated: bool) -> bool:
-    if len(known) == 1:
-        return True
-    selector: TaskSelector = model.task_selector  # type: ignore[assignment]
-    shares_trunk = len(tasks) > 1 and selector.shares_trunk and not repeated
-    return model.task is None and (len(known) == len(tasks) or shares_trunk)
+def _groups(model: nn.Module, known: Sequence[str], tasks: Sequence[str]) -> list[Sequence[str]]:
+    """The tasks of each call of a model."""
+    is_compiled = isinstance(model, OptimizedModule) or model._compiled_call_impl is not None
+    if not is_compiled or len(tasks) == len(known) or model.task_selector.shares_trunk:  # type: ignore[union-attr]
+        return [tasks] if tasks else []
+    return [[task] for task in tasks]
 
 
 @contextmanager
-def pass_for(model: nn.Module, task: str, repeated: bool) -> Iterator[None]:
-    """Within the block, the model runs for a task.
+def pass_for(model: nn.Module, tasks: Sequence[str], repeated: bool = False) -> Iterator[None]:
+    """Within the block, the model runs for some of its tasks; nothing changes that the others have of their own.
+
+    What it gives of several tasks is a dict, in which there may be more of them.
 
     Args:
         model: A model with tasks.
-        task: One of them.
+        tasks: Some of them.
         repeated: These images have passed in this step: what is before the fork does not count them again.
     """
     selector: TaskSelector = model.task_selector  # type: ignore[assignment]
-    # Hard sharing has plain norms, which know nothing of tasks. All of them are before the fork, but those of heads.
-    plain = model.modules() if repeated and selector.shares_trunk else ()
-    own = {id(part) for module in _own_modules(model, task) for part in module.modules()} if repeated else set()
+    rows = sorted(selector.row(task) for task in tasks)
+    if len(rows) == 1:
+        selection, idle = Selection(rows[0], repeated=repeated), []
+    else:
+        # A trunk without task norms gives all tasks' outputs in one pass: for some of them it is the same graph.
+        run = range(len(selector.tasks)) if selector.shares_trunk else rows
+        selection = Selection(rows=tuple(run), repeated=repeated)
+        idle = [selector.tasks[row] for row in run if row not in rows]
+    with at_rest(model, idle), _not_counting(model, tasks if repeated else None), selector.run(selection):
+        yield
+
+
+@contextmanager
+def _not_counting(model: nn.Module, tasks: Sequence[str] | None) -> Iterator[None]:
+    """Within the block, the norms of hard sharing that are not of these tasks alone leave their statistics.
+
+    They are plain norms, which know nothing of tasks. All of them are before the fork, but those of heads.
+
+    Args:
+        model: A model with tasks.
+        tasks: None: all norms count.
+    """
+    selector: TaskSelector = model.task_selector  # type: ignore[assignment]
+    plain = model.modules() if tasks is not None and selector.shares_trunk else ()
+    own = {id(part) for task in tasks or () for module in _own_modules(model, task) for part in module.modules()}
     counting: list[Any] = [
         norm
         for norm in plain
@@ -83,8 +106,7 @@ def pass_for(model: nn.Module, task: str, repeated: bool) -> Iterator[None]:
     for norm in counting:
         norm.track_running_stats = False
     try:
-        with selector.run(Selection(selector.row(task), repeated=repeated)):
-            yield
+        yield
     finally:
         for norm in counting:
             norm.track_running_stats = True

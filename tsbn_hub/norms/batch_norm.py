@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.distributed import ProcessGroup
 
 from .execution import each_task
-from .kernels import after_batch_norm
+from .kernels import After, after_batch_norm
 from .selection import Selection, TaskSelector
 from .synchronization import should_synchronize, synchronized_batch_norm
 from .task_norm import NormOptions, TaskNorm
@@ -32,6 +32,7 @@ class _BatchNormBase(nn.modules.batchnorm._BatchNorm):
     """
 
     plain_class: type[nn.Module]
+    after: After | None
     frozen: bool
     synchronized: bool
     process_group: ProcessGroup | None
@@ -60,11 +61,13 @@ class _BatchNormBase(nn.modules.batchnorm._BatchNorm):
         )
 
     def _adopt(self, norm: nn.Module) -> None:
-        self.plain_class = type(norm)
-        self.after = after_batch_norm(self.plain_class)
-        self.frozen = False
-        self.synchronized = isinstance(norm, nn.SyncBatchNorm)
-        self.process_group = getattr(norm, "process_group", None)
+        vars(self).update(
+            plain_class=type(norm),
+            after=after_batch_norm(type(norm)),
+            frozen=False,
+            synchronized=isinstance(norm, nn.SyncBatchNorm),
+            process_group=norm.process_group if isinstance(norm, nn.SyncBatchNorm) else None,
+        )
 
     def _batch_norm(
         self, x: Tensor, weight: Tensor | None, bias: Tensor | None, index: int | Tensor | None, update: bool = True
@@ -162,9 +165,9 @@ class TaskBatchNorm(TaskNorm, _BatchNormBase):  # type: ignore[misc]
         self._adopt(norm)
         tasks = len(selector.tasks)
         for name in STATISTICS:
-            plain = getattr(self, name, None)
+            plain = self._buffers.get(name)
             if plain is not None:
-                self.register_buffer(name, plain.expand(tasks, *plain.shape).clone())
+                self._buffers[name] = plain.expand(tasks, *plain.shape).clone()
 
     def _find_kernel(self) -> None:
         self.after = after_batch_norm(self.plain_class)
@@ -199,17 +202,18 @@ class TaskBatchNorm(TaskNorm, _BatchNormBase):  # type: ignore[misc]
         assert selection.batched_row is not None
         return self._batched(x, *self.gated_affine(selection.batched_row), selection.batched_row, selection)
 
-    def take_in(self, means: Tensor, variances: Tensor) -> None:
-        """Update every task's running statistics by those of its samples, (T, C)."""
+    def take_in(self, means: Tensor, variances: Tensor, rows: list[int]) -> None:
+        """Update the running statistics of the tasks of these rows by those of their samples, (rows, C)."""
         count, weight = self.num_batches_tracked, self.momentum
+        part = slice(None) if len(rows) == len(self.selector.tasks) else rows
         if count is not None:
-            count += 1
+            count[part] += 1
         for running, new in ((self.running_mean, means), (self.running_var, variances)):
             assert running is not None
             if weight is None and count is not None:
-                running += (new - running) / count[:, None]
+                running[part] += (new - running[part]) / count[part, None]
             else:
-                running.lerp_(new, weight or 0.0)
+                running[part] = running[part].lerp(new, weight or 0.0)
 
     def stacked_names(self) -> list[str]:
         """The parameters of all tasks, and the statistics."""
@@ -290,8 +294,8 @@ class SharedBatchNorm(_BatchNormBase):
         counted = selection.repeated and not selection.forked
         return self._batch_norm(x, weight, bias, None, update=not counted)
 
-    def take_in(self, means: Tensor, variances: Tensor) -> None:
-        """Update the running statistics by those of each task's samples, (T, C), one after another."""
+    def take_in(self, means: Tensor, variances: Tensor, rows: list[int]) -> None:
+        """Update the running statistics by those of each task's samples, (rows, C), one after another."""
         for mean, variance in zip(means, variances, strict=True):
             weight = self._count_batch(None)
             self.running_mean.lerp_(mean, weight)  # type: ignore[union-attr]

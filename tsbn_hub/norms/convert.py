@@ -82,9 +82,9 @@ def convert_norms(module: nn.Module, selector: TaskSelector, options: NormOption
         raise ValueError(
             "A norm cannot be replaced in place by itself: put it into an nn.Sequential, and convert that."
         )
-    places = list(module.named_modules(remove_duplicate=False))
+    chosen, places = set(names), list(module.named_modules(remove_duplicate=False))
     # A norm that stands at two places is gated at both, and stays one.
-    gated = {id(plain) for name, plain in places if name in names and can_be_per_task(plain, options.style)}
+    gated = {id(plain) for name, plain in places if name in chosen and can_be_per_task(plain, options.style)}
     like = next((tensor for tensor in module.parameters() if tensor.is_floating_point()), torch.zeros(()))
     new: dict[int, nn.Module] = {}
     for name, plain in places:

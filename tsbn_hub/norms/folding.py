@@ -3,7 +3,7 @@
 import functools
 import inspect
 import weakref
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any, NoReturn
 
 from torch import nn
@@ -31,10 +31,10 @@ def folded(module: nn.Module, row: int) -> nn.Module:
 
 def block_what_loses_gates(module: nn.Module) -> None:
     """Let the parts of a network that would fuse norms without regard to gates raise, and script as one task's."""
-    for parent in module.modules():
-        ours = _first_of_ours(parent)
-        if ours is None or ours is parent:
-            continue
+    parts: dict[str, nn.Module] = dict(module.named_modules(remove_duplicate=False))
+    ours = [name for name, part in parts.items() if isinstance(part, TaskParameters | SharedBatchNorm)]
+    for name in {above for each in ours for above in _above(each)}.difference(ours):
+        parent = parts[name]
         for method in ("fuse", "reparameterize", "switch_to_deploy"):
             if hasattr(parent, method):
                 vars(parent)[method] = _fold_first
@@ -42,8 +42,11 @@ def block_what_loses_gates(module: nn.Module) -> None:
             vars(parent)["__prepare_scriptable__"] = _FoldedPart(parent)
 
 
-def _first_of_ours(module: nn.Module) -> TaskParameters | SharedBatchNorm | None:
-    return next((part for part in module.modules() if isinstance(part, TaskParameters | SharedBatchNorm)), None)
+def _above(name: str) -> Iterator[str]:
+    """The names of all modules that hold one, up to the network's, which is empty."""
+    while name:
+        name = name.rpartition(".")[0]
+        yield name
 
 
 def _unblock(module: nn.Module) -> None:
@@ -94,8 +97,7 @@ class _FoldedPart:
     def __call__(self) -> nn.Module:
         part = self.part()
         assert part is not None
-        ours = _first_of_ours(part)
-        assert ours is not None
+        ours = next(each for each in part.modules() if isinstance(each, TaskParameters | SharedBatchNorm))
         if not ours.selector.is_selected():
             raise RuntimeError(
                 "TorchScript would replace the task norms of this part, in place, by those of one task. Script the "

@@ -170,30 +170,40 @@ class TaskModule(nn.Module):
         selector = self.task_selector
         if task is not None:
             return self._forward_selected(plain_forward, task, *args, **kwargs)
-        if len(selector.tasks) == 1 or selector.running() is not None:
+        if len(selector.tasks) == 1:
             return plain_forward(self, *args, **kwargs)
-        if selector.is_set:
+        selection = selector.running()
+        if selection is not None and not selection.rows:
+            return plain_forward(self, *args, **kwargs)
+        if selection is None and selector.is_set:
             with selector.run(selector.selected()):
                 return plain_forward(self, *args, **kwargs)
         if any(isinstance(value, fx.Proxy) for value in args):
             raise RuntimeError(
                 f"A graph of modules holds one task, and this model has {selector.tasks}: model.set_task(...) first."
             )
-        return self._forward_all(plain_forward, *args, **kwargs)
+        chosen = Selection(rows=tuple(range(len(selector.tasks)))) if selection is None else selection
+        return self._forward_several(plain_forward, chosen, *args, **kwargs)
 
-    def _forward_all(self, plain_forward: Forward, *args: Any, **kwargs: Any) -> dict[str, Outputs]:
-        """Every task's output: one task after another, or one pass where nothing in the network differs by task."""
-        if self.task_selector.shares_trunk:
-            with self.task_selector.run(Selection()):
+    def _forward_several(
+        self, plain_forward: Forward, chosen: Selection, *args: Any, **kwargs: Any
+    ) -> dict[str, Outputs]:
+        """The output of each chosen task; where nothing in the network differs by task, one pass gives that of all."""
+        selector, rows = self.task_selector, chosen.rows
+        if selector.shares_trunk:
+            with selector.run(Selection(repeated=chosen.repeated)):
                 return self._split_by_task(plain_forward(self, *args, **kwargs))
         forward = functools.partial(plain_forward, self, **kwargs)
-        if runs_batched(self, self.task_selector, forward, args):
-            together = run_batched(self.task_selector, lambda: forward(*args), len(args[0]))
-            return {task: self._output_of_row(together[row], row) for row, task in enumerate(self.tasks)}
-        outputs = {}
-        for row, task in enumerate(self.task_selector.tasks):
-            with self.task_selector.run(Selection(row, repeated=row > 0), _device_of(args)):
-                outputs[task] = forward(*args)
+        if runs_batched(self, selector, forward, args):
+            together = run_batched(selector, lambda: forward(*args), len(args[0]), rows, chosen.repeated)
+            return {
+                selector.tasks[row]: self._output_of_row(output, row)
+                for row, output in zip(rows, together, strict=True)
+            }
+        outputs: dict[str, Outputs] = {}
+        for row in rows:
+            with selector.run(Selection(row, repeated=chosen.repeated or bool(outputs)), _device_of(args)):
+                outputs[selector.tasks[row]] = forward(*args)
         return outputs
 
     def _forward_selected(self, plain_forward: Forward, task: Tasks, *args: Any, **kwargs: Any) -> Outputs:

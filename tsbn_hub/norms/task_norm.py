@@ -94,6 +94,9 @@ class TaskNorm(TaskParameters):
     gate_logits: nn.Parameter | None
     weight: Tensor
     bias: Tensor | None
+    plain_class: type[nn.Module]
+    plain_affine: tuple[bool, bool]
+    options: NormOptions
 
     def __init__(
         self, norm: nn.Module, selector: TaskSelector, options: NormOptions, like: Tensor | None = None
@@ -103,10 +106,13 @@ class TaskNorm(TaskParameters):
         vars(self).pop("bias", None)  # a norm without one may have None in its place
         weight: Tensor | None = norm._parameters.get("weight")
         bias: Tensor | None = norm._parameters.get("bias")
-        self.plain_class = type(norm)
-        self.plain_affine = (weight is not None, bias is not None)
-        self.selector = selector
-        self.options = options
+        # Networks have hundreds of norms, and nn.Module takes long to set what is no parameter.
+        vars(self).update(
+            plain_class=type(norm),
+            plain_affine=(weight is not None, bias is not None),
+            selector=selector,
+            options=options,
+        )
         self._find_kernel()
         own = [*norm.parameters(recurse=False), *norm.buffers(recurse=False)]
         like = own[0] if own else torch.zeros(()) if like is None else like
@@ -117,8 +123,7 @@ class TaskNorm(TaskParameters):
             return parameter(row.expand(len(selector.tasks), -1), trained)
 
         # New parameters throughout: the plain norm keeps its own.
-        for name in ("weight", "bias", "gate_logits"):
-            self.register_parameter(name, None)
+        self._parameters.update(weight=None, bias=None, gate_logits=None)
         if options.style == "affine":
             self.weight = of_every_task(ones if weight is None else weight)
             self.bias = None if bias is None else of_every_task(bias)

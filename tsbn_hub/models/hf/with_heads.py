@@ -14,7 +14,7 @@ from ...norms.task_module import Tasks
 from ...norms.task_names import check_task_names
 from ...tasks import Kind, Task, make_kind
 from ..heads import Features, Head, make_head
-from ..outputs import at_rest, pass_for, zero_of_parameters
+from ..outputs import pass_for, zero_of_parameters
 from .config import TsbnConfig
 from .model import TsbnPreTrainedModel
 from .trunk import Trunk
@@ -149,15 +149,11 @@ class ModelWithHeads(TsbnPreTrainedModel):
 
     def _features_of(self, tasks: Sequence[str], pixel_values: Tensor, **kwargs: Any) -> dict[str, Features]:
         """What the heads of some tasks get, in as few passes as they need; nothing else is run."""
-        if set(tasks) == set(self.tasks) or (len(tasks) > 1 and self.task_selector.shares_trunk):
-            with at_rest(self, [name for name in self.tasks if name not in tasks]):
-                features = self.trunk.features(pixel_values, **kwargs)
-            return {name: features[name] if isinstance(features, dict) else features for name in tasks}
-        by_task: dict[str, Any] = {}
-        for name in tasks:
-            with pass_for(self, name, repeated=bool(by_task)):
-                by_task[name] = self.trunk.features(pixel_values, **kwargs)
-        return by_task
+        if not tasks:
+            return {}
+        with pass_for(self, tasks):
+            features = self.trunk.features(pixel_values, **kwargs)
+        return {name: features[name] if isinstance(features, dict) else features for name in tasks}
 
     def _features_by_task(self, features: Features | dict[str, Features], task: Tasks | None) -> dict[str, Features]:
         if isinstance(features, dict):

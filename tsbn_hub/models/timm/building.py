@@ -1,6 +1,5 @@
 """Timm's way from an architecture to a model with weights, which goes in one step, taken apart."""
 
-import functools
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -31,18 +30,14 @@ def before_loading(name: str, convert: Callable[[nn.Module], None], load: Load |
     Args:
         name: Of the model.
         convert: Converts it in place. It may be called again.
-        load: Loads weights first, where timm is not asked to.
+        load: Loads weights first, where timm is not asked to. It may be called again.
     """
     with _patching:
         get_model_traits = _builder.get_model_traits
-        loading = load is None
 
         def convert_then_get_traits(model: nn.Module) -> dict[str, object]:
-            nonlocal loading
             if _is_named(model, name):
-                if not loading:
-                    loading = True  # which asks for the traits, in turn
-                    assert load is not None
+                if load is not None:
                     load(model)
                 convert(model)
             return get_model_traits(model)
@@ -83,7 +78,8 @@ def loading_of(name: str, build: Callable[[], nn.Module]) -> Load | None:
         build: Builds it with weights.
 
     Returns:
-        None, if the architecture does not load them by timm's `build_model_with_cfg`.
+        It loads them once, and does nothing when it is called again, as it is while it loads: timm asks for the
+        model's traits then. None, if the architecture does not load them by timm's `build_model_with_cfg`.
     """
 
     def stop(model: nn.Module, **kwargs: Any) -> None:
@@ -93,8 +89,15 @@ def loading_of(name: str, build: Callable[[], nn.Module]) -> Load | None:
         with without_loading(name, stop), torch.device("meta"):
             build()
     except _ReachedError as reached:
-        return functools.partial(_builder.load_pretrained, **reached.kwargs)
-    return None
+        keywords = [reached.kwargs]
+    else:
+        return None
+
+    def load_once(model: nn.Module) -> None:
+        if keywords:
+            _builder.load_pretrained(model, **keywords.pop())
+
+    return load_once
 
 
 def check_weights_reachable(

@@ -43,9 +43,9 @@ class TaskClassifier(TaskParameters):
         self.sizes = check_sizes(sizes, selector.tasks)
         if max(self.sizes) > len(plain.weight):
             raise ValueError(f"The tasks have {self.sizes} classes, and the plain classifier only {len(plain.weight)}.")
-        self.weight = parameter(torch.cat([plain.weight[:size] for size in sizes]), plain.weight.requires_grad)
-        if plain.bias is not None:
-            self.bias = parameter(torch.cat([plain.bias[:size] for size in sizes]), plain.bias.requires_grad)
+        for name, each in list(plain.named_parameters(recurse=False)):
+            rows = torch.cat([each.detach()[:size] for size in sizes])  # has memory of its own, and may be large
+            self.register_parameter(name, nn.Parameter(rows, each.requires_grad))
 
     def rows(self, row: int) -> slice:
         """The part of the first dimension that belongs to the task of a row."""

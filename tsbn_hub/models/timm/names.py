@@ -182,7 +182,7 @@ def _create(
         selector.run(Selection(0)),
     ):
         model = build(as_pretrained)
-        if load is not None and not recipe.names:
+        if load is not None:
             load(model)
         if features_only and not isinstance(model, TimmTaskModel):
             as_timm_task_model(model, selector, recipe)

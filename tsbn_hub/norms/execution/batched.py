@@ -6,7 +6,7 @@ and torch's own rules compute them together. Norms and classifiers with a part p
 the same kernels as in a pass for that task.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
@@ -48,8 +48,10 @@ def each_task(x: Tensor, selection: Selection, of_task: OfTask) -> Tensor:
     return y
 
 
-def run_batched(selector: TaskSelector, forward: Callable[[], object], samples: int) -> list[object]:
-    """What a forward gives for each of the tasks, in one pass; without gradients in several, if the batch is large.
+def run_batched(
+    selector: TaskSelector, forward: Callable[[], object], samples: int, rows: Sequence[int], repeated: bool = False
+) -> list[object]:
+    """What a forward gives for each of these tasks, in one pass; without gradients in several, if the batch is large.
 
     Dropout draws one mask for all tasks of a pass.
 
@@ -57,18 +59,19 @@ def run_batched(selector: TaskSelector, forward: Callable[[], object], samples: 
         selector: Of the network.
         forward: Calls it. What it gives may have tensors in any structure of lists, tuples and dicts.
         samples: In the batch.
+        rows: Of the tasks.
+        repeated: The batch has already passed in this step, for other tasks.
 
     Returns:
-        In the order of the tasks.
+        In the order of the rows.
     """
-    tasks = len(selector.tasks)
-    at_once = tasks
+    at_once = len(rows)
     if not torch.is_grad_enabled() and not torch.compiler.is_compiling():
         at_once = max(1, SAMPLES_AT_ONCE // max(samples, 1))
     outputs: list[object] = []
-    for first in range(0, tasks, at_once):
-        rows = list(range(tasks)[first : first + at_once])
-        outputs += _one_pass(selector, forward, rows, repeated=bool(outputs))
+    for first in range(0, len(rows), at_once):
+        of_pass = list(rows[first : first + at_once])
+        outputs += _one_pass(selector, forward, of_pass, repeated=repeated or bool(outputs))
     return outputs
 
 
@@ -90,7 +93,7 @@ def _one_pass(selector: TaskSelector, forward: Callable[[], object], rows: list[
     stacked, statistics = torch.func.vmap(one, randomness="same")(torch.tensor(rows, device="cpu"))
     with torch.no_grad():
         for norm, (means, variances) in zip(norms, statistics, strict=True):
-            norm.take_in(means, variances)
+            norm.take_in(means, variances, rows)
     assert structure is not None
     outputs = []
     for at in range(len(rows)):

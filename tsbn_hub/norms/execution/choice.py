@@ -37,11 +37,11 @@ def check_execution(execution: str) -> Execution:
 def runs_batched(
     module: nn.Module, selector: TaskSelector, forward: Callable[..., object], args: Sequence[object]
 ) -> bool:
-    """Whether a forward for all tasks is to be one batched pass.
+    """Whether a forward for all tasks, or some of them, is to be one batched pass.
 
     This is settled before anything is computed that would have to be undone: by what is in the network, and by a trial
-    with the first image, once for each size of image. Compiled code can try nothing: there "auto" is one task
-    after another.
+    of all tasks with the first image, once for each size of image, whatever tasks are run. Compiled code can try
+    nothing: there "auto" is one task after another.
 
     Args:
         module: The network.

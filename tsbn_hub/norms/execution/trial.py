@@ -49,12 +49,12 @@ def difference(module: nn.Module, selector: TaskSelector, forward: Forward) -> s
         selector: Of the network.
         forward: Calls it for one image.
     """
-    rows = range(len(selector.tasks))
+    rows = range(len(selector.tasks))  # of which a pass may be for some
     gradients = torch.is_grad_enabled()
     with _evaluated(module):
         try:
             with torch.set_grad_enabled(gradients):  # some operations have a rule in vmap only without
-                together = run_batched(selector, forward, samples=1)
+                together = run_batched(selector, forward, 1, rows)
         except FAILURES as error:
             return f"torch.func.vmap cannot run this network ({str(error).partition(chr(10))[0]})."
         for row in rows:

@@ -31,6 +31,8 @@ class Selection:
         tensor: The row as an integer tensor without dimensions, by which one compiled graph serves all tasks; in graphs
             also (B,), the row of each sample.
         chunks: (row, number of samples) of consecutive samples, in place of `row`.
+        rows: In place of `row`: a forward of the whole network is for these tasks. Each of its passes has a selection
+            of its own.
         batched_row: In one pass for several tasks: the row of each, as a tensor that `torch.func.vmap` has batched.
         statistics: What the BatchNorms of such a pass are to take in after it, where it is compiled: the norm, and the
             mean and variance of each task's samples, (C,).
@@ -42,6 +44,7 @@ class Selection:
     row: int | None = None
     tensor: Tensor | None = None
     chunks: tuple[tuple[int, int], ...] = ()
+    rows: tuple[int, ...] = ()
     batched_row: Tensor | None = None
     statistics: list[tuple[Any, Tensor, Tensor]] = field(default_factory=list)
     repeated: bool = False
@@ -262,9 +265,9 @@ class TaskSelector:
         if len(self.tasks) == 1:
             return Selection(0, forked=True)
         selection = self.running()
-        if selection is not None:
+        if selection is not None and not selection.rows:
             return selection
-        if self.is_set:
+        if selection is None and self.is_set:
             return self.selected()
         raise RuntimeError(
             f"This model has the tasks {self.tasks}, and none is selected. Call the whole model, or select one: "
