@@ -30,7 +30,6 @@ Outputs = Any
 
 Forward = Callable[..., Outputs]
 
-
 _WHOLE = "whole"
 """In a state dict's metadata: it is to have every entry."""
 
@@ -122,7 +121,9 @@ class TaskModule(nn.Module):
         self._replace_tasks([*self.tasks, task], parts)
 
     def _rows_of_new_task(self, module: TaskParameters, like_row: int | None) -> dict[str, Tensor]:
-        return module.new_rows() if like_row is None else _copied_rows(module, like_row)
+        if like_row is None:
+            return module.new_rows()
+        return {name: getattr(module, name).detach()[module.rows(like_row)].clone() for name in module.stacked_names()}
 
     def _replace_tasks(self, tasks: list[str], parts: Mapping[TaskParameters, list[Any]]) -> None:
         """Change the tasks, and all rows as `TaskParameters.stack_rows` says, or nothing if something fails."""
@@ -170,10 +171,8 @@ class TaskModule(nn.Module):
         selector = self.task_selector
         if task is not None:
             return self._forward_selected(plain_forward, task, *args, **kwargs)
-        if len(selector.tasks) == 1:
-            return plain_forward(self, *args, **kwargs)
-        selection = selector.running()
-        if selection is not None and not selection.rows:
+        selection = None if len(selector.tasks) == 1 else selector.running()
+        if len(selector.tasks) == 1 or (selection is not None and not selection.rows):
             return plain_forward(self, *args, **kwargs)
         if selection is None and selector.is_set:
             with selector.run(selector.selected()):
@@ -182,28 +181,23 @@ class TaskModule(nn.Module):
             raise RuntimeError(
                 f"A graph of modules holds one task, and this model has {selector.tasks}: model.set_task(...) first."
             )
-        chosen = Selection(rows=tuple(range(len(selector.tasks)))) if selection is None else selection
-        return self._forward_several(plain_forward, chosen, *args, **kwargs)
+        chosen = selection or Selection(rows=tuple(range(len(selector.tasks))))
+        return self._forward_all(plain_forward, chosen, *args, **kwargs)
 
-    def _forward_several(
-        self, plain_forward: Forward, chosen: Selection, *args: Any, **kwargs: Any
-    ) -> dict[str, Outputs]:
+    def _forward_all(self, plain_forward: Forward, chosen: Selection, *args: Any, **kwargs: Any) -> dict[str, Outputs]:
         """The output of each chosen task; where nothing in the network differs by task, one pass gives that of all."""
-        selector, rows = self.task_selector, chosen.rows
+        selector, tasks, rows = self.task_selector, self.tasks, chosen.rows
         if selector.shares_trunk:
             with selector.run(Selection(repeated=chosen.repeated)):
                 return self._split_by_task(plain_forward(self, *args, **kwargs))
         forward = functools.partial(plain_forward, self, **kwargs)
         if runs_batched(self, selector, forward, args):
             together = run_batched(selector, lambda: forward(*args), len(args[0]), rows, chosen.repeated)
-            return {
-                selector.tasks[row]: self._output_of_row(output, row)
-                for row, output in zip(rows, together, strict=True)
-            }
+            return {tasks[row]: self._output_of_row(each, row) for row, each in zip(rows, together, strict=True)}
         outputs: dict[str, Outputs] = {}
         for row in rows:
             with selector.run(Selection(row, repeated=chosen.repeated or bool(outputs)), _device_of(args)):
-                outputs[selector.tasks[row]] = forward(*args)
+                outputs[tasks[row]] = forward(*args)
         return outputs
 
     def _forward_selected(self, plain_forward: Forward, task: Tasks, *args: Any, **kwargs: Any) -> Outputs:
@@ -404,7 +398,3 @@ def _is_traced() -> bool:
 
 def _device_of(args: Sequence[object]) -> torch.device | None:
     return args[0].device if args and isinstance(args[0], Tensor) else None
-
-
-def _copied_rows(module: TaskParameters, row: int) -> dict[str, Tensor]:
-    return {name: getattr(module, name).detach()[module.rows(row)].clone() for name in module.stacked_names()}
