@@ -17,7 +17,7 @@ BENCHMARKS = {
         rf"test_resnet \| last 1 \| 2 \| 1 \| 0\.97 \| 0\.51 \| {RATIO} \|.*cpu, float32, eager, step.*{RATIO}",
     ),
     "learning": (
-        ["--output", "learning.json", "--samples", "16", "--epochs", "1", "--only", "hps"],
+        ["--output", "learning.json", "--samples", "24", "--epochs", "1", "--only", "hps"],
         r"^$",  # it tells on standard error
     ),
     "scenes": (

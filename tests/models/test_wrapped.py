@@ -16,8 +16,9 @@ from torch.nn.parallel import DistributedDataParallel
 from torch.optim.swa_utils import AveragedModel
 
 import tsbn_hub
+from tests.matrices import cases_of
 from tsbn_hub.analysis import model_cost, passes_by_fork
-from tsbn_hub.deploy import predict, predict_files
+from tsbn_hub.deploy import export_onnx, export_plain, export_program, predict, predict_files
 from tsbn_hub.hub import write_card
 from tsbn_hub.models import surface_of
 from tsbn_hub.norms import (
@@ -165,7 +166,11 @@ TAKE_IT_WRAPPED = {
     reestimate_statistics: reestimated,
     PeakMemory: peak,
     gated_norms: lambda model, folder: gated_norms(rewrapped(model, unwrapped(model).fold("a"))),
+    export_plain: lambda model, folder: saved(model, folder, lambda folder: export_plain(model, folder, ["a"])),
 }
+
+# These take seconds for a file: in one wrapper, and one of them nightly.
+EXPORTS = (export_program, export_onnx)
 
 MUST_COME_BEFORE = {
     tsbn_hub.freeze_trunk: tsbn_hub.freeze_trunk,
@@ -196,6 +201,16 @@ def test_wrapped_as_plain(function, tmp_path):
         torch.manual_seed(0)
         results[name] = call(wrap(new()).train(), tmp_path / name)
     assert {name: same(result, results["plain"]) for name, result in results.items()} == dict.fromkeys(results, True)
+
+
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize("export", cases_of(EXPORTS, [export_program]))
+def test_exported_as_plain(export, tmp_path):
+    described = [
+        export(each, tmp_path / str(number), ["a"]).description
+        for number, each in enumerate((new(), DistributedDataParallel(compiled(new()))))
+    ]
+    assert described[0] == described[1]
 
 
 @pytest.mark.parametrize(
@@ -245,4 +260,4 @@ def test_every_public_function_that_takes_a_model_is_here():
     called = [public for public in named if inspect.isclass(public) or inspect.isroutine(public)]  # no table, no alias
     found = {public for public in called if takes_a_model(public)}
     # fill_gradients takes nothing but a TasksForward as the accelerator has wrapped it.
-    assert found - {fill_gradients, unwrapped} == TAKE_IT_WRAPPED.keys() | MUST_COME_BEFORE.keys()
+    assert found - {fill_gradients, unwrapped} == {*TAKE_IT_WRAPPED, *MUST_COME_BEFORE, *EXPORTS}
