@@ -44,7 +44,8 @@ class TaskClassifier(TaskParameters):
         if max(self.sizes) > len(plain.weight):
             raise ValueError(f"The tasks have {self.sizes} classes, and the plain classifier only {len(plain.weight)}.")
         for name, each in list(plain.named_parameters(recurse=False)):
-            rows = torch.cat([each.detach()[:size] for size in sizes])  # has memory of its own, and may be large
+            whole = each.detach()
+            rows = torch.cat([whole[:size] for size in sizes])  # has memory of its own, and may be large
             self.register_parameter(name, nn.Parameter(rows, each.requires_grad))
 
     def rows(self, row: int) -> slice:
