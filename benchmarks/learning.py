@@ -16,7 +16,7 @@ from accelerate import Accelerator
 from rich.console import Console
 from rich.progress import track
 
-from tsbn_hub.baselines import methods
+from tsbn_hub.baselines import SINGLE_TASK, methods
 from tsbn_hub.files.atomic import write_atomically
 from tsbn_hub.training import TrainingConfig, evaluate, train
 from tsbn_hub.training.balancing.balancing import balancings
@@ -26,7 +26,6 @@ from tsbn_hub.training.recipe.building import build_data
 from tsbn_hub.training.state.signals import StopSignals
 
 RESULTS = Path(__file__).parent / "results" / "learning.json"
-SINGLE_TASK = "stl"
 
 
 def main() -> None:

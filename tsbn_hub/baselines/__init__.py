@@ -3,6 +3,6 @@
 The trunks of the rivals are registered once they are asked for: they need transformers, and their names do not.
 """
 
-from .method import Method, method_of, methods
+from .method import HARD_SHARING, SINGLE_TASK, Method, method_of, methods
 
-__all__ = ["Method", "method_of", "methods"]
+__all__ = ["HARD_SHARING", "SINGLE_TASK", "Method", "method_of", "methods"]

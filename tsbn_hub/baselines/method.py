@@ -9,6 +9,9 @@ from ..norms.task_norm import Style
 PAPER = "2512.20420"
 """The paper of this package, on arXiv."""
 
+SINGLE_TASK, HARD_SHARING = "stl", "hps"
+"""The methods that others are compared with."""
+
 
 @dataclass(frozen=True)
 class Method:
@@ -40,8 +43,10 @@ methods: Mapping[str, Method] = MappingProxyType(
     {
         method.name: method
         for method in (
-            Method("stl", "single-task learning: a plain network for one task", "", norm="shared"),
-            Method("hps", "hard sharing: one network, each task has its head alone", "Caruana 1997", norm="shared"),
+            Method(SINGLE_TASK, "single-task learning: a plain network for one task", "", norm="shared"),
+            Method(
+                HARD_SHARING, "hard sharing: one network, each task has its head alone", "Caruana 1997", norm="shared"
+            ),
             Method(
                 "stats",
                 "one network, each task has running statistics in the BatchNorms",
@@ -97,5 +102,5 @@ def method_of(norm: str | None, trunk: str | None = None, tasks: int | None = No
         known = methods.get(trunk)
         return known if known is not None and known.norm is None else Method(trunk, "a trunk of one's own", "")
     if norm == "shared":
-        return methods["stl" if tasks == 1 else "hps"]
+        return methods[SINGLE_TASK if tasks == 1 else HARD_SHARING]
     return next((method for method in methods.values() if method.norm == norm), None) if norm else None

@@ -7,14 +7,14 @@ from pathlib import Path
 
 from rich.console import Console
 
-from ..baselines import method_of
+from ..baselines import SINGLE_TASK, method_of
 from ..files.names import RECIPE, RESULTS
 from ..results import Results
 from ..training import TrainingConfig
 from ..training.recipe.config import OF_THE_MACHINE
 from ..training.recipe.own_code import recipe_of_run
 from .costs import measure_costs
-from .grid import ALONE, SINGLE_TASK, concerns, reference_of
+from .grid import ALONE, concerns, reference_of
 from .running import seconds_in
 from .table import NOT_FINISHED, Comparison, Row, comparison_of
 

@@ -9,15 +9,15 @@ from dataclasses import dataclass, field, replace
 from functools import cached_property
 from itertools import product
 from pathlib import Path
+from typing import Any
 
-from ..baselines import methods
+from ..baselines import HARD_SHARING, SINGLE_TASK, methods
 from ..files.own_code import import_all
 from ..files.registry import did_you_mean
 from ..training import TrainingConfig
 from ..training.balancing.balancing import balancings
-from ..training.recipe.config import OF_THE_MACHINE
+from ..training.recipe.config import OF_THE_MACHINE, read_values
 
-SINGLE_TASK, HARD_SHARING = "stl", "hps"
 # What is of no use to one task has these values, so that all comparisons name its run in the same way.
 ALONE: dict[str, object] = {"balancing": "equal", "balancing_args": {}, "backward": "all", "tasks_per_step": None}
 # By key, the styles of norms that it changes anything for; a trunk of another kind has none.
@@ -217,8 +217,13 @@ class Grid:
         alone = replace(config, heads={name: head for name, head in config.heads.items() if name == task})
         return Run(_placed(alone, Path(self.single_task_folder), f"{variant.label} {task}"), seed, task)
 
+    @cached_property
+    def _of_file(self) -> dict[str, Any]:
+        """Read once: all runs are of the same file, whoever edits it meanwhile."""
+        return read_values(self.file)
+
     def _read(self, values: dict[str, object]) -> TrainingConfig:
-        config = TrainingConfig.read(self.file, **values)
+        config = TrainingConfig.of(self._of_file, str(self.file), **values)
         return replace(config, imports=list(dict.fromkeys([*config.imports, *self.imports])))
 
 

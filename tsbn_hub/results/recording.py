@@ -11,6 +11,7 @@ from typing import Any
 
 import yaml
 
+from ..baselines import SINGLE_TASK
 from ..data import tasks_of
 from ..data.splitting import told_of_split
 from ..files.checkpoints import weights_digest
@@ -120,7 +121,7 @@ def with_single_task(results: Results, folder: str | Path, runs: Sequence[str | 
                 raise ValueError(f"{run} is no measure for {name!r}: its {what} is {theirs}, here {ours}.")
         their_recipe = replace(TrainingConfig.read(Path(run, RECIPE)), tasks=recipe.tasks)
         # A plain network for each task is what every method is measured against: no other recipe.
-        of_methods = ("norm", "method", "method_args") if their_recipe.method == "stl" else ()
+        of_methods = ("norm", "method", "method_args") if their_recipe.method == SINGLE_TASK else ()
         single_task[name] = SingleTask(
             other.tasks[0].metrics[0].value,
             Path(run).resolve().name,

@@ -6,7 +6,7 @@ from typing import Any, Literal
 
 from torch import nn
 
-from ...baselines import methods
+from ...baselines import SINGLE_TASK, methods
 from ...data import Mixture, tasks_of
 from ...files.registry import UnknownNameError, did_you_mean
 from ...models.libraries import build_model as build_new_model
@@ -100,7 +100,7 @@ def build_tasks(config: TrainingConfig, data: Mixture) -> list[Task]:
     """
     by_name = {task.name: task for task in data.tasks}
     names = config.tasks or list(by_name)
-    if config.method == "stl" and len(names) > 1:
+    if config.method == SINGLE_TASK and len(names) > 1:
         raise ValueError(
             f"method='stl' is a network for one task, and there are {names}: name one, as tasks=[{names[0]!r}], or let "
             "`tsbn compare --methods stl` train one network after another."

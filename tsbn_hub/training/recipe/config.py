@@ -219,19 +219,7 @@ class TrainingConfig:
             ValueError: if it is no YAML mapping, or lacks a key; if a key is unknown, there or in `overrides`, or dots
                 lead into a value that is no mapping.
         """
-        path = Path(path)
-        if not path.is_file():
-            folder = path if path.is_dir() else path.parent
-            near = sorted(map(str, folder.glob("*.yaml")))
-            hint = f" There are {near}." if near else "" if folder.is_dir() else near_hint(folder)
-            raise FileNotFoundError(f"There is no file {path}.{hint}")
-        try:
-            values = parse_yaml(path.read_text(encoding="utf-8"))
-        except ValueError as error:  # also of the encoding
-            raise ValueError(f"{path} is no YAML: {error}") from error
-        if not isinstance(values, dict):
-            raise ValueError(f"{path} must map names to values, as in `model: resnet10t_tsbn`.")
-        return cls.of(values, str(path), **overrides)
+        return cls.of(read_values(path), str(path), **overrides)
 
     @classmethod
     def of(cls, values: dict[str, Any], source: str, /, **overrides: Any) -> "TrainingConfig":
@@ -293,6 +281,28 @@ class TrainingConfig:
             for name, value in theirs.items()
             if name not in _FREE_TO_CHANGE and value != ours.get(name)
         ]
+
+
+def read_values(path: str | Path) -> dict[str, Any]:
+    """The values of a YAML file by key, as `TrainingConfig.of` takes them.
+
+    Raises:
+        FileNotFoundError: if there is no such file.
+        ValueError: if it is no YAML mapping.
+    """
+    path = Path(path)
+    if not path.is_file():
+        folder = path if path.is_dir() else path.parent
+        near = sorted(map(str, folder.glob("*.yaml")))
+        hint = f" There are {near}." if near else "" if folder.is_dir() else near_hint(folder)
+        raise FileNotFoundError(f"There is no file {path}.{hint}")
+    try:
+        values = parse_yaml(path.read_text(encoding="utf-8"))
+    except ValueError as error:  # also of the encoding
+        raise ValueError(f"{path} is no YAML: {error}") from error
+    if not isinstance(values, dict):
+        raise ValueError(f"{path} must map names to values, as in `model: resnet10t_tsbn`.")
+    return values
 
 
 def _check_keys(source: str, keys: list[Any], known: list[str]) -> None:
