@@ -44,7 +44,8 @@ WHOLE = {
     "checkpoint_steps": (0, False), "seed": (0, True),
 }  # fmt: skip
 REAL = {
-    "lr": (0, False), "weight_decay": (0, True), "gate_lr_scale": (0, True), "layer_decay": (0, False),
+    "lr": (0, False), "weight_decay": (0, True), "gate_lr_scale": (0, True), "gate_weight_decay": (0, True),
+    "gate_noise": (0, True), "layer_decay": (0, False),
     "warmup_epochs": (0, True), "decay_epochs": (0, False), "decay_rate": (0, False), "max_grad_norm": (0, False),
     "ema_decay": (0, False), "validation": (0, False),
 }  # fmt: skip

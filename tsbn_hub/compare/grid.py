@@ -23,6 +23,8 @@ ALONE: dict[str, object] = {"balancing": "equal", "balancing_args": {}, "backwar
 # By key, the styles of norms that it changes anything for; a trunk of another kind has none.
 _NORMS_OF_KEY = {
     "gate_lr_scale": ("sigmoid", "affine"),
+    "gate_weight_decay": ("sigmoid", "affine"),
+    "gate_noise": ("sigmoid",),
     "model_args.gate_init": ("sigmoid",),
     "model_args.keep_affine": ("sigmoid",),
     "model_args.gated": ("sigmoid", "affine", "statistics"),
@@ -33,6 +35,7 @@ _OF_THE_GRID = {
     "seed": "say how many seeds",
     "output": "choose the folder of the grid",
 }
+_DEFAULTS = dataclasses.asdict(TrainingConfig(model="-", data="-", output="-"))
 _ONE_FOR_ALL = ("balancing", "data", "data_args", "tasks", "imports", *OF_THE_MACHINE)
 
 
@@ -195,8 +198,9 @@ class Grid:
             values["balancing"] = balancing
             if balancing != self.base.balancing:
                 values["balancing_args"] = {}
-        if not concerns("gate_lr_scale", method, balancing):
-            values["gate_lr_scale"] = None
+        for key in ("gate_lr_scale", "gate_weight_decay", "gate_noise"):
+            if not concerns(key, method, balancing):
+                values[key] = _DEFAULTS[key]
         for key, value in (*self.overrides.items(), *variant.settings):
             if key != "balancing" and concerns(key, method, balancing):
                 values[key] = value
@@ -274,8 +278,15 @@ def _placed(config: TrainingConfig, folder: Path, name: str) -> TrainingConfig:
 
 
 def digest_of(config: TrainingConfig) -> str:
-    """What tells a run from others, in 8 hexadecimal digits: all of its config but where and how it is computed."""
-    values = {key: value for key, value in dataclasses.asdict(config).items() if key not in OF_THE_MACHINE}
+    """What tells a run from others, in 8 hexadecimal digits: all of its config but where and how it is computed.
+
+    A value that is the default does not count: keys that the config gets later leave the digest as it is.
+    """
+    values = {
+        key: value
+        for key, value in dataclasses.asdict(config).items()
+        if key not in OF_THE_MACHINE and value != _DEFAULTS[key]
+    }
     return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()[:8]
 
 

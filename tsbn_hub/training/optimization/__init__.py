@@ -1,6 +1,7 @@
 """The optimizer: its parameter groups, its learning rate, and what it leaves as it is."""
 
 from .freezing import freeze_trunk, parameters_of_single_tasks
+from .gate_start import scatter_gates
 from .optimizer import create_optimizer
 from .param_groups import param_groups
 from .schedule import Schedule, ScheduleName, create_schedule
@@ -13,4 +14,5 @@ __all__ = [
     "freeze_trunk",
     "param_groups",
     "parameters_of_single_tasks",
+    "scatter_gates",
 ]

@@ -25,6 +25,7 @@ def create_optimizer(
     weight_decay: float = 1e-4,
     gate_lr_scale: float | None = None,
     layer_decay: float | None = None,
+    gate_weight_decay: float = 0.0,
     options: Mapping[str, object] | None = None,
 ) -> Optimizer:
     """One of timm's optimizers, on our `param_groups`.
@@ -41,6 +42,7 @@ def create_optimizer(
         weight_decay: The weight decay of the trunk's and heads' weights.
         gate_lr_scale: See `param_groups`.
         layer_decay: See `param_groups`.
+        gate_weight_decay: See `param_groups`.
         options: Further keywords of the optimizer, such as `{"betas": (0.9, 0.99)}`.
 
     Raises:
@@ -62,7 +64,7 @@ def create_optimizer(
     _check_name_and_options(name, options)
     create: Callable[..., Optimizer] = timm.optim.create_optimizer_v2
     build = partial(create, opt=name, lr=lr, **options)
-    groups = param_groups(model, lr, weight_decay, gate_lr_scale, layer_decay)
+    groups = param_groups(model, lr, weight_decay, gate_lr_scale, layer_decay, gate_weight_decay)
     optimizer = build(groups)
     if len(getattr(model, "tasks", ())) > 1:
         if isinstance(optimizer, MADGRAD | RMSpropTF):

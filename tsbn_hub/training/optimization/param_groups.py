@@ -21,13 +21,15 @@ def param_groups(
     weight_decay: float = 1e-4,
     gate_lr_scale: float | None = None,
     layer_decay: float | None = None,
+    gate_weight_decay: float = 0.0,
 ) -> list[ParamGroup]:
     """The trainable parameters of a model as groups for an optimizer.
 
-    What belongs to single tasks inside norms, gates as well as TSBN's weights and biases, learns faster and without
-    weight decay. So does what is in a module with an attribute `lr_scale`, which says how much faster, as the units of
-    cross-stitch networks are. Biases, norms and what the model's `no_weight_decay()` names are not decayed either. With
-    `layer_decay`, each layer learns slower than the next one; the heads, and what else comes last, learn at `lr`.
+    What belongs to single tasks inside norms, gates as well as TSBN's weights and biases, learns faster and has a
+    weight decay of its own, by default none. What is in a module with an attribute `lr_scale`, which says how much
+    faster, learns faster, too, as the units of cross-stitch networks do. Biases, norms and what the model's
+    `no_weight_decay()` names are not decayed. With `layer_decay`, each layer learns slower than the next one; the heads,
+    and what else comes last, learn at `lr`.
 
     Args:
         model: A model with task norms, or a plain one, or what is wrapped around it.
@@ -36,6 +38,7 @@ def param_groups(
         gate_lr_scale: How much faster gates learn. None: 100 times for BatchNorms, 10 times for other norms.
         layer_decay: The learning rate of a layer over the next one's, in (0, 1], for gates and weights alike. The
             layers are those of the model's `group_matcher`, as in timm. None: all layers learn alike.
+        gate_weight_decay: Of the gates: it draws them to one half, and TSBN's weights and biases to 0.
 
     Returns:
         Groups with `name`, `params`, `lr` and `weight_decay`; none is empty. Those of gates have `use_fallback`, too:
@@ -59,7 +62,12 @@ def param_groups(
     Source: arXiv 2512.20420, section 3 (discriminative learning rates) and its appendix for the factors; arXiv
     2106.08254 (BEiT) for the decay by layer, as `timm.optim.param_groups_layer_decay` has it.
     """
-    for name, value in (("lr", lr), ("weight_decay", weight_decay), ("gate_lr_scale", gate_lr_scale)):
+    for name, value in (
+        ("lr", lr),
+        ("weight_decay", weight_decay),
+        ("gate_lr_scale", gate_lr_scale),
+        ("gate_weight_decay", gate_weight_decay),
+    ):
         if value is not None and not 0 <= value < math.inf:
             raise ValueError(f"{name}={value} is {'negative' if value < 0 else 'not finite'}.")
     model = unwrapped(model)
@@ -76,8 +84,8 @@ def param_groups(
     kinds: dict[str, ParamGroup] = {
         "weights": {"lr": lr, "weight_decay": weight_decay},
         "biases and norms": {"lr": lr, "weight_decay": 0.0},
-        "gates of BatchNorms": {"lr": lr * scales[0], "weight_decay": 0.0, "use_fallback": True},
-        "gates of other norms": {"lr": lr * scales[1], "weight_decay": 0.0, "use_fallback": True},
+        "gates of BatchNorms": {"lr": lr * scales[0], "weight_decay": gate_weight_decay, "use_fallback": True},
+        "gates of other norms": {"lr": lr * scales[1], "weight_decay": gate_weight_decay, "use_fallback": True},
         **{kind: {"lr": lr * scale, "weight_decay": 0.0, "use_fallback": True} for kind, scale in own_scales.items()},
     }
     undecayed = model.no_weight_decay() if hasattr(model, "no_weight_decay") else set()  # type: ignore[operator]

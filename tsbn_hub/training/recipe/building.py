@@ -16,6 +16,7 @@ from ...norms import TaskModule
 from ...tasks import Kind, Task, make_kind
 from ..balancing import Balancing, make_balancing
 from ..optimization.freezing import freeze_trunk
+from ..optimization.gate_start import scatter_gates
 from .config import TrainingConfig
 from .continuing import model_of_checkpoint
 
@@ -167,6 +168,7 @@ def build_model(
         model = model_of_checkpoint(config, tasks, image_shape, trust)
     else:
         model = _new_model(config, tasks, image_shape, image_fit)
+        scatter_gates(model, config.gate_noise)
     if config.freeze_trunk:
         freeze_trunk(model)
     if isinstance(model, TaskModule):

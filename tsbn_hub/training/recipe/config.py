@@ -66,6 +66,9 @@ class TrainingConfig:
         lr: The trunk's learning rate at its highest.
         weight_decay: Of the trunk's and heads' weights.
         gate_lr_scale: How much faster gates learn; None: 100 times for BatchNorms, 10 times for other norms.
+        gate_weight_decay: Of the gates.
+        gate_noise: The standard deviation of the gate logits at the start, by task and channel; 0: all gates start at
+            `gate_init`. With 1 they start at N(0, 1). Weights that are loaded then no longer keep their function.
         layer_decay: How much slower each layer learns than the next one, in (0, 1]; None: all alike.
         schedule: "cosine", "step" or "constant".
         warmup_epochs: Epochs of linear warm-up, before the schedule.
@@ -119,6 +122,8 @@ class TrainingConfig:
     lr: float = 1e-3
     weight_decay: float = 1e-4
     gate_lr_scale: float | None = None
+    gate_weight_decay: float = 0.0
+    gate_noise: float = 0.0
     layer_decay: float | None = None
     schedule: ScheduleName = "cosine"
     warmup_epochs: float = 1.0
@@ -150,7 +155,9 @@ class TrainingConfig:
         ):  # fmt: skip
             if getattr(self, name) is not None and not getattr(self, name) > 0:
                 raise ValueError(f"{name}={getattr(self, name)} must be positive.")
-        for name in ("weight_decay", "gate_lr_scale", "warmup_epochs", "workers"):
+        for name in (
+            "weight_decay", "gate_lr_scale", "gate_weight_decay", "gate_noise", "warmup_epochs", "workers",
+        ):  # fmt: skip
             if getattr(self, name) is not None and not getattr(self, name) >= 0:
                 raise ValueError(f"{name}={getattr(self, name)} is negative.")
         for name in ("layer_decay", "decay_rate"):

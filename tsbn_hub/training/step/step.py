@@ -109,6 +109,7 @@ class Learner:
             config.weight_decay,
             config.gate_lr_scale,
             config.layer_decay,
+            config.gate_weight_decay,
             config.optimizer_args,
         )
         if learned := list(self.balancing.parameters()):
