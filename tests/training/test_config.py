@@ -216,9 +216,18 @@ def test_a_checkpoint_brings_its_norm(tmp_path):
         TrainingConfig.read(path)
 
 
-@pytest.mark.parametrize("given", [{"norm": "sigmoid"}, {"model_args": {"drop_rate": 0.1}}, {"pretrained": True}])
-def test_what_a_checkpoint_has_of_its_own(given):
-    (name,) = given
+@pytest.mark.parametrize(
+    ("given", "name"),
+    [
+        ({"norm": "sigmoid", "model_args": {"drop_rate": 0.1}}, "model_args.drop_rate"),
+        ({"model_args": {"gated": "layer4*"}}, "model_args.gated"),
+        ({"method": "mtan"}, "method"),
+        ({"method": "stl"}, "method"),
+        ({"norm": "affine", "gate_noise": 1.0}, "gate_noise"),
+        ({"pretrained": True}, "pretrained"),
+    ],
+)
+def test_what_a_checkpoint_has_of_its_own(given, name):
     with pytest.raises(ValueError, match=rf"checkpoint='runs/trained' has \['{name}'\] of its own: leave them out"):
         TrainingConfig(**FROM_CHECKPOINT | given)
     with pytest.raises(ValueError, match=r"has \['model'\] of its own"):

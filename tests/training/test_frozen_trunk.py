@@ -609,7 +609,10 @@ def test_a_pretrained_trunk_of_a_new_model(tmp_path):
     ("changes", "message"),
     [
         ({"model": "test_resnet_tsbn"}, r"has \['model'\] of its own: leave them out"),
-        ({"norm": "sigmoid", "pretrained": True}, r"has \['norm', 'pretrained'\] of its own"),
+        (
+            {"norm": "affine"},
+            r"norm='affine': the norms of checkpoint=.* are 'sigmoid', and those of hard sharing alone",
+        ),
         ({"model_args": {"drop_rate": 0.1}}, r"has \['model_args'\] of its own"),
         ({"checkpoint": None}, "model=None, checkpoint=None: give one"),
         ({"output": "trained"}, "is the output, too"),

@@ -1,15 +1,17 @@
 """Discriminative learning rates."""
 
+import math
 from functools import partial
 
 import pytest
 import timm
 import torch
+from scipy.stats import kstest
 from torch import nn
 
 import tsbn_hub
 from tsbn_hub.norms import TaskBatchNorm, TaskNorm
-from tsbn_hub.training.optimization import param_groups
+from tsbn_hub.training.optimization import param_groups, scatter_gates
 
 ARCHITECTURES = ["test_resnet", "test_vit", "test_efficientnet", "levit_128s", "xcit_nano_12_p8_224"]
 
@@ -174,3 +176,29 @@ def test_the_gates_of_all_tasks_are_no_weight_matrix(name):
 def test_numbers_that_no_optimizer_can_use(number, value):
     with pytest.raises(ValueError, match=f"{number}={value} is (negative|not finite)"):
         tsbn_hub.param_groups(timm.create_model("test_resnet_tsbn"), **{number: value})
+
+
+def test_gates_have_a_weight_decay_of_their_own():
+    model = timm.create_model("test_resnet_tsbn", tasks=["a", "b"])
+    decays = {group["name"]: group["weight_decay"] for group in param_groups(model, gate_weight_decay=0.5)}
+    assert decays == {"weights": 1e-4, "biases and norms": 0.0, "gates of BatchNorms": 0.5}
+
+
+def test_scattered_gates_are_normal_by_task_and_channel_and_their_own():
+    model = timm.create_model("test_resnet_tsbn", tasks=["a", "b"], gate_init=0.9)
+    before = {name: value.clone() for name, value in model.state_dict().items()}
+    torch.manual_seed(0)
+    scatter_gates(model, 0.5)
+    noise = torch.cat(
+        [value - before[name] for name, value in model.state_dict().items() if name.endswith("gate_logits")], dim=1
+    )
+    assert kstest(noise.flatten() / 0.5, "norm").pvalue > 0.01
+    assert abs(torch.corrcoef(noise)[0, 1]) < 4 / noise.shape[1] ** 0.5
+    others = [name for name in before if not name.endswith("gate_logits")]
+    assert all(torch.equal(before[name], model.state_dict()[name]) for name in others)
+
+
+@pytest.mark.parametrize("wrong", [-1.0, math.inf, math.nan])
+def test_no_deviation(wrong):
+    with pytest.raises(ValueError, match="must be at least 0, and finite"):
+        scatter_gates(timm.create_model("test_resnet_tsbn", tasks=["a"]), wrong)

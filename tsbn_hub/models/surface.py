@@ -4,14 +4,14 @@ from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any, ClassVar, cast
 
 from torch import Tensor, nn
 
 from ..files.checkpoints import Shapes
 from ..norms import TaskModule, TaskNorm
 from ..norms.gating import Patterns
-from ..norms.task_norm import Style
+from ..norms.task_norm import NormOptions, Style
 from ..tasks import Kind, Task
 from .preprocessing import Preprocessing
 
@@ -34,6 +34,15 @@ class NormStyle:
     keep_affine: bool
     gate_init: float
     gated: Patterns
+
+    @property
+    def options(self) -> NormOptions:
+        """What a task norm of this style keeps.
+
+        Raises:
+            ValueError: if the style is unknown, or gates cannot start there.
+        """
+        return NormOptions(cast(Style, self.norm), self.keep_affine, self.gate_init)
 
 
 @dataclass(frozen=True)
@@ -167,6 +176,17 @@ class Surface(ABC):
     def task_norms(self) -> dict[str, TaskNorm]:
         """The task norms, by their names in the trunk."""
         return {name: module for name, module in self.trunk.named_modules() if isinstance(module, TaskNorm)}
+
+    @abstractmethod
+    def make_norms_task_specific(self, style: NormStyle) -> None:
+        """Give the norms of a model whose tasks share all something for each task, in place. Its function stays.
+
+        Args:
+            style: With the affine kept, for the function would change without.
+
+        Raises:
+            ValueError: if it has task norms already, or a pattern of `gated` matches nothing.
+        """
 
     @property
     def can_part_with_tasks(self) -> bool:

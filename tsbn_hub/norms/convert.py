@@ -8,6 +8,7 @@ from torch import nn
 
 from .batch_norm import SharedBatchNorm, TaskBatchNorm
 from .execution import Execution, check_execution
+from .folding import block_what_loses_gates
 from .gating import Patterns, can_be_per_task, gated_norms
 from .kernels import is_batch_norm
 from .selection import TaskSelector
@@ -72,6 +73,30 @@ def convert(
     selector.execution = check_execution(execution)
     convert_norms(module, selector, options, gated_norms(module, gated, norm))
     return as_task_module(module, selector)
+
+
+def open_norms(module: TaskModule, network: nn.Module, options: NormOptions, gated: Patterns) -> list[str]:
+    """Give the norms of a network whose tasks share all something for each task, in place. Its function stays.
+
+    Args:
+        module: The model, of hard sharing.
+        network: The part of it whose norms are meant.
+        options: What a norm keeps for each task, with the affine kept.
+        gated: Which norms; see `convert`.
+
+    Returns:
+        The names of the norms that are now task-specific.
+
+    Raises:
+        ValueError: if the model has task norms already, or a pattern matches nothing.
+    """
+    if not module.task_selector.shares_trunk:
+        raise ValueError(f"This {type(module).__name__} has something of each of its tasks {module.tasks} already.")
+    names = gated_norms(network, gated, options.style)
+    convert_norms(network, module.task_selector, options, names)
+    module.task_selector.shares_trunk = False
+    block_what_loses_gates(module)
+    return names
 
 
 def convert_norms(module: nn.Module, selector: TaskSelector, options: NormOptions, names: Sequence[str]) -> None:

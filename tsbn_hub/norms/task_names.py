@@ -89,6 +89,11 @@ def note_tasks(state_dict: dict[str, Any], prefix: str, names: Iterable[str], ta
             setattr(entry, _OF_TENSOR, list(tasks))
 
 
+def has_note(entry: object) -> bool:
+    """Whether an entry of a state dict says whose rows it holds: it is of a model with tasks, not of a plain one."""
+    return hasattr(entry, _OF_TENSOR)
+
+
 def check_noted_tasks(
     state_dict: Mapping[str, Any], prefix: str, names: Iterable[str], metadata: Mapping[str, Any], tasks: Sequence[str]
 ) -> None:

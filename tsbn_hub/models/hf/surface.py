@@ -26,6 +26,7 @@ from ...files.atomic import move_all, new_file_mode
 from ...files.checkpoints import CheckpointError, Shapes, note_tasks_of_weights, remove_older_weights
 from ...files.names import CONFIG, WEIGHTS
 from ...files.own_code import origins_of
+from ...norms.convert import open_norms
 from ...tasks import Kind, Task, make_kind
 from ..heads.stacked import StackedHeads
 from ..own_code import own_code_of
@@ -99,6 +100,12 @@ class TransformersSurface(Surface):
         # A checkpoint may lack what no head is reached by, and then it is another one each time.
         idle = {id(parameter) for parameter in self.model.trunk.idle_parameters()}
         return {name for name, parameter in self.trunk.named_parameters() if id(parameter) in idle}
+
+    def make_norms_task_specific(self, style: NormStyle) -> None:
+        open_norms(self.model, self.trunk.get_submodule("backbone"), style.options, style.gated)
+        config = self.model.config
+        config.norm, config.keep_affine = style.norm, style.keep_affine
+        config.gate_init, config.gated = style.gate_init, style.gated
 
     # --- images ---
 

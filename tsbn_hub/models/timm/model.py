@@ -18,7 +18,7 @@ from ...norms.gating import Patterns, gated_norms
 from ...norms.kernels import is_batch_norm, is_norm
 from ...norms.task_class import as_task_module
 from ...norms.task_module import Forward, Outputs
-from ...norms.task_names import check_task_names
+from ...norms.task_names import check_task_names, has_note
 from ...norms.task_parameters import StateDict, TaskParameters
 from ...tasks import Task
 from .classifiers import TaskClassifier, check_sizes, named_classifiers
@@ -195,10 +195,13 @@ class TimmTaskModel(TaskModule):
             return
         for name, module in self.named_modules():
             key = f"{prefix}{name}.weight"
-            if isinstance(module, TaskClassifier) and len(state_dict.get(key, ())) == sum(module.sizes):
+            entry = state_dict.get(key, ())
+            of_plain = isinstance(module, TaskClassifier) and len(entry) == sum(module.sizes) and not has_note(entry)
+            if of_plain:
                 raise RuntimeError(
-                    f"The plain checkpoint's {key} is for {len(state_dict[key])} classes, the tasks of this model have "
-                    f"{module.sizes}. Leave it out of the state dict, or build a task with as many classes."
+                    f"The plain checkpoint's {key} is for {len(entry)} classes, the tasks of this model have "
+                    f"{module.sizes}. Leave it out of the state dict, or build a task with as many classes. (A "
+                    "model of hard sharing: load it by tsbn_hub.from_pretrained, and take its state_dict().)"
                 )
 
     def parameters_of_single_tasks(self) -> list[nn.Parameter]:

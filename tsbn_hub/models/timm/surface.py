@@ -21,6 +21,7 @@ from ...files.atomic import write_atomically
 from ...files.checkpoints import CheckpointError, Shapes, note_tasks_of_weights, remove_older_weights
 from ...files.names import CONFIG, WEIGHTS
 from ...files.repositories import split_revision, with_revision
+from ...norms.convert import open_norms
 from ...tasks import Classification, Kind, Task, make_kind
 from ..own_code import imports_of_checkpoint, own_code_of
 from ..preprocessing import Preprocessing, check_channels, check_mean, normalization
@@ -28,7 +29,7 @@ from ..sketching import built, check_size
 from ..surface import ImageShape, NewModel, NormStyle, Surface
 from .building import eps_args, without_loading
 from .classifiers import TaskClassifier, named_classifiers
-from .model import OF_TASKS, TimmTaskModel, labels_of
+from .model import OF_TASKS, Recipe, TimmTaskModel, labels_of
 from .names import SUFFIX
 from .usage import usage
 
@@ -102,6 +103,12 @@ class TimmSurface(Surface):
     def names_outside_fingerprint(self) -> set[str]:
         classifiers = named_classifiers(self.model).items()
         return {f"{name}.{entry}" for name, classifier in classifiers for entry in classifier.state_dict()}
+
+    def make_norms_task_specific(self, style: NormStyle) -> None:
+        recipe: Recipe = self.model.recipe
+        recipe.names = open_norms(self.model, self.model, style.options, style.gated)
+        recipe.options, recipe.gated = style.options, style.gated
+        update_model_args(self.model, **recipe.model_args())
 
     # --- images ---
 

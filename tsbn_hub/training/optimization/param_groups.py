@@ -28,8 +28,8 @@ def param_groups(
     What belongs to single tasks inside norms, gates as well as TSBN's weights and biases, learns faster and has a
     weight decay of its own, by default none. What is in a module with an attribute `lr_scale`, which says how much
     faster, learns faster, too, as the units of cross-stitch networks do. Biases, norms and what the model's
-    `no_weight_decay()` names are not decayed. With `layer_decay`, each layer learns slower than the next one; the heads,
-    and what else comes last, learn at `lr`.
+    `no_weight_decay()` names are not decayed. With `layer_decay`, each layer learns slower than the next one; the
+    heads, and what else comes last, learn at `lr`.
 
     Args:
         model: A model with task norms, or a plain one, or what is wrapped around it.

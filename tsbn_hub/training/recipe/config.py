@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, get_type_hints
 
-from ...baselines import method_of, methods
+from ...baselines import SINGLE_TASK, method_of, methods
 from ...files.parsing import parse_yaml
 from ...files.paths import near_hint
 from ...files.registry import did_you_mean
@@ -23,7 +23,8 @@ OF_THE_MACHINE = ("output", "execution", "eval_batch_size", "workers", "checkpoi
 
 _ALL_KEYS = "All keys: docs/training.md, or help(tsbn_hub.training.TrainingConfig)."
 _FREE_TO_CHANGE = (*OF_THE_MACHINE, "imports")
-_OF_A_NEW_MODEL = ("model", "norm", "method", "method_args", "model_args", "pretrained")
+_OF_A_NEW_MODEL = ("model", "method_args", "pretrained")
+_OF_NORMS = ("gated", "gate_init")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -54,6 +55,8 @@ class TrainingConfig:
         checkpoint: In place of `model`, a trained model of ours to go on from: the folder of a run, or a Hub repo. It
             keeps its tasks and its preprocessing, and gets the tasks of the data that it lacks. A new task starts with
             fresh gates and statistics (of TSBN: the first task's) and a fresh head. The tasks of the data are trained.
+            With `norm`, or a `method` that is one, a model of hard sharing gets such norms, and its function stays;
+            `model_args` may then say `gated` and `gate_init`.
         freeze_trunk: Train nothing but what single tasks have of their own: gates, statistics, heads. Tasks that are
             not trained keep their outputs bit for bit.
         epochs: Passes over the training data.
@@ -177,8 +180,8 @@ class TrainingConfig:
             if not isinstance(head, str) and not (isinstance(head, dict) and isinstance(head.get("name"), str)):
                 raise ValueError(f"heads={self.heads}: {task} has {head!r}; a head is a name, or a mapping with name.")
         self.sources()
-        self._check_start()
         self._check_method()
+        self._check_start()
 
     def _check_method(self) -> None:
         of_method = methods[self.method].norm if self.method is not None and self.method in methods else None
@@ -208,6 +211,10 @@ class TrainingConfig:
                 )
             return
         given = [name for name in _OF_A_NEW_MODEL if getattr(self, name)]
+        given += ["method"] if self.trunk is not None or self.method == SINGLE_TASK else []
+        opens = self.norm not in (None, "shared")  # a model of hard sharing
+        given += [f"model_args.{name}" for name in self.model_args if not opens or name not in _OF_NORMS]
+        given += ["gate_noise"] if self.gate_noise and self.norm != "sigmoid" else []
         if given:
             raise ValueError(f"checkpoint={self.checkpoint!r} has {given} of its own: leave them out.")
         if Path(self.checkpoint).resolve() == Path(self.output).resolve():

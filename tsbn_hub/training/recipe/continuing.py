@@ -3,9 +3,10 @@
 from torch import nn
 
 from ...models import from_pretrained, surface_of
-from ...models.surface import ImageShape, Surface
+from ...models.surface import ImageShape, NormStyle, Surface
 from ...norms import TaskModule
 from ...tasks import Kind, Task, make_kind
+from ..optimization.gate_start import scatter_gates
 from .config import TrainingConfig
 
 
@@ -26,7 +27,7 @@ def model_of_checkpoint(
 
     Raises:
         ValueError: if the checkpoint has no tasks, does not fit the images, has a task of the same name that is
-            another, or cannot get a task.
+            another, or cannot get a task, or its norms cannot become the config's.
         OSError: if there is no such folder or repo.
     """
     checkpoint = str(config.checkpoint)
@@ -40,6 +41,7 @@ def model_of_checkpoint(
         raise ValueError(
             f"checkpoint={checkpoint!r} takes images of {expected} channels, those of the data have {given}."
         )
+    _open(surface, config)
     for task in tasks:
         if task.name not in known:
             _add(task, surface, checkpoint)
@@ -48,6 +50,21 @@ def model_of_checkpoint(
         else:
             _check_same(task, surface, known[task.name], checkpoint)
     return model
+
+
+def _open(surface: Surface, config: TrainingConfig) -> None:
+    """Give a model of hard sharing the task norms that the config asks for; its function stays."""
+    own = "none" if surface.method is not None else surface.norm_style().norm
+    if config.norm is None or (config.norm == own and not (config.model_args or config.gate_noise)):
+        return
+    if own != "shared":
+        raise ValueError(
+            f"norm={config.norm!r}: the norms of checkpoint={config.checkpoint!r} are {own!r}, and those of hard "
+            "sharing alone become others. Leave out norm, method, model_args and gate_noise to go on with its own."
+        )
+    gated, gate_init = config.model_args.get("gated"), config.model_args.get("gate_init", 0.5)
+    surface.make_norms_task_specific(NormStyle(config.norm, True, gate_init, gated))
+    scatter_gates(surface.model, config.gate_noise)
 
 
 def _add(task: Task, surface: Surface, checkpoint: str) -> None:
