@@ -131,7 +131,7 @@ def test_a_loss_that_is_not_finite_names_the_task(config):
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"epoch": 3}, r"unknown keys \['epoch'\]. Did you mean 'epochs'\? All keys: docs/training\.md"),
+        ({"epoch": 3}, r"unknown keys \['epoch'\]. Did you mean 'epochs'\? `tsbn config` lists all keys"),
         ({"norm": "bn"}, "norm='bn' is unknown"),
         ({"epochs": 0}, "epochs=0 must be positive"),
         ({"validation": 0}, "validation=0 must lie in"),
