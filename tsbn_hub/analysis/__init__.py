@@ -1,8 +1,8 @@
 """What the gates say, and what the tasks cost."""
 
 from .cost import Cost, TaskCost, cost_table, model_cost
-from .importance import Importance, importance_matrix
-from .importance_picture import draw_importance
+from .gates.importance import Importance, importance_matrix
+from .gates.importance_picture import draw_importance
 from .passes import passes_by_fork
 
 __all__ = [
