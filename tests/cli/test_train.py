@@ -105,7 +105,7 @@ def test_train_then_evaluate(precision, config, tmp_path, monkeypatch):
     assert told.exit_code == 0, told.output
     run = tmp_path / "run"
     assert sorted(path.name for path in run.iterdir()) == [
-        MARK, "README.md", "config.json", "gates.png", "log.jsonl", "model.safetensors",
+        MARK, "README.md", "config.json", "gates.jsonl", "gates.png", "log.jsonl", "model.safetensors",
         "predictions.png", "results.json", "state.safetensors", "training.yaml",
     ]  # fmt: skip
     assert max(len(line) for line in told.output.splitlines() if str(tmp_path) not in line) <= 100

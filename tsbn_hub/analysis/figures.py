@@ -18,8 +18,8 @@ MOST_NAMES = 60
 COLORS = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#D55E00", "#56B4E9")
 """Which people with any colour vision tell apart (Okabe and Ito)."""
 MARKERS = "os^Dv*"
-
-_LONGEST_NAME = 44
+LONGEST_NAME = 44
+"""Beside an axis, in characters."""
 
 
 def write_figure(make: Callable[[], "Figure"], path: str | Path) -> None:
@@ -42,11 +42,11 @@ def write_figure(make: Callable[[], "Figure"], path: str | Path) -> None:
         write_atomically({path: lambda file: figure.savefig(file, format=drawn_as, dpi=DOTS_AN_INCH)})
 
 
-def label_layers(axes: Any, layers: Sequence[str]) -> None:
-    """Name the layers along the horizontal axis, from 0."""
+def label_layers(axes: Any, layers: Sequence[str], most: int = MOST_NAMES) -> None:
+    """Name the layers along the horizontal axis, from 0: at most so many of them."""
     names = [cut(name) for name in short(layers)]
     axes.set_xlim(-0.5, len(names) - 0.5)
-    shown = thinned(len(names))
+    shown = thinned(len(names), most)
     axes.set_xticks(
         shown, [names[at] for at in shown], rotation=60, ha="right", rotation_mode="anchor", fontsize="small"
     )
@@ -57,16 +57,15 @@ def height_of_layers(layers: Sequence[str]) -> float:
     return 0.06 * max(len(cut(name)) for name in short(layers))
 
 
-def thinned(names: int) -> range:
+def thinned(names: int, most: int = MOST_NAMES) -> range:
     """Which of the names along an axis are shown: all, or each n-th where they would overlap."""
-    return range(0, names, -(-names // MOST_NAMES))
+    return range(0, names, -(-names // most))
 
 
-def cut(name: str) -> str:
+def cut(name: str, longest: int = LONGEST_NAME) -> str:
     """A name that fits beside an axis, in one line."""
-    name = " ".join(name.split())
-    half = _LONGEST_NAME // 2
-    return name if len(name) <= _LONGEST_NAME else f"{name[:half]}…{name[-half:]}"
+    name, half = " ".join(name.split()), longest // 2
+    return name if len(name) <= longest else f"{name[:half]}…{name[-half:]}"
 
 
 def short(names: Sequence[str]) -> list[str]:
