@@ -24,9 +24,13 @@ def analyze(
 
     Example: tsbn analyze runs/multi_digits --output pictures
     """
-    from ..analysis import analyze_run
+    from accelerate import Accelerator
 
-    output = output or folder / "analysis"
-    for line in analyze_run(folder, output, trust=trust):
-        typer.echo(line)
-    typer.echo(f"In {output}, each with its numbers as .csv.")
+    from ..analysis import analyze_run
+    from ..training.report import console_of
+
+    output, console = output or folder / "analysis", console_of(Accelerator())
+    with console.status(f"analysing {folder}"):
+        for line in analyze_run(folder, output, trust=trust):
+            console.print(line, soft_wrap=True, highlight=False)
+    console.print(f"In {output}, each with its numbers as .csv.", soft_wrap=True, highlight=False)
