@@ -22,6 +22,7 @@ import tsbn_hub
 from tests.cli.commands import tsbn
 from tsbn_hub.data import MultiDigits
 from tsbn_hub.deploy import predict
+from tsbn_hub.training.state.gates import gates_line, gates_text
 
 ROOT = Path(__file__).parents[1]
 
@@ -77,6 +78,19 @@ def test_the_dense_tasks(tmp_path, monkeypatch):
     assert scope["out"].logits["seg"].shape == (2, 3, 96, 128) and list(scope["out"].losses) == ["seg", "depth"]
     assert type(scope["classifier"]).__name__ == "TimmWrapperForImageClassification"
     assert type(scope["backbone"]).__name__ == "TimmWrapperModel"
+
+
+def test_the_analysis(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    folder = tmp_path / "runs" / "multi_digits"
+    folder.mkdir(parents=True)
+    line = gates_line(timm.create_model("test_resnet_tsbn", tasks=["left", "right"]), epoch=0)
+    (folder / "gates.jsonl").write_text(gates_text([line]))
+    scope: dict = {}
+    for code in code_of("docs/analysis.md"):
+        exec(code, scope)
+    assert scope["similarity"].matrix.shape == (3, 3) and "layer4.0.conv1" in scope["conflicts"].layers
+    assert {path.name for path in tmp_path.glob("*.png")} == {"similarity.png", "movement.png", "gradients.png"}
 
 
 def test_the_trainer_of_transformers(tmp_path, monkeypatch):

@@ -11,7 +11,8 @@ from PIL import Image
 import tsbn_hub
 from tsbn_hub import Task, TsbnForMultiTask
 from tsbn_hub.analysis import Importance, draw_importance
-from tsbn_hub.analysis.importance_picture import _figure, _short, has_boxes
+from tsbn_hub.analysis.figures import short
+from tsbn_hub.analysis.gates.importance_picture import _figure, has_boxes
 
 LONG = 3 * "a name that is too long for a legend of one row, and for the names beside a heat map, "
 
@@ -32,7 +33,7 @@ def drawn(importance):
 
 
 @pytest.mark.parametrize(
-    ("names", "short"),
+    ("names", "shortened"),
     [
         (["tsbn.backbone.stem.norm", "tsbn.backbone.stages.0.norm"], ["stem", "stages.0"]),
         (["bn1", "layer1.0.bn1"], ["bn1", "layer1.0.bn1"]),
@@ -42,8 +43,8 @@ def drawn(importance):
         (["norm", *(f"net.{at}.norm" for at in range(6))], ["norm", *(f"{at}.norm" for at in range(6))]),
     ],
 )
-def test_names_of_layers(names, short):
-    assert _short(names) == short
+def test_names_of_layers(names, shortened):
+    assert short(names) == shortened
 
 
 def test_long_names_leave_the_plots_their_height(tmp_path):

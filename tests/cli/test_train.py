@@ -19,8 +19,8 @@ WRONG = {
     "--set lr=[": r"--set lr=\[: \[ is no YAML",
     "--set lr=1e-3": "lr='1e-3' is no float. YAML reads 1e-3 as text: write 1.0e-3.",
     "--set mixed_precision=no": "mixed_precision=False is unknown.*write 'no'",
-    "--set epoch=3": r"unknown keys \['epoch'\]. Did you mean 'epochs'\? All keys: docs/training.md",
-    "--set path=x": r"unknown keys \['path'\]. All keys: docs/training.md",
+    "--set epoch=3": r"unknown keys \['epoch'\]. Did you mean 'epochs'\? `tsbn config` lists all keys",
+    "--set path=x": r"unknown keys \['path'\]. `tsbn config` lists all keys",
     "--set data_arg.size=9": r"unknown keys \['data_arg'\]. Did you mean 'data_args'\?",
     "--set data_args.sise=9": "args={'sise': 9}: got an unexpected keyword argument 'sise'",
     "--set model.depth=9": "model.depth=9: model is 'test_resnet_tsbn', no mapping. Give model as a whole.",
@@ -105,7 +105,7 @@ def test_train_then_evaluate(precision, config, tmp_path, monkeypatch):
     assert told.exit_code == 0, told.output
     run = tmp_path / "run"
     assert sorted(path.name for path in run.iterdir()) == [
-        MARK, "README.md", "config.json", "gates.png", "log.jsonl", "model.safetensors",
+        MARK, "README.md", "config.json", "gates.jsonl", "gates.png", "log.jsonl", "model.safetensors",
         "predictions.png", "results.json", "state.safetensors", "training.yaml",
     ]  # fmt: skip
     assert max(len(line) for line in told.output.splitlines() if str(tmp_path) not in line) <= 100

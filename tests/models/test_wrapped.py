@@ -17,7 +17,7 @@ from torch.optim.swa_utils import AveragedModel
 
 import tsbn_hub
 from tests.matrices import cases_of
-from tsbn_hub.analysis import model_cost, passes_by_fork
+from tsbn_hub.analysis import gradient_cosines, model_cost, passes_by_fork
 from tsbn_hub.deploy import export_onnx, export_plain, export_program, predict, predict_files
 from tsbn_hub.hub import write_card
 from tsbn_hub.models import surface_of
@@ -152,6 +152,7 @@ TAKE_IT_WRAPPED = {
     )(tsbn_hub.importance_matrix(model)),
     model_cost: lambda model, folder: model_cost(model),
     passes_by_fork: lambda model, folder: passes_by_fork(model),
+    gradient_cosines: lambda model, folder: gradient_cosines(model, [BATCH], KINDS).layers,
     tsbn_hub.param_groups: lambda model, folder: [
         {**group, "params": [parameter.shape for parameter in group["params"]]}
         for group in tsbn_hub.param_groups(model, layer_decay=0.5)

@@ -102,14 +102,15 @@ def temporary_files(folder):
 
 
 def left_by(config):
-    """What a run leaves, in bytes: best weights, log, and all of its last state but where it is."""
+    """What a run leaves, in bytes: best weights, log, how gates moved, and all of its last state but where it is."""
     output = Path(yaml.safe_load(config.read_text())["output"])
     assert not temporary_files(output)
     with safe_open(output / "state.safetensors", "np") as state:
         names = state.keys()
         tensors = [(name, state.get_tensor(name).tobytes()) for name in names]
         rest = state.metadata()["state"].replace(str(output), "").replace(str(config.parent), "")
-    return [(output / name).read_bytes() for name in ("model.safetensors", "log.jsonl", "config.json")], tensors, rest
+    names = ["model.safetensors", "log.jsonl", "config.json", *(path.name for path in output.glob("gates.jsonl"))]
+    return [(output / name).read_bytes() for name in names], tensors, rest
 
 
 def config_of_data(folder: Path, code: str, data: str, **values: object) -> Path:

@@ -163,7 +163,7 @@ def test_defaults_and_none(name):
         ("seed: -1", "seed=-1 must lie in [0, 2**31)."),
         (
             "1: 2\nepoch: 3",
-            "has unknown keys [1, 'epoch']. Did you mean 'epochs'? All keys: docs/training.md, or help(tsbn_hub.",
+            "has unknown keys [1, 'epoch']. Did you mean 'epochs'? `tsbn config` lists all keys.",
         ),
         ("yes: 2", "has unknown keys [True]."),
         ("lr: [", "is no YAML: "),

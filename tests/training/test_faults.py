@@ -60,6 +60,7 @@ def files(folder):
     [
         ("training.yaml", 1),
         ("log.jsonl", 2),
+        ("gates.jsonl", 2),
         ("state.safetensors", 1),
         ("state.safetensors", 6),
         ("model.safetensors", 1),

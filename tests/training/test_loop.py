@@ -71,7 +71,7 @@ def test_the_script_leaves_a_checkpoint_that_timm_loads(config, tmp_path):
     assert done.returncode == 0, done.stderr[-3000:]
     run = tmp_path / "run"
     files = {path.name for path in run.iterdir()}
-    of_the_run = {"state.safetensors", "log.jsonl", "training.yaml", "results.json", MARK}
+    of_the_run = {"state.safetensors", "log.jsonl", "gates.jsonl", "training.yaml", "results.json", MARK}
     assert files == {"config.json", "model.safetensors", "README.md", "gates.png", "predictions.png"} | of_the_run
     lines = [json.loads(line) for line in (run / "log.jsonl").read_text().splitlines()]
     assert [line.get("epoch") for line in lines] == [1, 2, None]
@@ -131,7 +131,7 @@ def test_a_loss_that_is_not_finite_names_the_task(config):
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"epoch": 3}, r"unknown keys \['epoch'\]. Did you mean 'epochs'\? All keys: docs/training\.md"),
+        ({"epoch": 3}, r"unknown keys \['epoch'\]. Did you mean 'epochs'\? `tsbn config` lists all keys"),
         ({"norm": "bn"}, "norm='bn' is unknown"),
         ({"epochs": 0}, "epochs=0 must be positive"),
         ({"validation": 0}, "validation=0 must lie in"),

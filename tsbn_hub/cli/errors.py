@@ -27,6 +27,8 @@ def plain_errors() -> Iterator[None]:
     escape_what_cannot_be_encoded()
     try:
         yield
+    except BrokenPipeError:  # who reads has seen enough, as in `tsbn config | head`: click ends in silence
+        raise
     except (OSError, ImportError, ValueError) as error:
         typer.echo(f"tsbn: {_told(error)}", err=True)
         raise typer.Exit(1) from error

@@ -10,7 +10,9 @@ from ..version import __version__
 from .errors import escape_what_cannot_be_encoded
 
 # In the order of the help. Each is the function of this name, in the file of this name.
-_COMMANDS = ("train", "compare", "evaluate", "predict", "export", "info", "card", "push")
+_COMMANDS = (
+    "train", "config", "compare", "evaluate", "analyze", "predict", "export", "info", "card", "push",
+)  # fmt: skip
 
 
 class _App(typer.Typer):

@@ -20,6 +20,7 @@ BROKEN = "broken.csv"  # the files of the data that are missing or broken. It is
 
 STATE = "state.safetensors"
 LOG = "log.jsonl"
+GATE_LOG = "gates.jsonl"
 LOCK = ".tsbn_lock"  # of a run that is alive
 
 MARK = ".tsbn_run"  # of a run with code of the user's own: see permission.py. It is never published

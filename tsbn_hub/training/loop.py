@@ -156,6 +156,7 @@ class Training:
             self.learner.load_state_dict(learned)
         else:
             self.folder.start()
+            self.folder.write_gates(self.model, epoch=0)
         if self.record.scores is None:
             if found:
                 self.console.print(f"Going on in {self.record.place}.")
@@ -235,6 +236,7 @@ class Training:
         }
         record.log.append(line)
         self.folder.write_log(record)
+        self.folder.write_gates(model, record.epoch)
         if is_best:
             record.best = mean
             if self.accelerator.is_main_process:

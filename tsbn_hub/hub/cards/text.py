@@ -10,7 +10,7 @@ import yaml
 from torch import nn
 
 from ...analysis import Cost, importance_matrix
-from ...analysis.importance_picture import has_boxes
+from ...analysis.gates.importance_picture import has_boxes
 from ...baselines import method_of
 from ...files.names import GATES, SAMPLES
 from ...models.surface import Surface

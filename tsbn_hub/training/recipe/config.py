@@ -21,7 +21,7 @@ Backward = Literal["all", "task"]
 OF_THE_MACHINE = ("output", "execution", "eval_batch_size", "workers", "checkpoint_steps", "trackers")
 """The keys that say where and how a run is computed, not what it is."""
 
-_ALL_KEYS = "All keys: docs/training.md, or help(tsbn_hub.training.TrainingConfig)."
+_ALL_KEYS = "`tsbn config` lists all keys."
 _FREE_TO_CHANGE = (*OF_THE_MACHINE, "imports")
 _OF_A_NEW_MODEL = ("model", "method_args", "pretrained")
 _OF_NORMS = ("gated", "gate_init")

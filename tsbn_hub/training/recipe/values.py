@@ -28,8 +28,18 @@ def _misfit(name: str, value: object, hint: Any) -> str:
         way_out = " YAML reads no as False: write 'no'." if value is False and "no" in known else ""
         return f"{name}={value!r} is unknown. Known: {', '.join(known)}.{way_out}"
     way_out = " YAML reads 1e-3 as text: write 1.0e-3." if _is_number_with_exponent(value) else ""
-    kind = str(hint).replace("typing.", "") if get_args(hint) else hint.__name__
-    return f"{name}={value!r} is no {kind}.{way_out}"
+    return f"{name}={value!r} is no {type_name(hint)}.{way_out}"
+
+
+def type_name(hint: Any) -> str:
+    """The type of a key in words: "int", "list[str] | None", "no | fp16 | bf16 | None"."""
+    if get_origin(hint) in (Union, UnionType):
+        return " | ".join(map(type_name, get_args(hint)))
+    if get_origin(hint) is Literal:
+        return " | ".join(get_args(hint))
+    if hint is type(None):
+        return "None"
+    return str(hint).replace("typing.", "") if get_args(hint) else hint.__name__
 
 
 def _is_number_with_exponent(value: object) -> bool:

@@ -12,15 +12,17 @@ import torch
 import yaml
 from accelerate import Accelerator
 from accelerate.utils import broadcast_object_list, gather_object
+from torch import nn
 
 from ...files.atomic import remove_leftovers, write_atomically
 from ...files.checkpoints import weights_digest
 from ...files.locking import FolderInUseError, writing_alone
-from ...files.names import BROKEN, LOG, RECIPE, STATE
+from ...files.names import BROKEN, GATE_LOG, LOG, RECIPE, STATE
 from ...files.permission import leave_mark
 from ...models.saving import MODEL_FILES
 from ..recipe.config import TrainingConfig
 from .description import Description, differences
+from .gates import gates_line, gates_text, read_gates
 from .record import Record
 from .run_state import State, random_state, read_entry, read_state, set_random_state, write_state
 
@@ -80,7 +82,7 @@ class RunFolder:
         """
         if self._accelerator.is_main_process:
             self.path.mkdir(parents=True, exist_ok=True)
-            for name in (STATE, LOG, RECIPE, *MODEL_FILES):
+            for name in (STATE, LOG, GATE_LOG, RECIPE, *MODEL_FILES):
                 remove_leftovers(self.path / name)
             for name in (STATE, *MODEL_FILES) if restart else ():
                 (self.path / name).unlink(missing_ok=True)
@@ -147,6 +149,28 @@ class RunFolder:
         text = "".join(json.dumps(line) + "\n" for line in record.log)
         if self._accelerator.is_main_process:
             write_atomically({self.path / LOG: lambda path: path.write_text(text, encoding="utf-8")})
+
+    def write_gates(self, model: nn.Module, epoch: int) -> None:
+        """Write what the gates are at the end of an epoch, below the lines of those before; no file without gates.
+
+        Lines of this epoch and later ones are of a run that was killed after them, or of an earlier run: they go.
+
+        Args:
+            model: The model.
+            epoch: From 1; 0 before the first step.
+
+        Raises:
+            ValueError: if the file is there and broken.
+        """
+        if not self._accelerator.is_main_process:
+            return
+        line = gates_line(model, epoch)
+        if line is None:
+            (self.path / GATE_LOG).unlink(missing_ok=True)
+            return
+        earlier = [each for each in read_gates(self.path) if each["epoch"] < epoch] if epoch else []
+        text = gates_text([*earlier, line])
+        write_atomically({self.path / GATE_LOG: lambda path: path.write_text(text, encoding="utf-8")})
 
     def write_broken_files(self, broken: Mapping[str, str]) -> None:
         """Write which files of the data are missing or broken, and why; no file where none is.

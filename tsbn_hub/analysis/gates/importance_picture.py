@@ -1,26 +1,32 @@
 """Pictures of what the gates say."""
 
-from collections import Counter
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from ..files.atomic import write_atomically
+from ..figures import (
+    COLORS,
+    DOTS_AN_INCH,
+    MOST_NAMES,
+    WIDEST,
+    cut,
+    height_of_layers,
+    label_layers,
+    thinned,
+    write_figure,
+)
 from .importance import Importance
 
-_WIDEST = 16.0  # inches
-_DOTS_AN_INCH = 120
 _MOST_BOXES = 240
-_COLORS = ("#0072B2", "#E69F00")  # which people with any colour vision tell apart (Okabe and Ito)
-_MOST_NAMES = 60  # along an axis
-_LONGEST_NAME = 44
+_MOST_TASKS = 2  # in boxes
 
 
 def has_boxes(importance: Importance) -> bool:
     """Whether `draw_importance` draws boxes; where they would be too many to tell apart it is a heat map."""
     tasks = len(importance.tasks)
-    return tasks <= len(_COLORS) and tasks * len(importance.layers) <= _MOST_BOXES
+    return tasks <= _MOST_TASKS and tasks * len(importance.layers) <= _MOST_BOXES
 
 
 def draw_importance(importance: Importance, path: str | Path) -> None:
@@ -38,45 +44,33 @@ def draw_importance(importance: Importance, path: str | Path) -> None:
     Raises:
         ImportError: if matplotlib is not installed.
     """
-    try:
-        from matplotlib import rc_context
-    except ImportError as error:
-        raise ImportError("Pictures need matplotlib: pip install 'tsbn_hub[pictures]'.") from error
-    with rc_context({"text.parse_math": False}):  # a task may be named "$5 or $10"
-        figure = _figure(importance)
-        path, drawn_as = Path(path), Path(path).suffix.removeprefix(".") or "png"
-        write_atomically({path: lambda file: figure.savefig(file, format=drawn_as, dpi=_DOTS_AN_INCH)})
+    write_figure(partial(_figure, importance), path)
 
 
 def _figure(importance: Importance) -> Any:
     from matplotlib.figure import Figure
 
-    names = [_cut(name) for name in _short(list(importance.layers))]
     boxes, several = has_boxes(importance), len(importance.tasks) > 1
-    heights = [3.0 if boxes else min(max(1.4, 0.2 * len(importance.tasks)), 0.2 * _MOST_NAMES)] + [2.0] * several
-    beside = 0 if boxes else max(len(_cut(task)) for task in importance.tasks)
+    heights = [3.0 if boxes else min(max(1.4, 0.2 * len(importance.tasks)), 0.2 * MOST_NAMES)] + [2.0] * several
+    beside = 0 if boxes else max(len(cut(task)) for task in importance.tasks)
     size = (
-        min(max(6.0, 1.0 + 0.45 * len(names)) + 0.08 * beside, _WIDEST),
-        sum(heights) + 1.0 + 0.06 * max(map(len, names)),  # the names lean, and the plots keep their height
+        min(max(6.0, 1.0 + 0.45 * len(importance.layers)) + 0.08 * beside, WIDEST),
+        sum(heights) + 1.0 + height_of_layers(list(importance.layers)),  # the plots keep their height
     )
-    figure = Figure(figsize=size, dpi=_DOTS_AN_INCH, layout="constrained")
+    figure = Figure(figsize=size, dpi=DOTS_AN_INCH, layout="constrained")
     panels = figure.subplots(len(heights), 1, sharex=True, height_ratios=heights, squeeze=False)[:, 0]
     panels[0].set_title("What each task lets through")
     (_draw_boxes if boxes else _draw_heat_map)(figure, panels[0], importance)
     if several:
         _draw_spread(panels[1], importance)
-    panels[-1].set_xlim(-0.5, len(names) - 0.5)
-    shown = _thinned(len(names))
-    panels[-1].set_xticks(
-        shown, [names[at] for at in shown], rotation=60, ha="right", rotation_mode="anchor", fontsize="small"
-    )
+    label_layers(panels[-1], list(importance.layers))
     return figure
 
 
 def _draw_boxes(figure: Any, axes: Any, importance: Importance) -> None:
     tasks = len(importance.tasks)
     handles = []
-    for row, color in enumerate(_COLORS[:tasks]):
+    for row, color in enumerate(COLORS[:tasks]):
         boxes = axes.boxplot(
             [importance.matrix[row, columns].numpy() for columns in importance.layers.values()],
             positions=[at + 0.8 * ((row + 0.5) / tasks - 0.5) for at in range(len(importance.layers))],
@@ -93,7 +87,7 @@ def _draw_boxes(figure: Any, axes: Any, importance: Importance) -> None:
     axes.axhline(0.5, color="grey", linewidth=0.8, linestyle=":")
     axes.set_ylabel("gate σ(a)")
     axes.set_ylim(0, 1)
-    names = [_cut(name) for name in importance.tasks]
+    names = [cut(name) for name in importance.tasks]
     for columns in range(tasks, 0, -1):
         legend = figure.legend(handles, names, loc="outside upper center", ncols=columns, fontsize="small")
         if columns == 1 or legend.get_window_extent().width < figure.bbox.width:
@@ -106,8 +100,8 @@ def _draw_heat_map(figure: Any, axes: Any, importance: Importance) -> None:
     image = axes.imshow(means.numpy(), vmin=0, vmax=1, aspect="auto", interpolation="nearest")
     bar = 0.15 / figure.get_figwidth()  # inches
     figure.colorbar(image, cax=axes.inset_axes((1 + bar, 0, bar, 1)), label="mean gate σ(a)")
-    shown = _thinned(len(importance.tasks))
-    axes.set_yticks(shown, [_cut(importance.tasks[at]) for at in shown], fontsize="small")
+    shown = thinned(len(importance.tasks))
+    axes.set_yticks(shown, [cut(importance.tasks[at]) for at in shown], fontsize="small")
 
 
 def _draw_spread(axes: Any, importance: Importance) -> None:
@@ -117,28 +111,3 @@ def _draw_spread(axes: Any, importance: Importance) -> None:
     axes.set_ylabel("largest − smallest gate,\nmean over filters")
     axes.set_ylim(0, 1)  # as on every picture
     axes.set_title("How differently the tasks use a layer's filters", fontsize="medium")
-
-
-def _thinned(names: int) -> range:
-    """Which of the names along an axis are shown: all, or each n-th where they would overlap."""
-    return range(0, names, -(-names // _MOST_NAMES))
-
-
-def _cut(name: str) -> str:
-    name = " ".join(name.split())
-    half = _LONGEST_NAME // 2
-    return name if len(name) <= _LONGEST_NAME else f"{name[:half]}…{name[-half:]}"
-
-
-def _short(names: list[str]) -> list[str]:
-    """The names of layers without the modules, before and after, that all are in, or all but those of a stem."""
-    parts = [name.split(".") for name in names]
-    while all(len(each) > 1 and each[0] == parts[0][0] for each in parts):
-        parts = [each[1:] for each in parts]
-    while all(len(each) > 1 and each[-1] == parts[0][-1] for each in parts):
-        parts = [each[:-1] for each in parts]
-    module, layers = Counter(each[0] for each in parts).most_common(1)[0]
-    inner = [each[1:] if each[0] == module else each for each in parts]
-    if layers > 0.8 * len(parts) and all(inner) and len(set(map(tuple, inner))) == len(parts):
-        parts = inner
-    return [".".join(each) for each in parts]

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from ..norms import TaskModule, TaskNorm, unwrapped
+from ...norms import TaskModule, TaskNorm, unwrapped
 
 
 @dataclass(frozen=True)
