@@ -24,7 +24,14 @@ def shown(value, digits):
     )
 
 
-@pytest.mark.parametrize(("heading", "name"), [("Avatars", "avatars_methods"), ("Scenes", "scenes_methods")])
+@pytest.mark.parametrize(
+    ("heading", "name"),
+    [
+        ("Avatars", "avatars_methods"),
+        ("Avatars: the last stage gated", "avatars_last_stage"),
+        ("Scenes", "scenes_methods"),
+    ],
+)
 def test_a_comparison(heading, name):
     stored = json.loads((RESULTS / f"{name}.json").read_text("utf-8"))
     rows, titles = rows_of(heading)
