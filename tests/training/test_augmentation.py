@@ -1,6 +1,5 @@
 """Augmentation of a run: of training samples alone, the same whatever interrupts it, and in its recipe."""
 
-
 import pytest
 import torch
 import yaml
