@@ -373,5 +373,7 @@ def test_images_that_are_no_photos():
         with pytest.raises(ValueError, match=message):
             augmented({"color": True}, sample, {})
         assert augmented({"flip": 1.0, "shift": True, "scale": True}, sample, {})["image"].shape == image.shape
+    with pytest.raises(ValueError, match="'blur' takes 4 pixels to all sides; an image has 4x8"):
+        augmented({"blur": True}, {"image": torch.rand(3, 4, 8), "targets": {}}, {})
     grey = augmented({"color": {"strength": 0.3, "hue": 0.2}}, {"image": torch.rand(1, 8, 8), "targets": {}}, {})
     assert grey["image"].shape == (1, 8, 8)

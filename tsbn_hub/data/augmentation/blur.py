@@ -2,8 +2,9 @@
 
 import math
 from collections.abc import Sequence
-from typing import ClassVar
+from typing import Any, ClassVar
 
+from torch import Tensor
 from torchvision.transforms import v2
 
 from .ranges import as_number, as_range
@@ -26,5 +27,20 @@ class Blur(Step, v2.RandomApply):
 
     def __init__(self, p: float = 0.1, sigma: Sequence[float] = (0.1, 2.0)) -> None:
         low, high = as_range("sigma", sigma, 0.01, 100)
-        kernel_size = 2 * math.ceil(2 * high) + 1  # to two standard deviations, where there is 5% left
-        super().__init__([v2.GaussianBlur(kernel_size, (low, high))], p=as_number("p", p, 0, 1))
+        reach = math.ceil(2 * high)  # two standard deviations, beyond which is 5%
+        super().__init__([v2.GaussianBlur(2 * reach + 1, (low, high))], p=as_number("p", p, 0, 1))
+        self.reach = reach
+
+    def forward(self, image: Tensor, *targets: Any) -> Any:
+        """The step, for v2.
+
+        Raises:
+            ValueError: if the image is smaller than what it is blurred by.
+        """
+        height, width = image.shape[-2:]
+        if min(height, width) <= self.reach:
+            raise ValueError(
+                f"augmentation: 'blur' takes {self.reach} pixels to all sides; an image has {height}x{width}. Take a "
+                "smaller sigma."
+            )
+        return super().forward(image, *targets)
