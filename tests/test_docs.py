@@ -210,6 +210,7 @@ assert torch.equal(weighting.weights(["seg", "depth"]), torch.tensor([0.5, 2.0])
 assert abs(total["seg"].item() - 0.6) < 1e-6 and torch.allclose(joined, torch.tensor([0.6, 1.8]))
 assert type(model.head("depth")).__name__ == "FinestHead" and type(model.kinds["depth"]).__name__ == "LogDepth"
 assert abs(metrics.compute()["bias"].item() - 0.5) < 1e-6
+assert [step.name for step in augment.steps] == ["flip", "sharpness"] and augment.steps[1].p == 0.2
 assert copies(torch.rand(1, 3, 64, 96)).logits["far"].shape == (1, 1, 64, 96)
 assert torch.equal(net.fold("left")(x), net(x, task="left")) and net[1].gate_logits.shape == (2, 16)
 """

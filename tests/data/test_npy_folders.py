@@ -10,7 +10,7 @@ import torch
 
 from tests.data.folders import save, write_cityscapes, write_nyuv2
 from tsbn_hub import Task
-from tsbn_hub.data import Cityscapes, NYUv2, SeededSamples, TrainingBatches, split_off
+from tsbn_hub.data import Cityscapes, NYUv2
 from tsbn_hub.tasks import make_kind
 from tsbn_hub.training import TrainingConfig
 
@@ -182,31 +182,7 @@ def test_nothing_is_unpickled(nyuv2):
 
 def test_a_config_names_them(nyuv2, tmp_path):
     write_cityscapes(tmp_path / "cityscapes")
-    for name, args in (("NYUv2", {"root": str(nyuv2), "augment": True}), ("Cityscapes", {"root": "cityscapes"})):
+    for name, args in (("NYUv2", {"root": str(nyuv2)}), ("Cityscapes", {"root": "cityscapes"})):
         args["root"] = str(tmp_path / args["root"])
         (source,) = TrainingConfig(model="test_resnet_tsbn", data=name, output="run", data_args=args).sources()
         assert len(source.dataset("test")) < len(source.dataset("train"))
-
-
-def test_only_what_is_trained_on_is_augmented(nyuv2):
-    """Random images, so that any crop or mirroring shows."""
-    for path in nyuv2.glob("*/image/*.npy"):
-        save(path, np.random.default_rng(int(path.stem)).random((4, 6, 3), np.float32))
-    plain, augmented, test = NYUv2(nyuv2, "train"), NYUv2(nyuv2, "train", augment=True), NYUv2(nyuv2, "test", True)
-
-    def same(one, other):
-        return [torch.equal(one[at]["image"], other[at]["image"]) for at in range(len(one))]
-
-    torch.manual_seed(0)
-    kept, held_out = split_off(augmented, 0.25)
-    assert all(same(test, NYUv2(nyuv2, "test"))) and 0 < sum(same(plain, augmented)) < 6
-    assert (len(kept), len(held_out)) == (9, 3) and not set(kept._indices) & set(held_out._indices)
-    assert [torch.equal(held_out[at]["image"], plain[held_out._indices[at]]["image"]) for at in range(3)] == [True] * 3
-    assert not all(torch.equal(kept[at]["image"], plain[kept._indices[at]]["image"]) for at in range(9))
-    assert split_off(augmented, 0.25)[1]._indices == held_out._indices
-    # As the training loop reads them: a function of seed and epoch, whatever else draws.
-    batches = TrainingBatches([12], batch_size=4, seed=0)
-    first = [sample["image"] for batch in batches for sample in SeededSamples(augmented).__getitems__(batch)]
-    torch.manual_seed(5)
-    again = [sample["image"] for batch in batches for sample in SeededSamples(augmented).__getitems__(batch)]
-    assert all(map(torch.equal, first, again))

@@ -24,6 +24,7 @@ MAPPINGS, SWITCHES = (
         "method_args",
         "model_args",
         "data_args",
+        "augmentation",
         "optimizer_args",
         "balancing_args",
         "heads",

@@ -39,6 +39,10 @@ class BinaryMap(Kind):
         check_map(target, self.name, torch.int64, (), image_size)
         check_classes(target, self.name, 2)
 
+    def follow(self, target: Tensor, *, mirrored: bool = False, zoom: float = 1.0) -> Tensor:
+        """The same values."""
+        return target
+
     @abstractmethod
     def weights(self, target: Tensor) -> Tensor | None:
         """What each pixel weighs in the loss, float32 (B, H, W); None: 1."""

@@ -104,6 +104,22 @@ class Kind(ABC):
         """
         return {}
 
+    def follow(self, target: Tensor, *, mirrored: bool = False, zoom: float = 1.0) -> Tensor:
+        """A sample's target after its image was changed: by a flip, a crop, another scale, or a shift.
+
+        A kind without this method refuses these in training.
+
+        Args:
+            target: Without the batch's dimension. The pixels of a dense one are in their new places already, those
+                beyond the border of the old image `missing`.
+            mirrored: Whether left and right were exchanged.
+            zoom: How many times as large things are in the image now, above 0.
+
+        Returns:
+            The target, of the same shape and dtype.
+        """
+        raise NotImplementedError(f"Kind {self.name!r} does not say how a target follows its image.")
+
     def fold_into(self, head: nn.Module) -> nn.Module:
         """A head, and after it what turns its output into the terms of a target, where that is not the identity."""
         return head

@@ -3,6 +3,8 @@
 from collections.abc import Sequence
 from typing import TypeVar
 
+from torch import Tensor
+
 from .checks import whole_number
 from .kind import Kind
 
@@ -36,6 +38,10 @@ class LabelledKind(Kind):
         if self.num_classes is None:
             raise ValueError("The number of classes is not known: give num_classes or labels.")
         return self.num_classes
+
+    def follow(self, target: Tensor, *, mirrored: bool = False, zoom: float = 1.0) -> Tensor:
+        """The same classes or attributes."""
+        return target
 
     def label(self, index: int) -> str:
         """The name of a class or attribute."""

@@ -34,6 +34,7 @@ class Loaders:
         normalize: What the model does to images, (B, C, H, W), whose values are from 0 to 1.
         accelerator: Of this process, which gets its own part of the data.
         channels: Of the images that the model takes; None: any.
+        augment: Changes training samples at random; None: nothing does.
     """
 
     config: TrainingConfig
@@ -41,6 +42,7 @@ class Loaders:
     normalize: Normalize
     accelerator: Accelerator
     channels: int | None = None
+    augment: Callable[[Sample], Sample] | None = None
 
     def training_steps(self, data: Mixture) -> "TrainingSteps":
         """The optimizer steps of training data.
@@ -58,7 +60,7 @@ class Loaders:
             accelerator.num_processes,
             names=[name_of(part) for part in data.datasets],
         )
-        steps = TrainingSteps(batches, self._loader(data, batches), config.gradient_accumulation_steps)
+        steps = TrainingSteps(batches, self._loader(data, batches, self.augment), config.gradient_accumulation_steps)
         if not len(steps):
             raise ValueError(
                 f"The training data give {len(batches)} batches of {config.batch_size} an epoch and process, "
@@ -78,12 +80,14 @@ class Loaders:
         """One for all loaders: it waits for their workers at the process's end."""
         return MainProcessStops()
 
-    def _loader(self, data: Mixture, batches: Sampler[list[Draw]]) -> DataLoader[Sample]:
+    def _loader(
+        self, data: Mixture, batches: Sampler[list[Draw]], augment: Callable[[Sample], Sample] | None = None
+    ) -> DataLoader[Sample]:
         # Of several processes, one that raised alone would leave the others waiting. What is not finite shows in the
         # loss, which all of them see.
         finite = self.accelerator.num_processes == 1
         return WorkersTold(
-            SeededSamples(data, check=partial(check_of_tasks, self.kinds, channels=self.channels, finite=finite)),
+            SeededSamples(data, partial(check_of_tasks, self.kinds, channels=self.channels, finite=finite), augment),
             batch_sampler=batches,
             collate_fn=Collate({name: kind.missing for name, kind in self.kinds.items()}, self.normalize),
             num_workers=self.config.workers,

@@ -20,6 +20,7 @@ from .acceleration import make_accelerator
 from .evaluation import Scores, evaluate, mean_score
 from .loaders import Loaders, check_scale, first_image
 from .recipe.building import (
+    build_augmentation,
     build_balancing,
     build_data,
     build_kinds,
@@ -122,6 +123,7 @@ class Training:
         options = earlier.get(OPTIONS) or options_from_targets(build_kinds(tasks), training_data)
         tasks = with_options(tasks, options)
         balancing = build_balancing(config, tasks)  # refused before a model is built
+        augmentation = build_augmentation(config, build_kinds(tasks), training_data)
         image = first_image(data)
         channels, height, width = image.shape
         self.model = build_model(config, tasks, (channels, height, width), trust, image_fit_of(data.datasets))
@@ -131,7 +133,7 @@ class Training:
         check_agreement(description)
         normalize = surface_of(self.model).normalization()
         check_scale(image, normalize)
-        self.loaders = Loaders(config, self.kinds, normalize, accelerator, channels)
+        self.loaders = Loaders(config, self.kinds, normalize, accelerator, channels, augmentation)
         self.steps = self.loaders.training_steps(training_data)
         self.validation_batches = self.loaders.evaluation_batches(validation_data)
         self.config = config = with_own_code(config, self.model, self.kinds, balancing)

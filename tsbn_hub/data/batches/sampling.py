@@ -176,6 +176,8 @@ class SeededSamples(Dataset[Sample]):
         data: Any data set with a length. An error in reading one of its samples gets a note with its index and file.
         check: Raises for a sample that is not as it should be; images of one batch are compared besides. None: nothing
             is checked.
+        augment: Changes each sample after it was checked, at random by the same seed, and keeps the size of its image.
+            None: nothing does.
 
     Example:
         >>> from torch.utils.data import DataLoader
@@ -186,8 +188,13 @@ class SeededSamples(Dataset[Sample]):
         torch.Size([64, 1, 32, 32])
     """
 
-    def __init__(self, data: Dataset[Sample], check: Callable[[Sample], None] | None = None) -> None:
-        self.data, self.check = data, check
+    def __init__(
+        self,
+        data: Dataset[Sample],
+        check: Callable[[Sample], None] | None = None,
+        augment: Callable[[Sample], Sample] | None = None,
+    ) -> None:
+        self.data, self.check, self.augment = data, check, augment
 
     def __len__(self) -> int:
         return len(self.data)  # type: ignore[arg-type]
@@ -211,6 +218,8 @@ class SeededSamples(Dataset[Sample]):
             if self.check is not None:
                 self.check(sample)
                 check_alike([as_image(each["image"]) for each in (*first, sample)], "images")
+            if self.augment is not None:
+                sample = self.augment(sample)
         except Exception as error:
             note_sample(error, self.data, draw.index)
             raise

@@ -30,9 +30,6 @@ class Cityscapes(NpyFolders):
         split: "train"; "test" or "val", which are the same.
         classes: How many classes `seg` has: 7 (of the folder `label_7`, or `label`), 2 (`label_2`) or 19 (`label_19`).
             None: the first of these that the split has a folder for.
-        augment: Take a random crop of every training image, zoom it by 1, 1.2 or 1.5, which multiplies disparities, and
-            mirror it in one of two cases: see `tsbn_hub.data.transforms.ZoomAndMirror`. Test images, and those that are
-            held out, stay as they are.
 
     Attributes:
         tasks: Those of `seg` and `depth` that have a folder.
@@ -60,7 +57,6 @@ class Cityscapes(NpyFolders):
         root: str | Path,
         split: Literal["train", "test", "val"] = "train",
         classes: Literal[2, 7, 19] | None = None,
-        augment: bool = False,
     ) -> None:
         if classes is not None and classes not in _FOLDERS:
             raise ValueError(f"classes={classes!r} is unknown. Known: {', '.join(map(str, sorted(_FOLDERS)))}.")
@@ -75,4 +71,4 @@ class Cityscapes(NpyFolders):
             label: Task("seg", kind="segmentation", num_classes=known[label]),
             "depth": Task("depth", kind="disparity"),
         }
-        super().__init__(root, split, targets, augment)
+        super().__init__(root, split, targets)

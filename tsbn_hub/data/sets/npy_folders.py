@@ -1,6 +1,5 @@
 """Dense data sets in the layout of MTAN: a folder of numbered npy files for images and for each target."""
 
-import copy
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -13,7 +12,6 @@ from torch.utils.data import Dataset
 from ...files.paths import no_folder
 from ...tasks import Segmentation, Task
 from ..sample import Sample
-from ..transforms import ZoomAndMirror
 
 _FOLDERS = {"train": "train", "test": "val", "val": "val"}
 _SHOWN = 8  # names in a message
@@ -29,8 +27,6 @@ class NpyFolders(Dataset[Sample]):
         root: The folder that has `train` and `val`.
         split: "train"; "test" or "val", which are both the folder `val`.
         targets: By the name of its folder, what each target is. Folders that are not there are no tasks.
-        augment: Take a random crop of every training image, zoom it, and mirror it: see `ZoomAndMirror`. Images of the
-            other split, and those that `split_off` holds out, stay as they are.
 
     Attributes:
         tasks: Those of `targets` that have a folder.
@@ -40,29 +36,13 @@ class NpyFolders(Dataset[Sample]):
         FileNotFoundError: if a folder or file is not there; the message says what was looked for, and what found.
     """
 
-    def __init__(self, root: str | Path, split: str, targets: Mapping[str, Task], augment: bool = False) -> None:
+    def __init__(self, root: str | Path, split: str, targets: Mapping[str, Task]) -> None:
         if split not in _FOLDERS:
             raise ValueError(f'split={split!r} is unknown. Known: "train", "test" (or "val").')
         self._folder = find_split(Path(root).expanduser(), _FOLDERS[split], list(targets))
         self._targets = {folder: task for folder, task in targets.items() if (self._folder / folder).is_dir()}
-        self._indices = list(range(_count(self._folder, ["image", *self._targets])))
+        self._indices = range(_count(self._folder, ["image", *self._targets]))
         self.tasks = list(self._targets.values())
-        self._transform = ZoomAndMirror(self.tasks) if augment and split == "train" else None
-
-    def split_off(self, fraction: float, seed: int = 0) -> tuple["NpyFolders", "NpyFolders"]:
-        """The data set without a random fraction of it, and this fraction, which is not augmented.
-
-        Args:
-            fraction: The part to split off, in (0, 1). Of two or more samples, at least one is.
-            seed: Draws it.
-        """
-        order = torch.randperm(len(self), generator=torch.Generator().manual_seed(seed)).tolist()
-        number = max(int(fraction * len(self)), int(len(self) > 1))
-        kept, held_out = copy.copy(self), copy.copy(self)
-        kept._indices = [self._indices[at] for at in order[number:]]
-        held_out._indices = [self._indices[at] for at in order[:number]]
-        held_out._transform = None
-        return kept, held_out
 
     def __len__(self) -> int:
         return len(self._indices)
@@ -82,7 +62,7 @@ class NpyFolders(Dataset[Sample]):
             if target.shape[-2:] != image.shape[-2:]:
                 raise ValueError(f"{path} has {tuple(target.shape[-2:])} pixels, its image {tuple(image.shape[-2:])}.")
             sample["targets"][task.name] = target
-        return sample if self._transform is None else self._transform(sample)
+        return sample
 
 
 def find_split(root: Path, split: str, targets: list[str]) -> Path:

@@ -30,9 +30,6 @@ class NYUv2(NpyFolders):
     Args:
         root: The folder that has `train` and `val`.
         split: "train"; "test" or "val", which are the same.
-        augment: Take a random crop of every training image, zoom it by 1, 1.2 or 1.5, and mirror it in one of two
-            cases; depth and normals stay right: see `tsbn_hub.data.transforms.ZoomAndMirror`. Test images, and those
-            that are held out, stay as they are.
 
     Attributes:
         tasks: Those of `seg`, `depth` and `normals` that have a folder.
@@ -54,12 +51,10 @@ class NYUv2(NpyFolders):
 
     url = "https://cs.nyu.edu/~fergus/datasets/nyu_depth_v2.html"
 
-    def __init__(
-        self, root: str | Path, split: Literal["train", "test", "val"] = "train", augment: bool = False
-    ) -> None:
+    def __init__(self, root: str | Path, split: Literal["train", "test", "val"] = "train") -> None:
         targets = {
             "label": Task("seg", kind="segmentation", labels=LABELS),
             "depth": Task("depth", kind="depth"),
             "normal": Task("normals", kind="normals"),
         }
-        super().__init__(root, split, targets, augment)
+        super().__init__(root, split, targets)

@@ -85,6 +85,15 @@ class Depth(Kind):
         """The depths, float32 (B, H, W), negative ones as 0."""
         return output[:, 0].float().clamp(min=0)
 
+    def follow(self, target: Tensor, *, mirrored: bool = False, zoom: float = 1.0) -> Tensor:
+        """Depths over the zoom; where a greater value is nearer, times the zoom.
+
+        What is zoomed by s is what a camera of s times the focal length, looking at the scene made smaller by s, sees:
+        depth over s, and the same normals. (A camera of the same focal length, which sees depths that are divided by s,
+        would see normals (x, y, s z), normalised. Here, as by Xu et al., arXiv 1805.04409, they stay as they are.)
+        """
+        return target * zoom if self.near_is_greater else target / zoom
+
     def picture(self, value: Tensor, image: Tensor) -> Tensor:
         """The depths as colours, near ones bright, between the nearest and the farthest of the sample; 0 is black.
 

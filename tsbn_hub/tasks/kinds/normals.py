@@ -86,6 +86,10 @@ class Normals(Kind):
         """Unit vectors, float32 (B, 3, H, W)."""
         return unit_vectors(output.float())
 
+    def follow(self, target: Tensor, *, mirrored: bool = False, zoom: float = 1.0) -> Tensor:
+        """The normals, mirrored with x negated. A zoom leaves them: see `Depth.follow`."""
+        return target * target.new_tensor([-1.0, 1.0, 1.0])[:, None, None] if mirrored else target
+
     def picture(self, value: Tensor, image: Tensor) -> Tensor:
         """The vectors' x, y, z from -1 to 1 as red, green, blue from dark to bright; zero vectors are black.
 

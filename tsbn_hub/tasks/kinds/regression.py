@@ -111,6 +111,10 @@ class Regression(Kind):
             scales.append(spread if spread > 0 else 1.0)
         return {"mean": means, "scale": scales}
 
+    def follow(self, target: Tensor, *, mirrored: bool = False, zoom: float = 1.0) -> Tensor:
+        """The same numbers."""
+        return target
+
     def fold_into(self, head: nn.Module) -> nn.Module:
         """The head, and after it the units of the data."""
         return InUnits(head, self.mean, self.scale) if self.has_units else head

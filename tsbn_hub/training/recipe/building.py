@@ -7,7 +7,9 @@ from typing import Any, Literal
 from torch import nn
 
 from ...baselines import SINGLE_TASK, methods
-from ...data import Mixture, tasks_of
+from ...data import Draw, Mixture, SeededSamples, tasks_of
+from ...data.augmentation import Augmentation
+from ...data.sample import check_sample
 from ...files.registry import UnknownNameError, did_you_mean
 from ...models.libraries import build_model as build_new_model
 from ...models.libraries import trunk_names
@@ -124,6 +126,19 @@ def build_kinds(tasks: list[Task]) -> dict[str, Kind]:
         except ValueError as error:
             raise ValueError(f"Task {name!r} of kind {kind.name!r}: {error}") from error
     return kinds
+
+
+def build_augmentation(config: TrainingConfig, kinds: Mapping[str, Kind], data: Mixture) -> Augmentation:
+    """The random changes of training samples, which are tried on the first one.
+
+    Raises:
+        ValueError: if there is no such step, it does not take its options, or targets, or the first image, cannot
+            follow it.
+    """
+    augmentation = Augmentation(config.augmentation, kinds)
+    if augmentation.steps:
+        _ = SeededSamples(data, check_sample, augmentation)[Draw(0, 0)]
+    return augmentation
 
 
 def build_balancing(config: TrainingConfig, tasks: Sequence[Task]) -> Balancing:

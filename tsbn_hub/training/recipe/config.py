@@ -50,6 +50,9 @@ class TrainingConfig:
             `name` and the head's keywords; None: the default of the task's kind.
         model_args: Further keywords of `timm.create_model`, or of the backbone's configuration.
         data_args: Further keywords of the data set, where it is one.
+        augmentation: Random changes of training samples, of images and targets together, by name: "flip", "crop",
+            "scale", "shift", "color", "blur", and for tasks of whole images "rand_augment" and "trivial_augment". Each
+            is true, the value of its first option, or a mapping of its options (see docs/training.md).
         pretrained: Start from pretrained weights. Images, whose values are from 0 to 1, are then normalised by the mean
             and standard deviation that these were trained with.
         checkpoint: In place of `model`, a trained model of ours to go on from: the folder of a run, or a Hub repo. It
@@ -113,6 +116,7 @@ class TrainingConfig:
     heads: dict[str, Any] = field(default_factory=dict)
     model_args: dict[str, Any] = field(default_factory=dict)
     data_args: dict[str, Any] = field(default_factory=dict)
+    augmentation: dict[str, Any] = field(default_factory=dict)
     pretrained: bool = False
     checkpoint: str | None = None
     freeze_trunk: bool = False
@@ -285,7 +289,7 @@ class TrainingConfig:
         """What makes another run of it, as "name: theirs, here ours"; where it is stored does not."""
         ours = dataclasses.asdict(self)
         # A run from before there was a key had what is now its default.
-        theirs = {each.name: each.default for each in dataclasses.fields(self)} | _with_new_names(other)
+        theirs = {each.name: _default(each) for each in dataclasses.fields(self)} | _with_new_names(other)
         for values in (ours, theirs):  # a method is the norm's, whether it is named or not
             norm = values["norm"]
             if values["method"] is None and isinstance(norm, str) and (method := method_of(norm)) is not None:
@@ -295,6 +299,10 @@ class TrainingConfig:
             for name, value in theirs.items()
             if name not in _FREE_TO_CHANGE and value != ours.get(name)
         ]
+
+
+def _default(key: dataclasses.Field[Any]) -> object:
+    return key.default if key.default_factory is dataclasses.MISSING else key.default_factory()
 
 
 def read_values(path: str | Path) -> dict[str, Any]:

@@ -8,6 +8,7 @@ from typing import Any
 
 from torch import nn
 
+from ...data.augmentation.step import augmentations
 from ...data.sets.registry import data_sets
 from ...files.names import RECIPE
 from ...files.own_code import origins_of
@@ -28,7 +29,8 @@ def with_own_code(
         kinds: By task, what its targets are.
         balancing: Of its tasks.
     """
-    registered = [data_sets[source.name] for source in config.sources() if source.name in data_sets]
+    registered: list[object] = [data_sets[source.name] for source in config.sources() if source.name in data_sets]
+    registered += [augmentations[name] for name in config.augmentation if name in augmentations]
     metrics = [type(metric) for kind in kinds.values() for metric in kind.new_metrics().values()]
     used = origins_of([*registered, *map(type, kinds.values()), *metrics, type(balancing)])
     return replace(config, imports=list(dict.fromkeys([*config.imports, *used, *surface_of(model).own_code()])))

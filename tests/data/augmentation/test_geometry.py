@@ -5,20 +5,25 @@ import torch
 
 from tsbn_hub import Task
 from tsbn_hub.data import Scenes
-from tsbn_hub.data.transforms import ZoomAndMirror, mirror, zoom
 from tsbn_hub.tasks import make_kind
+
+from .steps import flipped, in_window
 
 SIZE = (120, 180)  # of which 1.2 and 1.5 leave whole numbers
 STEP = 6  # pixels, as many as make whole ones of the scene at a zoom of 1, 1.2 and 1.5
-KINDS = {task.name: make_kind(task) for task in Scenes.tasks if task.name != "edges"}
+KINDS = {task.name: make_kind(task) for task in Scenes.tasks}
 
 
 @pytest.fixture(scope="module")
 def scene():
     data = Scenes("train", size=1, height=SIZE[0], width=SIZE[1], seed=3)
-    sample = data[0]
-    del sample["targets"]["edges"]
-    return sample, data.focal_length(0)
+    return data[0], data.focal_length(0)
+
+
+def zoom(sample, kinds, scale, top, left):
+    """The part of a sample, 1 / scale as high and as wide, in the size of the whole."""
+    height, width = sample["image"].shape[-2:]
+    return in_window(sample, kinds, top, left, round(height / scale), round(width / scale))
 
 
 def normals_of(depth, focal, center):
@@ -51,7 +56,7 @@ def test_the_normals_of_the_depth_are_the_normals(scale, mirrored, scene):
     zoomed = zoom(sample, KINDS, scale, top, left) if scale > 1 else sample
     center = ((SIZE[1] / 2 - left) * scale, (SIZE[0] / 2 - top) * scale) if scale > 1 else (SIZE[1] / 2, SIZE[0] / 2)
     if mirrored:
-        zoomed, center = mirror(zoomed, KINDS), (SIZE[1] - center[0], center[1])
+        zoomed, center = flipped(zoomed, KINDS), (SIZE[1] - center[0], center[1])
     depth, normals = zoomed["targets"]["depth"], zoomed["targets"]["normals"]
     seen = normals_of(depth, focal * scale, center)
     assert angles(seen, normals).median() < 0.5
@@ -99,29 +104,8 @@ def test_literal_values():
         "normals": make_kind(Task("normals", kind="normals")),
         "room": make_kind(Task("room", num_classes=4)),
     }
-    targets = mirror(zoom(sample, kinds, 2, top=0, left=2), kinds)["targets"]
+    targets = flipped(zoom(sample, kinds, 2, top=0, left=2), kinds)["targets"]
     assert targets["seg"].tolist() == [[2, 2, 1, 1]] * 2 + [[-100, -100, 3, 3]] * 2
     assert targets["depth"].tolist() == [[1, 1, 2, 2]] * 2 + [[3, 3, 0, 0]] * 2
     assert targets["near"].tolist() == [[1, 1, 0.5, 0.5]] * 2 + [[2, 2, 0, 0]] * 2
     assert targets["normals"][:, 0, 0].tolist() == pytest.approx([-0.6, 0.0, 0.8]) and targets["room"] == 3
-
-
-def test_draws_are_of_torchs_generator(scene):
-    sample, _ = scene
-    transform = ZoomAndMirror([task for task in Scenes.tasks if task.name != "edges"])
-    drawn = []
-    for seed in (*range(24), *range(24)):
-        torch.manual_seed(seed)
-        drawn.append(transform(sample))
-    for one, other in zip(drawn[:24], drawn[24:], strict=True):
-        assert torch.equal(one["image"], other["image"])
-    factors = [(sample["targets"]["depth"].max() / one["targets"]["depth"].max()).item() for one in drawn[:24]]
-    mirrored = [torch.equal(mirror(sample, KINDS)["image"], one["image"]) for one in drawn[:24]]
-    assert any(factor < 1.1 for factor in factors) and any(factor > 1.4 for factor in factors) and any(mirrored)
-
-
-def test_what_would_not_stay_right_is_refused():
-    with pytest.raises(ValueError, match=r"The targets of \['edges'\] would not stay right. Known kinds: segmentation"):
-        ZoomAndMirror(Scenes.tasks)
-    with pytest.raises(ValueError, match=r"scales=\[0.5\] must be one or more numbers of at least 1"):
-        ZoomAndMirror([], scales=[0.5])
