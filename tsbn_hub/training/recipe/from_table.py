@@ -7,9 +7,9 @@ from .config import TrainingConfig
 
 _SMALL_IMAGES = 96  # pixels
 _BATCHES = {16: 0, 32: 1_000, 64: 10_000}  # the samples of a batch, and from how many training samples on
-# Other light, which few labels tell of. What moves things is left to the user: it changes the meaning of labels that tell
-# of sides, sizes or places. Measured on 220 pictures of products with six labels, mean absolute errors of a price by size
-# and category, seeds 0 and 1: without 6.6 and 4.9, with color 6.5 and 4.1, with shift 7.5 and 5.2.
+# Other light, which few labels tell of. What moves things is left to the user: it changes the meaning of labels that
+# tell of sides, sizes or places. Measured on 220 pictures of products with six labels, mean absolute errors of a price
+# by size and category, seeds 0 and 1: without 6.6 and 4.9, with color 6.5 and 4.1, with shift 7.5 and 5.2.
 _AUGMENTATION = {"color": 0.2}
 _STEPS, _MOST_EPOCHS, _LEAST_EPOCHS = 600, 50, 3
 
