@@ -85,6 +85,7 @@ def test_from_a_table_to_a_model(tmp_path):
     assert header == ["file", "reason"] and row[0] == str(broken)
     kept = yaml.safe_load((run / "training.yaml").read_text())
     assert kept["model"] == "test_resnet_tsbn" and kept["data"] == "Table" and kept["batch_size"] == 11
+    assert kept["augmentation"] == {"color": 0.2}
     assert "is finished" in " ".join(tsbn(*given, "--epochs", 1).output.split())
 
     scores = json.loads(tsbn("evaluate", run, "--json").output)
@@ -160,6 +161,9 @@ def test_the_model_follows_the_data(tmp_path):
     assert isinstance(config, TrainingConfig) and config.model == "resnet18_tsbn" and config.output == "runs/train"
     small = config_of_table(given, {"data_args.size": 64})
     assert small.model == "test_resnet_tsbn" and small.data_args["size"] == 64
+    flipped = config_of_table(given, {"augmentation.flip": True, "augmentation.color": False})
+    assert flipped.augmentation == {"color": False, "flip": True}
+    assert config_of_table(given, {"augmentation": {}}).augmentation == {}
     assert config_of_table(given, {"model": "resnet10t_tsbn", "epochs": 2}).epochs == 2
     assert config_of_table(given, {"data_args.size": 64, "pretrained": True}).model == "resnet18_tsbn"
     assert config_of_table(given, {"checkpoint": "runs/other", "norm": None}).model is None

@@ -7,6 +7,10 @@ from .config import TrainingConfig
 
 _SMALL_IMAGES = 96  # pixels
 _BATCHES = {16: 0, 32: 1_000, 64: 10_000}  # the samples of a batch, and from how many training samples on
+# Other light, which few labels tell of. What moves things is left to the user: it changes the meaning of labels that
+# tell of sides, sizes or places. Measured on 220 pictures of products with six labels, mean absolute errors of a price
+# by size and category, seeds 0 and 1: without 6.6 and 4.9, with color 6.5 and 4.1, with shift 7.5 and 5.2.
+_AUGMENTATION = {"color": 0.2}
 _STEPS, _MOST_EPOCHS, _LEAST_EPOCHS = 600, 50, 3
 
 
@@ -18,8 +22,8 @@ def config_of_table(data_args: dict[str, Any], settings: dict[str, Any]) -> Trai
         settings: Further keys of the config, as `TrainingConfig.read` takes them. They replace what is chosen here.
 
     Returns:
-        A small network, as the size of the images wants it, and so many epochs that they take some 600 steps: 3 at
-        least, and 50 at most.
+        A small network, as the size of the images wants it, other brightness, contrast and saturation in training, and
+        so many epochs that they take some 600 steps: 3 at least, and 50 at most.
 
     Raises:
         FileNotFoundError: if a table or folder is not there.
@@ -37,5 +41,11 @@ def config_of_table(data_args: dict[str, Any], settings: dict[str, Any]) -> Trai
     epochs = min(max(round(_STEPS * batch_size / samples), _LEAST_EPOCHS), _MOST_EPOCHS)
     if "model" in values and not settings.get("pretrained") and data[0]["image"].shape[-1] < _SMALL_IMAGES:
         values["model"] = "test_resnet_tsbn"
-    values |= {"epochs": epochs, "batch_size": batch_size, "lr": 3e-3, "weight_decay": 0.05}
+    values |= {
+        "epochs": epochs,
+        "batch_size": batch_size,
+        "lr": 3e-3,
+        "weight_decay": 0.05,
+        "augmentation": dict(_AUGMENTATION),
+    }
     return TrainingConfig.of(values, "--table", **settings)
