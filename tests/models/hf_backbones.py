@@ -27,6 +27,7 @@ from transformers import (
     ViTConfig,
 )
 
+from tests.matrices import cases_of
 from tsbn_hub import Task, TsbnForMultiTask, TsbnModel
 
 NAMES = ["z", "a", "m"]  # not in alphabetical order
@@ -110,7 +111,10 @@ BACKBONES = {
 }
 FEW = ["vit", "swin", "convnext", "resnet", "timm/test_resnet"]  # of every kind one, for what no architecture changes
 
+SOME = cases_of(BACKBONES, FEW)  # nightly all
+
 every_backbone = pytest.mark.parametrize("tiny", BACKBONES.values(), ids=BACKBONES)
+some_backbones = pytest.mark.parametrize("tiny", [BACKBONES[name] for name in SOME], ids=SOME)
 few_backbones = pytest.mark.parametrize("tiny", [BACKBONES[name] for name in FEW], ids=FEW)
 
 

@@ -5,6 +5,7 @@ import gc
 import pickle
 import threading
 import weakref
+from itertools import product
 
 import pytest
 import timm
@@ -12,6 +13,7 @@ import torch
 from torch._dynamo.testing import CompileCounter
 
 import tsbn_hub  # noqa: F401
+from tests.matrices import cases_of
 from tsbn_hub.norms import TaskNorm
 
 from .test_families import randomize
@@ -37,8 +39,12 @@ def _fresh_dynamo():
     torch._dynamo.reset()
 
 
-@pytest.mark.parametrize("training", [False, True])
-@pytest.mark.parametrize("architecture", ARCHITECTURES)
+@pytest.mark.parametrize(
+    ("architecture", "training"),
+    cases_of(
+        product(ARCHITECTURES, [False, True]), [("test_resnet", True), ("test_vit", False), ("test_convnext", True)]
+    ),
+)
 def test_one_compiled_graph_for_twelve_tasks(architecture, training):
     model, x = small(architecture, TWELVE).train(training), images(architecture)
     graphs = CompileCounter()
@@ -61,7 +67,7 @@ def test_one_compiled_graph_for_a_tensor_of_the_task():
     assert graphs.frame_count == 1
 
 
-@pytest.mark.parametrize("architecture", ARCHITECTURES)
+@pytest.mark.parametrize("architecture", cases_of(ARCHITECTURES, ["test_resnet", "test_vit"]))
 def test_one_compiled_graph_for_a_tensor_of_rows(architecture):
     model, x = small(architecture), images(architecture, batch=4)
     graphs = CompileCounter()
@@ -120,8 +126,12 @@ def test_compiled_tasks_of_different_sizes():
         model(x, task=torch.tensor(0))
 
 
-@pytest.mark.parametrize("strict", [False, True])
-@pytest.mark.parametrize("architecture", ARCHITECTURES)
+@pytest.mark.parametrize(
+    ("architecture", "strict"),
+    cases_of(
+        product(ARCHITECTURES, [False, True]), [("test_resnet", True), ("test_vit", False), ("test_convnext", False)]
+    ),
+)
 def test_exported_with_the_task_switchable(architecture, strict):
     model, x = small(architecture), images(architecture)
     program = torch.export.export(model, (x,), {"task": torch.tensor(0)}, strict=strict)
@@ -137,7 +147,7 @@ def test_exported_with_one_task_set():
 
 
 @pytest.mark.filterwarnings("ignore")
-@pytest.mark.parametrize("architecture", ARCHITECTURES)
+@pytest.mark.parametrize("architecture", cases_of(ARCHITECTURES, ["test_efficientnet", "test_vit"]))
 def test_traced_and_scripted_with_one_task_set(architecture):
     with timm.layers.set_scriptable(True):
         model, x = small(architecture), images(architecture)

@@ -15,7 +15,7 @@ from .hf_backbones import (
     NAMES,
     assert_equal,
     assert_states_equal,
-    every_backbone,
+    some_backbones,
     few_backbones,
     leaves,
 )
@@ -26,7 +26,7 @@ def _fresh_dynamo():
     torch._dynamo.reset()
 
 
-@every_backbone
+@some_backbones
 def test_one_compiled_graph_for_all_tasks(tiny):
     """The task that is set is a tensor of the graph."""
     model, x = tiny.backbone(), tiny.images()
@@ -165,7 +165,7 @@ def test_threads_with_different_tasks(name):
     assert not wrong
 
 
-@every_backbone
+@some_backbones
 def test_built_without_memory(tiny):
     """On the meta device; and building there leaves nothing behind that a real model would meet."""
     source = tiny.multi_task()
@@ -206,7 +206,7 @@ def test_exported_backbone(name):
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
-@every_backbone
+@some_backbones
 def test_cuda(tiny):
     model, x = tiny.multi_task(), tiny.images()
     labels = {name: each.cuda() for name, each in tiny.labels().items()}

@@ -18,7 +18,7 @@ from .hf_backbones import (
     FEW,
     TASKS,
     assert_states_equal,
-    every_backbone,
+    some_backbones,
     few_backbones,
     randomized,
 )
@@ -54,7 +54,7 @@ def transformers_logs(caplog):
     logging.disable_propagation()
 
 
-@every_backbone
+@some_backbones
 def test_missing_heads_start_fresh(tiny, tmp_path, nan_memory, transformers_logs):
     model = TsbnModel.from_backbone(tiny.plain(), TASKS)
     randomized(model).save_pretrained(tmp_path)

@@ -16,7 +16,7 @@ from .hf_backbones import (
     TASKS,
     assert_equal,
     assert_states_equal,
-    every_backbone,
+    some_backbones,
     few_backbones,
     randomized,
 )
@@ -43,7 +43,7 @@ def assert_round_trip(model, folder, x, **options):
     return again
 
 
-@every_backbone
+@some_backbones
 def test_round_trip(tiny, tmp_path):
     assert_round_trip(tiny.multi_task(), tmp_path / "multi", tiny.images())
     assert {path.name for path in (tmp_path / "multi").iterdir()} - {"preprocessor_config.json"} == {
@@ -234,7 +234,7 @@ def test_errors_of_folding_by_precision():
 # --- names ---
 
 
-@every_backbone
+@some_backbones
 def test_names_on_the_disk(tiny, tmp_path):
     """Those that the native architecture has there; load_state_dict takes them, and its own."""
     model, plain = tiny.multi_task(), tiny.plain()
@@ -253,7 +253,7 @@ def test_names_on_the_disk(tiny, tmp_path):
         model.load_state_dict({**on_disk, "nonsense": torch.zeros(1)})
 
 
-@every_backbone
+@some_backbones
 def test_backbone_of_a_multi_task_folder_and_the_reverse(tiny, tmp_path):
     multi_task, backbone = tiny.multi_task(), TsbnModel.from_backbone(tiny.plain(), TASKS)
     multi_task.save_pretrained(tmp_path / "multi")

@@ -19,7 +19,7 @@ from .hf_backbones import (
     TASKS,
     assert_equal,
     assert_states_equal,
-    every_backbone,
+    some_backbones,
     few_backbones,
 )
 
@@ -87,7 +87,7 @@ def test_architectures_without_gradient_checkpointing(name):
             model.gradient_checkpointing_enable()
 
 
-@every_backbone
+@some_backbones
 def test_gradients_are_those_of_the_folded_model(tiny):
     """And nothing of the other tasks moves."""
     model = tiny.multi_task().train()
@@ -121,7 +121,7 @@ def test_gradients_are_those_of_the_folded_model(tiny):
             assert torch.equal(after[key][others], before[key][others])
 
 
-@every_backbone
+@some_backbones
 def test_every_trainable_parameter_gets_a_gradient(tiny):
     """DDP refuses one that gets none: poolers that no head is reached by are frozen."""
     model = tiny.multi_task().train()
@@ -228,7 +228,7 @@ def test_trainer_with_our_parameter_groups(tmp_path):
 # --- parameter groups ---
 
 
-@every_backbone
+@some_backbones
 def test_gates_learn_faster_and_without_decay(tiny):
     model = tiny.multi_task()
     groups = {group["name"]: group for group in param_groups(model, lr=1e-3, weight_decay=0.1)}
