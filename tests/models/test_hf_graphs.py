@@ -15,9 +15,9 @@ from .hf_backbones import (
     NAMES,
     assert_equal,
     assert_states_equal,
-    some_backbones,
     few_backbones,
     leaves,
+    some_backbones,
 )
 
 

@@ -18,9 +18,9 @@ from .hf_backbones import (
     FEW,
     TASKS,
     assert_states_equal,
-    some_backbones,
     few_backbones,
     randomized,
+    some_backbones,
 )
 
 WEIGHTS = "model.safetensors"

@@ -16,9 +16,9 @@ from .hf_backbones import (
     TASKS,
     assert_equal,
     assert_states_equal,
-    some_backbones,
     few_backbones,
     randomized,
+    some_backbones,
 )
 
 WEIGHTS = "model.safetensors"

@@ -19,8 +19,8 @@ from .hf_backbones import (
     TASKS,
     assert_equal,
     assert_states_equal,
-    some_backbones,
     few_backbones,
+    some_backbones,
 )
 
 CHECKPOINTING = [name for name, tiny in BACKBONES.items() if tiny.checkpoints]
