@@ -29,6 +29,7 @@ def shown(value, digits):
     [
         ("Avatars", "avatars_methods"),
         ("Avatars: the last stage gated", "avatars_last_stage"),
+        ("Avatars: the last stage gated, 100 epochs", "avatars_last_stage_long"),
         ("Scenes", "scenes_methods"),
     ],
 )

@@ -30,7 +30,7 @@ from tsbn_hub.norms import (
 )
 from tsbn_hub.tasks import Classification
 from tsbn_hub.training import PeakMemory, TasksForward, create_optimizer, evaluate, fill_gradients, idle_tasks_at_rest
-from tsbn_hub.training.optimization import parameters_of_single_tasks
+from tsbn_hub.training.optimization import parameters_of_single_tasks, scatter_gates
 from tsbn_hub.training.timm import MultiTaskTraining
 
 KINDS = {"a": Classification(2), "b": Classification(3)}
@@ -160,6 +160,7 @@ TAKE_IT_WRAPPED = {
     create_optimizer: lambda model, folder: [
         group["lr"] for group in create_optimizer(model, "adamw", 1e-3).param_groups
     ],
+    scatter_gates: lambda model, folder: (torch.manual_seed(0), scatter_gates(model, 0.5))[1],
     idle_tasks_at_rest: idle_task_kept,
     parameters_of_single_tasks: lambda model, folder: [
         parameter.shape for parameter in parameters_of_single_tasks(model)
