@@ -28,6 +28,7 @@ MAPPINGS, SWITCHES = (
         "optimizer_args",
         "balancing_args",
         "heads",
+        "kind_args",
     ],
     ["pretrained", "freeze_trunk", "sync_batch_norm", "deterministic"],
 )

@@ -218,7 +218,10 @@ class Grid:
             )
         if task is None:
             return Run(_placed(config, Path(self.folder, "runs"), variant.label), seed)
-        alone = replace(config, heads={name: head for name, head in config.heads.items() if name == task})
+        heads, kind_args = (
+            {name: each for name, each in values.items() if name == task} for values in (config.heads, config.kind_args)
+        )
+        alone = replace(config, heads=heads, kind_args=kind_args)
         return Run(_placed(alone, Path(self.single_task_folder), f"{variant.label} {task}"), seed, task)
 
     @cached_property

@@ -141,5 +141,17 @@ def check_keywords(make: Callable[..., object], keywords: dict[str, Any], *, own
         raise TypeError(f"{error}.{near} It takes: {', '.join(takes) or 'nothing'}") from None
 
 
+def names_of(registered: type) -> list[str]:
+    """What a class, and those that it is a subclass of, have as their own `name`: the class's own is the last.
+
+    Example:
+        >>> from tsbn_hub.files.registry import names_of
+        >>> from tsbn_hub.tasks.kinds import Disparity
+        >>> names_of(Disparity)
+        ['depth', 'disparity']
+    """
+    return [vars(each)["name"] for each in registered.__mro__[::-1] if "name" in vars(each)]
+
+
 def _identity(entry: object) -> tuple[str, str]:
     return str(getattr(entry, "__module__", "")), str(getattr(entry, "__qualname__", entry))

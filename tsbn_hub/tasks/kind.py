@@ -39,6 +39,7 @@ class Kind(ABC):
         hub_task: The Hub's name of such a task, such as "image-segmentation"; None where it has none.
         hub_metrics: By the names of metrics, the Hub's names of those that it has a name for.
         taken_from_targets: The keywords that `options_from` may give.
+        only_for_training: The keywords that say how a task is trained, not what its targets are.
         num_classes: The number of classes or attributes; None where there are none.
         labels: Their names; None where there are none.
     """
@@ -54,7 +55,8 @@ class Kind(ABC):
     unit: ClassVar[str | None] = None
     hub_task: ClassVar[str | None] = None
     hub_metrics: ClassVar[Mapping[str, str]] = {}
-    taken_from_targets: ClassVar[tuple[str, ...]] = ()
+    taken_from_targets: tuple[str, ...] = ()
+    only_for_training: ClassVar[tuple[str, ...]] = ("loss",)
     num_classes: int | None = None
     labels: list[str] | None = None
 
@@ -228,4 +230,7 @@ def make_kind(task: Task) -> Kind:
         check_keywords(kind_class, given)
     except TypeError as error:
         raise ValueError(f"Task {task.name!r} of kind {task.kind!r} cannot take {given}: {error}.") from error
-    return kind_class(**given)
+    try:
+        return kind_class(**given)
+    except UnknownNameError as error:
+        raise UnknownNameError(f"Task {task.name!r}: {error}") from error

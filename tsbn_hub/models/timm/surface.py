@@ -62,7 +62,8 @@ class TimmSurface(Surface):
         return Task(task, num_classes=self.model.task_classes[row], labels=self.model.task_labels[row])
 
     def objection_to(self, task: Task) -> str | None:
-        if task.kind != "classification" or task.head is not None or task.head_args or task.kind_args:
+        kept = set(task.kind_args) - {*Classification.only_for_training}
+        if task.kind != "classification" or task.head is not None or task.head_args or kept:
             return f"the task is {task.kind} with a head of its own, and timm's models have classifiers alone"
         if not isinstance(task.num_classes, int) or task.num_classes < 0:
             return f"num_classes={task.num_classes!r} is no number of classes"

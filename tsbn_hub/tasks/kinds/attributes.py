@@ -1,22 +1,23 @@
 """Attributes: several properties of each image, each there or not."""
 
-from typing import ClassVar
+from collections.abc import Mapping, Sequence
+from typing import Any, ClassVar
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from ..kind import Json, register_kind
 from ..labels import LabelledKind
+from ..losses import KindWithLosses
 from ..pictures import write_lines
 
 
 @register_kind("attributes")
-class Attributes(LabelledKind):
+class Attributes(KindWithLosses, LabelledKind):
     """K binary attributes of each image, such as the 40 of CelebA (multi-label classification).
 
     Target: int64 (B, K), 1 (present), 0 (absent) or -100 (unknown, which counts nowhere). Output: logits (B, K). Loss:
-    binary cross-entropy, the mean over the known entries.
+    binary cross-entropy, or another by name, the mean over the known entries.
 
     Metrics, in [0, 1] and higher is better, are taken of each attribute over the data set, and averaged over attributes
     (macro): the accuracy, and the F1 score of being present. An attribute counts as present above a probability of 0.5.
@@ -27,9 +28,11 @@ class Attributes(LabelledKind):
     Args:
         num_classes: The number of attributes, K.
         labels: Their names; None: "0", "1", …
+        loss: "binary_cross_entropy", the default, "focal", "asymmetric" or another of `tsbn_hub.tasks.losses`; or a
+            mapping of its name and keywords.
 
     Raises:
-        ValueError: if the labels are not as many as the attributes.
+        ValueError: if the labels are not as many as the attributes, or there is no such loss.
 
     Example:
         >>> import torch
@@ -47,12 +50,19 @@ class Attributes(LabelledKind):
 
     dense = False
     head = "linear"
+    default_loss = "binary_cross_entropy"
     metrics: ClassVar = {"accuracy": True, "f1": True}
     chosen_by = "accuracy"
     metrics_share_state = True
     gives = "the probability of each attribute"
     hub_task = "image-classification"
     hub_metrics: ClassVar = {"accuracy": "accuracy", "f1": "f1"}
+
+    def __init__(
+        self, num_classes: int, labels: Sequence[str] | None = None, loss: str | Mapping[str, Any] | None = None
+    ) -> None:
+        super().__init__(num_classes, labels)
+        self.choose_loss(loss)
 
     def check(self, target: Tensor, image_size: tuple[int, int]) -> None:
         """Raise ValueError unless this is int64 (B, K) of 0, 1 and -100."""
@@ -67,14 +77,6 @@ class Attributes(LabelledKind):
                 f"A target of attributes has the values {target[wrong].unique().tolist()}. Known are 0 (absent), "
                 f"1 (present; write -1 and 1 as (target + 1) // 2) and {self.missing} (unknown)."
             )
-
-    def loss(self, output: Tensor, target: Tensor) -> Tensor:
-        """The mean binary cross-entropy of the known entries, a scalar; 0 if there is none."""
-        known, present = self.valid(target), (target == 1).float()
-        # What the network says of an unknown entry may be infinite, and infinity times a weight of 0 is NaN.
-        logits = output.float().where(known, 0)
-        terms = F.binary_cross_entropy_with_logits(logits, present, reduction="none")
-        return terms.where(known, 0).sum() / self.count(target).clamp(min=1)
 
     def predict(self, output: Tensor) -> Tensor:
         """The probability of each attribute: (B, K), float32."""

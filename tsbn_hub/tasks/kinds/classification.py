@@ -1,30 +1,32 @@
 """Classification: one class for each image."""
 
-from collections.abc import Sequence
-from typing import ClassVar
+from collections.abc import Mapping, Sequence
+from typing import Any, ClassVar
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from ..kind import Json, register_kind
 from ..labels import LabelledKind
+from ..losses import KindWithLosses
 from ..pictures import write_lines
 
 
 @register_kind("classification")
-class Classification(LabelledKind):
+class Classification(KindWithLosses, LabelledKind):
     """One of K classes for each image.
 
     Target: int64 (B,), from 0 to K - 1, or -100 for an image without a target, which counts nowhere. Output: logits
-    (B, K). Loss: cross-entropy. Metric: accuracy over the data set, in [0, 1], higher is better.
+    (B, K). Loss: cross-entropy, or another by name. Metric: accuracy over the data set, in [0, 1], higher is better.
 
     Args:
         num_classes: K; None: as many as `labels`, and not known without these.
         labels: The classes' names; None: "0", "1", …
+        loss: "cross_entropy", the default, "focal" or another of `tsbn_hub.tasks.losses`; or a mapping of its name and
+            keywords.
 
     Raises:
-        ValueError: if the labels are not as many as the classes.
+        ValueError: if the labels are not as many as the classes, or there is no such loss.
 
     Example:
         >>> import torch
@@ -40,17 +42,24 @@ class Classification(LabelledKind):
 
     dense = False
     head = "linear"
+    default_loss = "cross_entropy"
     metrics: ClassVar = {"accuracy": True}
     chosen_by = "accuracy"
     gives = "the probability of each class"
     hub_task = "image-classification"
     hub_metrics: ClassVar = {"accuracy": "accuracy"}
 
-    def __init__(self, num_classes: int | None = None, labels: Sequence[str] | None = None) -> None:
+    def __init__(
+        self,
+        num_classes: int | None = None,
+        labels: Sequence[str] | None = None,
+        loss: str | Mapping[str, Any] | None = None,
+    ) -> None:
         if num_classes is None and labels is not None:
             num_classes = len(labels)
         if num_classes is not None:
             super().__init__(num_classes, labels)
+        self.choose_loss(loss)
 
     def check(self, target: Tensor, image_size: tuple[int, int]) -> None:
         """Raise ValueError unless this is int64 (B,) with classes or -100."""
@@ -68,13 +77,6 @@ class Classification(LabelledKind):
                 f"A target of classification has the classes {target[wrong].unique().tolist()}. Known are 0 to {last}, "
                 f"and {self.missing} for an image without a class."
             )
-
-    def loss(self, output: Tensor, target: Tensor) -> Tensor:
-        """The mean cross-entropy of the images that have a target, a scalar; 0 if there is none."""
-        # What the network says of an image without a target may be infinite, and infinity times a gradient of 0 is NaN.
-        logits = output.float().masked_fill(~self.valid(target)[:, None], 0)
-        total = F.cross_entropy(logits, target, ignore_index=self.missing, reduction="sum")
-        return total / self.count(target).clamp(min=1)
 
     def predict(self, output: Tensor) -> Tensor:
         """The probabilities of the classes: (B, K), float32."""

@@ -1,23 +1,26 @@
 """Depth: how far away each pixel is."""
 
-from typing import ClassVar
+from collections.abc import Mapping
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
 
 from ..checks import check_map
-from ..kind import Json, Kind, register_kind
+from ..kind import Json, register_kind
+from ..losses import KindWithLosses
 from ..pictures import ColorBar, heat, to_uint8
 
 
 @register_kind("depth")
-class Depth(Kind):
+class Depth(KindWithLosses):
     """How far away each pixel is.
 
     Target: float32 (B, H, W), in metres, 0 for a pixel without a target, which counts nowhere. Another unit does as
     well: "abs_err" and "rmse" are in the target's unit.
 
-    Output: depths (B, 1, H, W). Loss: |p - t|. Prediction: the depths, float32 (B, H, W), negative ones as 0.
+    Output: depths (B, 1, H, W). Loss: |p - t|, or another by name. Prediction: the depths, float32 (B, H, W),
+    negative ones as 0.
 
     Metrics, over all valid pixels of the data set, of depths p and t: "abs_err", the mean of |p - t|; "rel_err", the
     mean of |p - t| / t; "rmse", the root of the mean of (p - t)²; "delta1", the share with max(p / t, t / p) < 1.25, in
@@ -26,6 +29,13 @@ class Depth(Kind):
     Source: Eigen, Puhrsch, Fergus, "Depth Map Prediction from a Single Image using a Multi-Scale Deep Network", arXiv
     1406.2283, section 4.3; the loss of Liu, Johns, Davison, "End-to-End Multi-Task Learning with Attention", arXiv
     1803.10704.
+
+    Args:
+        loss: "l1", the default, "mse", "huber" or another of `tsbn_hub.tasks.losses`, in the unit of the targets; or a
+            mapping of its name and keywords.
+
+    Raises:
+        ValueError: if there is no such loss, or it does not take the keywords.
 
     Attributes:
         measures: What the targets are, for the legend of pictures.
@@ -47,6 +57,7 @@ class Depth(Kind):
 
     dense = True
     head = "small"
+    default_loss = "l1"
     missing = 0
     metrics: ClassVar[dict[str, bool]] = {"abs_err": False, "rel_err": False, "rmse": False, "delta1": True}
     chosen_by = "delta1"
@@ -55,6 +66,9 @@ class Depth(Kind):
     measures: ClassVar[str] = "distance"
     unit: ClassVar[str | None] = "m"
     near_is_greater: ClassVar[bool] = False
+
+    def __init__(self, loss: str | Mapping[str, Any] | None = None) -> None:
+        self.choose_loss(loss)
 
     @property
     def outputs(self) -> int:
@@ -72,10 +86,9 @@ class Depth(Kind):
                 "the data."
             )
 
-    def loss(self, output: Tensor, target: Tensor) -> Tensor:
-        """The mean absolute error of the valid pixels, a scalar, float32; 0 if there is none."""
-        error = (output[:, 0].float() - target).where(self.valid(target), 0).abs()
-        return error.sum() / self.count(target).clamp(min=1)
+    def compared(self, output: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
+        """The depths, (B, H, W)."""
+        return output[:, 0].float(), target
 
     def valid(self, target: Tensor) -> Tensor:
         """Where the depth is above 0, bool (B, H, W)."""

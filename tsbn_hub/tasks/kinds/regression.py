@@ -1,19 +1,20 @@
 """Regression: numbers that an image stands for."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
 
 from ..checks import whole_number
-from ..kind import Json, Kind, register_kind
+from ..kind import Json, register_kind
+from ..losses import KindWithLosses
 from ..pictures import write_lines
 
 
 @register_kind("regression")
-class Regression(Kind):
+class Regression(KindWithLosses):
     """One or several numbers for each image, in the units of the data.
 
     Target: float32 (B, size), NaN where a number is missing, which counts nowhere. Output: (B, size), in standard
@@ -31,9 +32,12 @@ class Regression(Kind):
         size: How many numbers each image has.
         mean: Of each number, in the units of the data; one for all, or one for each. None: 0.
         scale: The standard deviation of each, above 0. None: 1.
+        loss: "l1", the default, "mse", "huber" or another of `tsbn_hub.tasks.losses`, in standard units; or a
+            mapping of its name and keywords.
 
     Raises:
-        ValueError: if the size is less than 1; if mean or scale are not finite, not as many, or a scale is not above 0.
+        ValueError: if the size is less than 1; if mean or scale are not finite, not as many, or a scale is not above 0;
+            if there is no such loss.
 
     Example:
         >>> import math, torch
@@ -53,23 +57,29 @@ class Regression(Kind):
 
     dense = False
     head = "linear"
+    default_loss = "l1"
     missing = math.nan
     metrics: ClassVar = {"mae": False, "rmse": False, "r2": True}
     chosen_by = "r2"
     metrics_share_state = True
     gives = "the numbers"
     unit = "the data's unit"
-    taken_from_targets: ClassVar = ("mean", "scale")
+    taken_from_targets = ("mean", "scale")
     hub_metrics: ClassVar = {"mae": "mae", "r2": "r_squared"}
 
     def __init__(
-        self, size: int = 1, mean: float | Sequence[float] | None = None, scale: float | Sequence[float] | None = None
+        self,
+        size: int = 1,
+        mean: float | Sequence[float] | None = None,
+        scale: float | Sequence[float] | None = None,
+        loss: str | Mapping[str, Any] | None = None,
     ) -> None:
         self.size = size = whole_number(size, "size", least=1)
         self.has_units = mean is not None or scale is not None
         self.mean, self.scale = _of_each("mean", mean, 0.0, size), _of_each("scale", scale, 1.0, size)
         if min(self.scale) <= 0:
             raise ValueError(f"scale={scale} must be above 0.")
+        self.choose_loss(loss)
 
     @property
     def outputs(self) -> int:
@@ -86,12 +96,9 @@ class Regression(Kind):
         if target.isinf().any():
             raise ValueError("A target of regression has infinite numbers. Where a number is missing, write NaN.")
 
-    def loss(self, output: Tensor, target: Tensor) -> Tensor:
-        """The mean absolute error of the known numbers in standard units, a scalar; 0 if there is none."""
-        # Before the absolute value: behind it, a missing number's NaN could reach the gradient.
-        standard = (target - target.new_tensor(self.mean)) / target.new_tensor(self.scale)
-        errors = (output - standard).where(self.valid(target), 0.0).abs()
-        return errors.sum() / self.count(target).clamp(min=1)
+    def compared(self, output: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
+        """The numbers and the targets in standard units."""
+        return output.float(), (target - target.new_tensor(self.mean)) / target.new_tensor(self.scale)
 
     def predict(self, output: Tensor) -> Tensor:
         """The numbers in the units of the data: (B, size), float32."""

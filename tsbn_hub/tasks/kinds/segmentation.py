@@ -1,25 +1,26 @@
 """Segmentation: one class for each pixel."""
 
-from typing import ClassVar
+from collections.abc import Mapping, Sequence
+from typing import Any, ClassVar
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from ..checks import check_classes, check_map
 from ..kind import Json, register_kind
 from ..labels import LabelledKind
+from ..losses import KindWithLosses
 from ..pictures import Swatches, class_colors, to_uint8
 
 
 @register_kind("segmentation")
-class Segmentation(LabelledKind):
+class Segmentation(KindWithLosses, LabelledKind):
     """One of C classes for each pixel: semantic segmentation, or parts of people.
 
     Target: int64 (B, H, W), from 0 to C - 1, or -100 for a pixel without a target, which counts nowhere. An image may
     have no other: one without a person, where parts of people are looked for.
 
-    Output: logits (B, C, H, W). Loss: cross-entropy. Prediction: the classes, int64 (B, H, W).
+    Output: logits (B, C, H, W). Loss: cross-entropy, or another by name. Prediction: the classes, int64 (B, H, W).
 
     Metrics, from one confusion matrix over the data set, in [0, 1], higher is better: "miou", intersection over union,
     the mean over the classes that are in the targets or the predictions; "pixel_accuracy".
@@ -27,9 +28,12 @@ class Segmentation(LabelledKind):
     Args:
         num_classes: C.
         labels: The classes' names; None: their numbers.
+        loss: "cross_entropy", the default, "focal", "dice", "cross_entropy_dice" or another of
+            `tsbn_hub.tasks.losses`; or a mapping of its name and keywords.
 
     Raises:
-        ValueError: if there is no class, or the labels are not as many as the classes.
+        ValueError: if there is no class, or the labels are not as many as the classes; if there is no such
+            loss.
 
     Example:
         >>> import torch
@@ -46,6 +50,7 @@ class Segmentation(LabelledKind):
 
     dense = True
     head = "small"
+    default_loss = "cross_entropy"
     metrics: ClassVar[dict[str, bool]] = {"miou": True, "pixel_accuracy": True}
     chosen_by = "miou"
     metrics_share_state = True
@@ -53,18 +58,16 @@ class Segmentation(LabelledKind):
     hub_task = "image-segmentation"
     hub_metrics: ClassVar = {"miou": "mean_iou"}
 
+    def __init__(
+        self, num_classes: int, labels: Sequence[str] | None = None, loss: str | Mapping[str, Any] | None = None
+    ) -> None:
+        super().__init__(num_classes, labels)
+        self.choose_loss(loss)
+
     def check(self, target: Tensor, image_size: tuple[int, int]) -> None:
         """Raise ValueError unless the target is int64 (B, H, W), of classes or -100."""
         check_map(target, self.name, torch.int64, (), image_size)
         check_classes(target, self.name, self.outputs)
-
-    def loss(self, output: Tensor, target: Tensor) -> Tensor:
-        """The mean cross-entropy of the valid pixels, a scalar, float32; 0 if there is none."""
-        # What the network says of an invalid pixel may be infinite, and infinity times a gradient of 0 is NaN.
-        logits = output.float().masked_fill(~self.valid(target)[:, None], 0)
-        # Summed here: torch's own sum over pixels is refused on CUDA where only deterministic algorithms are allowed.
-        terms = F.cross_entropy(logits, target, ignore_index=self.missing, reduction="none")
-        return terms.sum() / self.count(target).clamp(min=1)
 
     def predict(self, output: Tensor) -> Tensor:
         """The classes with the highest logits, int64 (B, H, W)."""

@@ -12,7 +12,7 @@ from typing import Any, ClassVar, Protocol, Self, TypeVar
 
 from torchmetrics import Metric
 
-from ...files.registry import Registry, UnknownNameError, did_you_mean
+from ...files.registry import Registry, UnknownNameError, did_you_mean, names_of
 
 
 class ScoredKind(Protocol):
@@ -104,9 +104,9 @@ def make_metric(name: str, kind: ScoredKind) -> DataSetMetric:
         >>> make_metric("within_22_5", Normals()).degrees
         22.5
     """
-    kind_names = [vars(kind_class)["name"] for kind_class in type(kind).__mro__ if "name" in vars(kind_class)]
+    kind_names = names_of(type(kind))
     # From the farthest base class to the kind itself, which has the last word.
-    registered_for = {metric: kind_name for kind_name in kind_names[::-1] for metric in _makers.names(of=kind_name)}
+    registered_for = {metric: kind_name for kind_name in kind_names for metric in _makers.names(of=kind_name)}
     if name not in registered_for:
         known = list(registered_for)
         raise UnknownNameError(

@@ -21,6 +21,7 @@ from ..optimization.freezing import freeze_trunk
 from ..optimization.gate_start import scatter_gates
 from .config import TrainingConfig
 from .continuing import model_of_checkpoint
+from .target_options import with_options
 
 
 def build_data(config: TrainingConfig, split: Literal["train", "test"]) -> Mixture:
@@ -33,7 +34,8 @@ def build_data(config: TrainingConfig, split: Literal["train", "test"]) -> Mixtu
     datasets = [source.dataset(split) for source in sources]
     names = [[task.name for task in tasks_of(data)] for data in datasets]
     known = list(dict.fromkeys(name for each in names for name in each))
-    named = {"tasks": config.tasks or [], "heads": list(config.heads), "weights": list(_weights(config))}
+    named = {"tasks": config.tasks or [], "heads": list(config.heads), "kind_args": list(config.kind_args)}
+    named["weights"] = list(_weights(config))
     for key, given in named.items():
         unknown = [name for name in given if name not in known]
         if unknown:
@@ -96,7 +98,7 @@ def check_same_targets(trained: Sequence[Task], data: Mixture) -> None:
 
 
 def build_tasks(config: TrainingConfig, data: Mixture) -> list[Task]:
-    """The tasks to train, in order, each with the head that the config gives it.
+    """The tasks to train, in order, each with the head and the keywords of its kind that the config gives it.
 
     Raises:
         ValueError: if a step is to have more tasks than there are, or single-task learning several.
@@ -110,7 +112,8 @@ def build_tasks(config: TrainingConfig, data: Mixture) -> list[Task]:
         )
     if config.tasks_per_step is not None and config.tasks_per_step > len(names):
         raise ValueError(f"tasks_per_step={config.tasks_per_step}: there are {len(names)} tasks, {names}.")
-    return [_with_head(by_name[name], config.heads.get(name)) for name in names]
+    tasks = [_with_head(by_name[name], config.heads.get(name)) for name in names]
+    return with_options(tasks, config.kind_args)
 
 
 def build_kinds(tasks: list[Task]) -> dict[str, Kind]:

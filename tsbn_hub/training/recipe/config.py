@@ -48,6 +48,8 @@ class TrainingConfig:
         method_args: Further keywords of "cross-stitch", "mtan" or another trunk.
         heads: By task, the name of its head ("small", "deeplabv3", "upernet", "segformer", "linear"), or a mapping with
             `name` and the head's keywords; None: the default of the task's kind.
+        kind_args: By task, further keywords of its kind, beside those that the data set gives, as
+            `{price: {loss: huber}}`: docs/training.md has the losses in a table.
         model_args: Further keywords of `timm.create_model`, or of the backbone's configuration.
         data_args: Further keywords of the data set, where it is one.
         augmentation: Random changes of training samples, of images and targets together, by name: "flip", "crop",
@@ -114,6 +116,7 @@ class TrainingConfig:
     method: str | None = None
     method_args: dict[str, Any] = field(default_factory=dict)
     heads: dict[str, Any] = field(default_factory=dict)
+    kind_args: dict[str, Any] = field(default_factory=dict)
     model_args: dict[str, Any] = field(default_factory=dict)
     data_args: dict[str, Any] = field(default_factory=dict)
     augmentation: dict[str, Any] = field(default_factory=dict)
@@ -183,6 +186,11 @@ class TrainingConfig:
         for task, head in self.heads.items():
             if not isinstance(head, str) and not (isinstance(head, dict) and isinstance(head.get("name"), str)):
                 raise ValueError(f"heads={self.heads}: {task} has {head!r}; a head is a name, or a mapping with name.")
+        for task, keywords in self.kind_args.items():
+            if not isinstance(keywords, dict) or not all(isinstance(key, str) for key in keywords):
+                raise ValueError(
+                    f"kind_args={self.kind_args}: {task} has {keywords!r}; expected is a mapping, as {{loss: dice}}."
+                )
         self.sources()
         self._check_method()
         self._check_start()

@@ -81,7 +81,7 @@ def _check_same(task: Task, surface: Surface, known: Kind, checkpoint: str) -> N
     """Refuse another task of the same name. Where one of them does not say how its classes are called, any fit."""
     given, described = make_kind(task), surface.described(task.name)
     options, wanted = (
-        {key: value for key, value in each.items() if key not in given.taken_from_targets}
+        {key: value for key, value in each.items() if key not in (*given.taken_from_targets, *given.only_for_training)}
         for each in (described.kind_args, task.kind_args)
     )
     differ = None not in (described.labels, task.labels) and described.labels != task.labels
