@@ -49,6 +49,12 @@ def test_a_comparison(heading, name):
                 assert cells[title] == shown(value, digits), (row["method"], title)
 
 
+def test_the_control_of_the_last_stage():
+    stored = json.loads((RESULTS / "avatars_last_stage_control.json").read_text("utf-8"))
+    accuracies = [task["metrics"][0]["value"] for task in stored["tasks"]]
+    assert f"seed 0 scores {100 * sum(accuracies) / len(accuracies):.1f}%" in PAGE
+
+
 def test_what_learns():
     stored = json.loads((RESULTS / "learning.json").read_text("utf-8"))
     rows, _ = rows_of("Every method and balancing learns")

@@ -27,6 +27,7 @@ MAPPINGS, SWITCHES = (
         "augmentation",
         "optimizer_args",
         "balancing_args",
+        "chosen_by",
         "heads",
         "kind_args",
     ],
@@ -43,7 +44,7 @@ CHOICES = {
 WHOLE = {
     "epochs": (0, False), "batch_size": (0, False), "eval_batch_size": (0, False),
     "gradient_accumulation_steps": (0, False), "tasks_per_step": (0, False), "workers": (0, True),
-    "checkpoint_steps": (0, False), "seed": (0, True),
+    "checkpoint_steps": (0, False), "early_stopping": (0, False), "seed": (0, True),
 }  # fmt: skip
 REAL = {
     "lr": (0, False), "weight_decay": (0, True), "gate_lr_scale": (0, True), "gate_weight_decay": (0, True),
@@ -54,7 +55,7 @@ REAL = {
 BELOW_ONE, UP_TO_ONE = ["ema_decay", "validation"], ["layer_decay", "decay_rate"]
 OR_NONE = [
     "model", "checkpoint", "norm", "method", "tasks", "gate_lr_scale", "layer_decay", "max_grad_norm", "tasks_per_step",
-    "ema_decay", "mixed_precision", "eval_batch_size",
+    "ema_decay", "mixed_precision", "eval_batch_size", "early_stopping",
 ]  # fmt: skip
 
 

@@ -613,7 +613,7 @@ def test_a_pretrained_trunk_of_a_new_model(tmp_path):
             {"norm": "affine"},
             r"norm='affine': the norms of checkpoint=.* are 'sigmoid', and those of hard sharing alone",
         ),
-        ({"model_args": {"drop_rate": 0.1}}, r"has \['model_args'\] of its own"),
+        ({"model_args": {"drop_rate": 0.1}}, r"has \['model_args.drop_rate'\] of its own"),
         ({"checkpoint": None}, "model=None, checkpoint=None: give one"),
         ({"output": "trained"}, "is the output, too"),
         ({"data_args": {"channels": 1}}, "takes images of 3 channels, those of the data have 1"),

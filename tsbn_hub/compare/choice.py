@@ -41,7 +41,9 @@ def _best_epoch(run: Run) -> tuple[float, Primary]:
     kinds = {task.name: _kind_of(task.kind, task.name, task.classes) for task in results.tasks}
     lines = [json.loads(line) for line in (run.folder / LOG).read_text("utf-8").splitlines()]
     epochs: Sequence[Scores] = [line["validation"] for line in lines if "validation" in line]
-    mean, scores = max(((mean_score(kinds, scores), scores) for scores in epochs), key=lambda each: each[0])
+    mean, scores = max(
+        ((mean_score(kinds, scores, run.config.chosen_by), scores) for scores in epochs), key=lambda each: each[0]
+    )
     primary = {task.name: task.metrics[0] for task in results.tasks}
     return mean, {name: (scores[name][each.name], each.higher_is_better) for name, each in primary.items()}
 

@@ -221,7 +221,8 @@ class Grid:
         heads, kind_args = (
             {name: each for name, each in values.items() if name == task} for values in (config.heads, config.kind_args)
         )
-        alone = replace(config, heads=heads, kind_args=kind_args)
+        chosen_by = {name: metric for name, metric in config.chosen_by.items() if name == task}
+        alone = replace(config, heads=heads, kind_args=kind_args, chosen_by=chosen_by)
         return Run(_placed(alone, Path(self.single_task_folder), f"{variant.label} {task}"), seed, task)
 
     @cached_property

@@ -52,7 +52,9 @@ def results_of_run(config: TrainingConfig, scores: Scores) -> Results:
     kinds = {task.name: make_kind(task) for task in tasks}
     validation = _last_validation(config.output)
     chosen_by = dict.fromkeys(
-        chosen_metric(kind, validation.get(name, {})) or kind.chosen_by for name, kind in kinds.items()
+        chosen_metric(kind, validation.get(name, {}), config.chosen_by.get(name)) or kind.chosen_by
+        for name, kind in kinds.items()
+        if not config.chosen_by or name in config.chosen_by
     )
     return Results(
         weights=weights_digest(config.output),

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from ..data.images import as_input
 from ..data.sample import Batch
+from ..files.registry import did_you_mean
 from ..models.outputs import outputs_by_task
 from ..norms import unwrapped
 from ..tasks import Kind
@@ -130,13 +131,41 @@ class TaskMetrics:
         return {name: scores[name] for name in self._kinds}
 
 
-def mean_score(kinds: Mapping[str, Kind], scores: Scores) -> float:
+def check_chosen_by(kinds: Mapping[str, Kind], chosen_by: Mapping[str, str]) -> None:
+    """Refuse what cannot choose the best epoch.
+
+    Args:
+        kinds: The kind of each task.
+        chosen_by: By task, the name of a metric.
+
+    Raises:
+        ValueError: if there is no such task, or it has no such metric.
+    """
+    for task, metric in chosen_by.items():
+        if task not in kinds:
+            raise ValueError(
+                f"chosen_by: there is no task {task!r}.{did_you_mean(task, list(kinds))} There are {list(kinds)}."
+            )
+        known = list(kinds[task].metrics)
+        if metric not in known:
+            raise ValueError(
+                f"chosen_by: the task {task!r} has no metric {metric!r}.{did_you_mean(str(metric), known)} "
+                f"It has {known}."
+            )
+
+
+def mean_score(kinds: Mapping[str, Kind], scores: Scores, chosen_by: Mapping[str, str] | None = None) -> float:
     """What the best epoch is chosen by: the mean over tasks of `chosen_scores`.
+
+    Args:
+        kinds: The kind of each task.
+        scores: By task, its metrics.
+        chosen_by: By task, the metric that counts; others do not. None, or empty: all tasks, by what their kinds say.
 
     Raises:
         ValueError: if no metric of any task is defined.
     """
-    known = chosen_scores(kinds, scores)
+    known = chosen_scores(kinds, scores, chosen_by)
     if not known:
         raise ValueError(
             f"No metric of {list(scores)} is defined on the validation split: it has no target of theirs, or none that "
@@ -146,25 +175,27 @@ def mean_score(kinds: Mapping[str, Kind], scores: Scores) -> float:
     return sum(known) / len(known)
 
 
-def chosen_scores(kinds: Mapping[str, Kind], scores: Scores) -> list[float]:
+def chosen_scores(kinds: Mapping[str, Kind], scores: Scores, chosen_by: Mapping[str, str] | None = None) -> list[float]:
     """Of each task with a metric that is defined, the score that lets the best epoch be chosen: higher is better.
 
-    An error e, where the metric in [0, 1] is not defined, counts as 1 / (1 + e).
+    An error e, where it is asked for, or the metric in [0, 1] is not defined, counts as 1 / (1 + e).
     """
     chosen = []
     for name, values in scores.items():
-        metric = chosen_metric(kinds[name], values)
+        if chosen_by and name not in chosen_by:
+            continue
+        metric = chosen_metric(kinds[name], values, (chosen_by or {}).get(name))
         if metric is not None:
             chosen.append(values[metric] if kinds[name].metrics[metric] else 1 / (1 + values[metric]))
     return chosen
 
 
-def chosen_metric(kind: Kind, values: Mapping[str, float | None]) -> str | None:
-    """The metric by which a kind lets the best epoch be chosen, or else the first one that is defined.
+def chosen_metric(kind: Kind, values: Mapping[str, float | None], asked: str | None = None) -> str | None:
+    """The metric that is asked for, else by which a kind lets the best epoch be chosen, or the first that is defined.
 
     Equal targets, or a single one, have no r2, say. None: no metric is defined.
     """
-    for metric in (kind.chosen_by, *kind.metrics):
+    for metric in (asked or kind.chosen_by, *kind.metrics):
         value = values.get(metric)
         if value is not None and not math.isnan(value):
             return metric

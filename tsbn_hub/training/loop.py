@@ -17,7 +17,7 @@ from ..files.own_code import import_all
 from ..models import from_pretrained, save_pretrained, surface_of
 from . import report
 from .acceleration import make_accelerator
-from .evaluation import Scores, evaluate, mean_score
+from .evaluation import Scores, check_chosen_by, evaluate, mean_score
 from .loaders import Loaders, check_scale, first_image
 from .recipe.building import (
     build_augmentation,
@@ -122,6 +122,7 @@ class Training:
         check_same_targets(tasks, test_data)  # before the training, not after it
         options = earlier.get(OPTIONS) or options_from_targets(build_kinds(tasks), training_data)
         tasks = with_options(tasks, options)
+        check_chosen_by(build_kinds(tasks), config.chosen_by)
         balancing = build_balancing(config, tasks)  # refused before a model is built
         augmentation = build_augmentation(config, build_kinds(tasks), training_data)
         image = first_image(data)
@@ -175,10 +176,15 @@ class Training:
         scores = self.record.scores
         if scores is None:
             with self.progress:
-                while self.record.epoch <= self.config.epochs:
+                while not self._is_trained():
                     started = time.monotonic()
                     self._train_epoch()
                     self._end_epoch(started)
+                if self.record.epoch <= self.config.epochs:
+                    self.console.print(
+                        f"Stopped after epoch {self.record.epoch - 1}: none of the last {self.config.early_stopping} "
+                        f"was better than epoch {self.record.best_epoch} on the validation data."
+                    )
                 scores = self.record.scores = self._test()
             self._list_broken_files()
             self.folder.write_log(self.record)
@@ -186,6 +192,12 @@ class Training:
         else:
             self.console.print(f"{self.folder.path} holds this run, and it is finished. Restart to train anew.")
         return scores
+
+    def _is_trained(self) -> bool:
+        """Whether all epochs are done, or as many as `early_stopping` says have been no better than the best."""
+        done, patience = self.record.epoch - 1, self.config.early_stopping
+        waits = patience is None or done - self.record.best_epoch < patience
+        return done >= self.config.epochs or not waits
 
     def show(self, scores: Scores) -> None:
         """Print what the run has scored on the test."""
@@ -227,7 +239,7 @@ class Training:
         self.learner.balancing.after_epoch(losses)
         model = self.learner.trained_model()
         scores = self._evaluate(model, self.validation_batches, "validation")
-        mean = mean_score(self.kinds, scores)
+        mean = mean_score(self.kinds, scores, self.config.chosen_by)
         is_best = mean > record.best
         line: EpochLine = {
             "epoch": record.epoch,
@@ -240,7 +252,7 @@ class Training:
         self.folder.write_log(record)
         self.folder.write_gates(model, record.epoch)
         if is_best:
-            record.best = mean
+            record.best, record.best_epoch = mean, record.epoch
             if self.accelerator.is_main_process:
                 save_pretrained(model, self.folder.path)
             record.weights = self.folder.weights_digest()
@@ -279,7 +291,7 @@ class Training:
     def _stopped(self) -> Stopped:
         received = self.signals.received
         name = "another process" if received is None else received.name
-        place = "the test" if self.record.epoch > self.config.epochs else self.record.place
+        place = "the test" if self._is_trained() else self.record.place
         return Stopped(
             f"Stopped by {name} in {place}. {self.folder.path} has the state: the same command goes on from there.",
             received,

@@ -97,6 +97,10 @@ class TrainingConfig:
             validation split of their own (CelebA) take this one.
         mixed_precision: "no", "fp16" or "bf16"; None takes what `accelerate launch` was given.
         workers: Processes that load data.
+        chosen_by: By task, the metric that chooses the best epoch, as {price: mae}. Tasks that are not named do not
+            count. Empty: the mean over all tasks of what their kinds say, such as accuracy.
+        early_stopping: Stop when so many epochs in a row were no better than the best one; None: never. The
+            schedule of the learning rate is that of all `epochs`.
         checkpoint_steps: Optimizer steps between two checkpoints; every epoch makes one, too.
         trackers: Where to follow the run: "tensorboard", "trackio", "wandb" or another of Accelerate's trackers.
         imports: Your own files ("path/to/kinds.py") and modules ("my_package.kinds"), which register kinds, heads, data
@@ -148,6 +152,8 @@ class TrainingConfig:
     ema_decay: float | None = None
     sync_batch_norm: bool = False
     validation: float = 0.1
+    chosen_by: dict[str, Any] = field(default_factory=dict)
+    early_stopping: int | None = None
     mixed_precision: Literal["no", "fp16", "bf16"] | None = None
     workers: int = 0
     checkpoint_steps: int = 1000
@@ -161,7 +167,7 @@ class TrainingConfig:
             check_value(name, getattr(self, name), hint)
         for name in (
             "epochs", "batch_size", "eval_batch_size", "gradient_accumulation_steps", "lr", "decay_epochs",
-            "max_grad_norm", "tasks_per_step", "checkpoint_steps",
+            "max_grad_norm", "tasks_per_step", "checkpoint_steps", "early_stopping",
         ):  # fmt: skip
             if getattr(self, name) is not None and not getattr(self, name) > 0:
                 raise ValueError(f"{name}={getattr(self, name)} must be positive.")

@@ -28,6 +28,7 @@ class Record:
         labelled: The tasks that a sample of this epoch had a target for.
         task_steps: How many steps of the run were for each task.
         best: The best mean score on the validation data so far.
+        best_epoch: The epoch that had it; 0: none yet.
         weights: The SHA-256 of the best model's weights, as they lie in the run's folder.
         log: The lines of the log.
         scores: Every task's metrics on the test data, at the end.
@@ -40,6 +41,7 @@ class Record:
     labelled: list[str] = field(default_factory=list)
     task_steps: dict[str, int] = field(default_factory=dict)
     best: float = -math.inf
+    best_epoch: int = 0
     weights: str | None = None
     log: list[Mapping[str, object]] = field(default_factory=list)
     scores: dict[str, dict[str, float]] | None = None

@@ -1,0 +1,115 @@
+"""Which epoch is kept, and when a run ends before its last one."""
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from tsbn_hub.results.recording import record_run
+from tsbn_hub.results.results import Results
+from tsbn_hub.tasks import Classification, Regression
+from tsbn_hub.training import Stopped, TrainingConfig, train
+from tsbn_hub.training.evaluation import mean_score
+from tsbn_hub.training.loop import Training
+
+from . import test_units_of_regression
+
+
+@pytest.fixture
+def config(tmp_path):
+    return TrainingConfig(
+        model="test_resnet_tsbn",
+        data=f"{test_units_of_regression.__file__}:Prices",
+        data_args={"size": 64},
+        output=str(tmp_path / "run"),
+        epochs=6,
+        batch_size=16,
+        warmup_epochs=0,
+    )
+
+
+@pytest.fixture
+def scored(monkeypatch):
+    """Lets the validation scores of the epochs be these, whatever the model does."""
+
+    def score(*means):
+        def mean_of(self, started):
+            with monkeypatch.context() as patch:
+                patch.setattr("tsbn_hub.training.loop.mean_score", lambda *args: means[self.record.epoch - 1])
+                end(self, started)
+
+        monkeypatch.setattr(Training, "_end_epoch", mean_of)
+
+    end = Training._end_epoch
+    return score
+
+
+def log_of(config):
+    return [json.loads(line) for line in Path(config.output, "log.jsonl").read_text("utf-8").splitlines()]
+
+
+def epochs_of(config):
+    return [line["epoch"] for line in log_of(config) if "epoch" in line]
+
+
+@pytest.mark.parametrize(
+    ("means", "patience", "last"),
+    [
+        ([0.5, 0.4, 0.4, 0.9, 0.9, 0.9], 2, 3),
+        ([0.5, 0.4, 0.6, 0.6, 0.6, 0.9], 2, 5),
+        ([0.5, 0.4, 0.6, 0.6, 0.6, 0.9], None, 6),
+        ([0.1, 0.2, 0.3, 0.4, 0.5, 0.5], 1, 6),
+    ],
+)
+def test_it_stops_when_nothing_gets_better(means, patience, last, config, scored, capsys):
+    scored(*means)
+    train(replace(config, early_stopping=patience))
+    assert epochs_of(config) == list(range(1, last + 1))
+    assert ("Stopped after epoch" in capsys.readouterr().out) == (last < 6)
+
+
+def test_a_run_that_goes_on_stops_where_the_whole_one_does(config, scored, monkeypatch, tmp_path):
+    config = replace(config, early_stopping=2)
+    scored(0.5, 0.4, 0.4, 0.9, 0.9, 0.9)
+    train(config)
+    parts = replace(config, output=str(tmp_path / "parts"))
+    take_step, calls = Training.take_step, []
+
+    def stopping(self, batches):
+        calls.append(1)
+        return take_step(self, batches) or len(calls) == 2 * len(self.steps) + 1
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Training, "take_step", stopping)
+        with pytest.raises(Stopped, match="epoch 3, after its step 1"):
+            train(parts)
+    train(parts)
+    assert log_of(parts) == log_of(config)
+
+
+def test_the_metric_that_chooses(config):
+    config = replace(config, epochs=3, chosen_by={"price": "mae"})
+    scores = train(config)
+    record_run(config, scores)
+    assert Results.read(config.output).epoch_chosen_by.startswith("the mean over tasks of mae on")
+
+
+def test_an_error_counts_the_less_the_greater_it_is():
+    kinds = {"price": Regression(1), "shape": Classification(2)}
+    scores = {"price": {"r2": 0.9, "mae": 3.0, "rmse": 4.0}, "shape": {"accuracy": 0.5}}
+    assert mean_score(kinds, scores, {"price": "mae"}) == 1 / 4
+    assert mean_score(kinds, scores, {"price": "rmse", "shape": "accuracy"}) == pytest.approx((1 / 5 + 0.5) / 2)
+    assert mean_score(kinds, scores) == mean_score(kinds, scores, {}) == pytest.approx(0.7)
+
+
+@pytest.mark.parametrize(
+    ("chosen_by", "message"),
+    [
+        ({"prize": "mae"}, "there is no task 'prize'. Did you mean 'price'"),
+        ({"price": "mea"}, "'price' has no metric 'mea'. Did you mean 'mae'.*It has"),
+    ],
+)
+def test_what_cannot_choose(chosen_by, message, config):
+    with pytest.raises(ValueError, match=message):
+        train(replace(config, chosen_by=chosen_by))
