@@ -5,6 +5,7 @@ import functools
 import io
 import json
 import re
+import shlex
 import subprocess
 import sys
 import threading
@@ -17,6 +18,7 @@ from pathlib import Path
 import timm
 import torch
 from PIL import Image
+from transformers import BitImageProcessor
 
 import tsbn_hub
 from tests.cli.commands import tsbn
@@ -214,3 +216,28 @@ assert [step.name for step in augment.steps] == ["flip", "sharpness"] and augmen
 assert copies(torch.rand(1, 3, 64, 96)).logits["far"].shape == (1, 1, 64, 96)
 assert torch.equal(net.fold("left")(x), net(x, task="left")) and net[1].gate_logits.shape == (2, 16)
 """
+
+
+def test_predicting(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (code,) = code_of("docs/predicting.md")
+    scope: dict = {}
+    exec(code, scope)
+    assert scope["name"] == "red.png" and scope["said"] == {"gender": (2,), "age": (8,)}
+    photos = tmp_path / "photos" / "of" / "mine.jpg"
+    photos.parent.mkdir(parents=True)
+    Image.effect_noise((40, 30), 90).save(photos)
+    Image.effect_noise((40, 30), 90).save("room.jpg")
+    (tmp_path / "new.csv").write_text("photo\nof/mine.jpg\n")
+    tsbn_hub.save_pretrained(scope["model"], "runs/products")
+    tasks = [tsbn_hub.Task("depth", "depth", head_args={"channels": 8}), tsbn_hub.Task("place", num_classes=2)]
+    dense = tsbn_hub.TsbnForMultiTask.from_backbone("timm/test_resnet", tasks, pretrained=False)
+    dense.image_processor = BitImageProcessor(size={"height": 32, "width": 32}, do_center_crop=False)
+    tsbn_hub.save_pretrained(dense, "runs/scenes")
+    commands = re.findall(r"^tsbn (predict .+)$", (ROOT / "docs/predicting.md").read_text(), re.MULTILINE)
+    assert len(commands) == 5
+    for command in commands:
+        told = tsbn(*shlex.split(command.partition(" > ")[0], comments=True))
+        assert told.exit_code == 0, told.output
+    for name in ("products.csv", "new.jsonl", "maps/mine.depth.png", "predictions/room.place.png"):
+        assert (tmp_path / name).is_file(), name

@@ -2,6 +2,7 @@
 
 import importlib
 import inspect
+import json
 import pkgutil
 
 import pytest
@@ -18,7 +19,17 @@ from torch.optim.swa_utils import AveragedModel
 import tsbn_hub
 from tests.matrices import cases_of
 from tsbn_hub.analysis import gradient_cosines, model_cost, passes_by_fork
-from tsbn_hub.deploy import export_onnx, export_plain, export_program, predict, predict_files
+from tsbn_hub.deploy import (
+    Destinations,
+    export_onnx,
+    export_plain,
+    export_program,
+    find_images,
+    predict,
+    predict_files,
+    predict_many,
+    predict_to_files,
+)
 from tsbn_hub.hub import write_card
 from tsbn_hub.models import surface_of
 from tsbn_hub.norms import (
@@ -117,6 +128,17 @@ def predicted_files(model, folder):
     return list(predict_files(model, [folder / "red.png"], folder / "out").values())
 
 
+def predicted_folder(model, folder):
+    Image.new("RGB", (64, 64), "red").save(folder / "red.png")
+    predict_to_files(model, find_images([folder / "red.png"]), Destinations(folder / "out.json"))
+    return list(json.loads((folder / "out.json").read_text()).values())
+
+
+def predicted_one_by_one(model, folder):
+    Image.new("RGB", (64, 64), "red").save(folder / "red.png")
+    return [prediction.values for prediction in predict_many(model, find_images([folder / "red.png"]))]
+
+
 def card(model, folder):
     tsbn_hub.save_pretrained(new(), folder)
     write_card(folder, model, name="ada/faces")
@@ -137,6 +159,8 @@ TAKE_IT_WRAPPED = {
         task: each.description for task, each in predict(model, Image.new("RGB", (64, 64), "red")).items()
     },
     predict_files: predicted_files,
+    predict_many: predicted_one_by_one,
+    predict_to_files: predicted_folder,
     tsbn_hub.save_pretrained: lambda model, folder: saved(
         model, folder, lambda folder: tsbn_hub.save_pretrained(model, folder)
     ),

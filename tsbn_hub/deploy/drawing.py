@@ -82,12 +82,8 @@ def drawn(kind: Kind, value: Tensor, photo: Image.Image, view: Box, title: str) 
     if not kind.dense:
         return as_image(kind.picture(value, pixels))
     _, height, width = pixels.shape
-    left, top, right, bottom = (round(edge * scale) for edge in view)
-    value = resized(value, (max(bottom - top, 1), max(right - left, 1)))
-    value = value[..., max(-top, 0) : height - top, max(-left, 0) : width - left]
-    rows, columns = (
-        slice(max(first, 0), max(first, 0) + n) for first, n in zip((top, left), value.shape[-2:], strict=True)
-    )
+    left, top, right, bottom = (edge * scale for edge in view)
+    value, rows, columns = placed(value, (left, top, right, bottom), (width, height))
     picture = to_uint8((pixels.mean(dim=0, keepdim=True).expand(3, -1, -1) + 1) / 2)
     picture[:, rows, columns] = kind.picture(value, pixels[:, rows, columns])
     image = as_image(picture)
@@ -97,6 +93,27 @@ def drawn(kind: Kind, value: Tensor, photo: Image.Image, view: Box, title: str) 
         return image
     note = "" if value.shape[-2:] == (height, width) else "pale: not seen"
     return beside(image, draw_legend(legend, title, max(13, min(photo.size) // 32), note))
+
+
+def placed(value: Tensor, view: Box, size: tuple[int, int]) -> tuple[Tensor, slice, slice]:
+    """A map of values of what a model sees, in the pixels of the photo.
+
+    Args:
+        value: (…, h, w), of what the model sees.
+        view: What it sees, in the photo's pixels.
+        size: Width and height of the photo.
+
+    Returns:
+        The values of the photo's pixels that the model sees, (…, H, W), and the rows and columns where they are.
+    """
+    width, height = size
+    left, top, right, bottom = map(round, view)
+    value = resized(value, (max(bottom - top, 1), max(right - left, 1)))
+    value = value[..., max(-top, 0) : height - top, max(-left, 0) : width - left]
+    rows, columns = (
+        slice(max(first, 0), max(first, 0) + n) for first, n in zip((top, left), value.shape[-2:], strict=True)
+    )
+    return value, rows, columns
 
 
 def resized(value: Tensor, size: tuple[int, int]) -> Tensor:

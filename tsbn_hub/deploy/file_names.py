@@ -20,12 +20,14 @@ def file_names(given: Iterable[Named], name_of: Callable[[Named], str]) -> dict[
     """
     names: dict[Named, str] = {}
     taken: set[str] = set()
+    numbers: dict[str, int] = {}  # how far each name was counted: many may be the same
     for each in given:
         first = name = name_of(each)
-        number = 1
+        number = numbers.get(first.casefold(), 1)
         while name.casefold() in taken:
             number += 1
             name = f"{first}-{number}"
+        numbers[first.casefold()] = number
         taken.add(name.casefold())
         names[each] = name
     return names

@@ -1,8 +1,9 @@
 """What a model says of images: as values, and as pictures."""
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from urllib.parse import quote
 
@@ -78,20 +79,43 @@ def predict(
     image = as_picture(image)
     check_sides(image)
     photo = image.convert("RGB")
-    parameter = next(model.parameters())
     prepared = preprocessing.prepare(image.convert("RGB" if preprocessing.channels == 3 else "L"))[None]
-    prepared = prepared.to(parameter.device, parameter.dtype)
     view = view_of(preprocessing, photo.size) if any(kind.dense for kind in kinds.values()) else (0, 0, *photo.size)
-    with torch.inference_mode():
-        outputs = outputs_by_task(model.eval(), prepared, list(kinds))
-        predictions = {}
-        for task, kind in kinds.items():
-            if not outputs[task].isfinite().all():
-                raise ValueError(f"What the model gives for the task {task!r} is not finite: its weights are broken.")
-            value = kind.predict(outputs[task])[0].cpu()
-            picture = pil_to_tensor(drawn(kind, value, photo, view, title=task))
-            predictions[task] = TaskPrediction(value, kind.describe(value), picture)
+    values, finite = predicted_values(model, kinds, prepared)
+    predictions = {}
+    for task, kind in kinds.items():
+        if not finite[task].all():
+            raise ValueError(f"{not_finite(task)}: its weights are broken.")
+        value = values[task][0]
+        picture = pil_to_tensor(drawn(kind, value, photo, view, title=task))
+        predictions[task] = TaskPrediction(value, kind.describe(value), picture)
     return predictions
+
+
+@torch.inference_mode()
+def predicted_values(
+    model: nn.Module, kinds: Mapping[str, Kind], prepared: Tensor
+) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+    """What a model says of images that are prepared for it.
+
+    Args:
+        model: The model of a surface. It is put into evaluation mode.
+        kinds: Of the tasks that are asked for.
+        prepared: (B, C, H, W), of any device and precision.
+
+    Returns:
+        By task: what `Kind.predict` gives, (B, …); and whether the output of each image is finite, bool (B,). On the
+        CPU.
+    """
+    parameter = next(model.parameters())
+    outputs = outputs_by_task(model.eval(), prepared.to(parameter.device, parameter.dtype), list(kinds))
+    values = {task: kind.predict(outputs[task]).cpu() for task, kind in kinds.items()}
+    return values, {task: outputs[task].isfinite().flatten(1).all(dim=1).cpu() for task in kinds}
+
+
+def not_finite(task: str) -> str:
+    """What to say of a task whose output is NaN or infinite."""
+    return f"What the model gives for the task {task!r} is not finite"
 
 
 def predict_files(
@@ -127,14 +151,17 @@ def predict_files(
     folder, names = Path(folder), file_names(dict.fromkeys(paths), lambda path: Path(path).stem)
     of_tasks = file_names(kinds, lambda task: quote(task, safe=" "))  # a task may have a slash in its name
     files = {(path, task): folder / f"{name}.{of_tasks[task]}.png" for path, name in names.items() for task in kinds}
-    _check_kept({Path(path).resolve() for path in names}, list(files.values()))
+    check_kept(map(Path, names), files.values())
     folder.mkdir(parents=True, exist_ok=True)
     descriptions: dict[str, dict[str, Json]] = {}
     try:
         for path in track(names, "predicting", console=Console(stderr=True), transient=True):
             predictions = predict(model, read_image(path), tasks)
             write_atomically(
-                {files[path, task]: _writer(prediction.picture) for task, prediction in predictions.items()}
+                {
+                    files[path, task]: png_writer(as_image(prediction.picture))
+                    for task, prediction in predictions.items()
+                }
             )
             descriptions[str(path)] = {task: prediction.description for task, prediction in predictions.items()}
     finally:
@@ -156,12 +183,17 @@ def chosen_kinds(kinds: dict[str, Kind], tasks: Sequence[str] | None) -> dict[st
     return kinds if tasks is None else {task: kinds[task] for task in tasks}
 
 
-def _check_kept(images: set[Path], files: Sequence[Path]) -> None:
-    overwritten = [str(file) for file in files if file.resolve() in images]
+def check_kept(images: Iterable[Path], files: Iterable[Path]) -> None:
+    """Raise ValueError if one of the files that will be written is one of the images. A link would be replaced."""
+    in_folder = lru_cache(maxsize=None)(Path.resolve)  # there may be 100,000 files in a few folders
+    kept = {in_folder(image.parent) / image.name for image in images}
+    overwritten = [str(file) for file in files if in_folder(file.parent) / file.name in kept]
     if overwritten:
-        raise ValueError(f"{overwritten} would be overwritten, and are images to predict for: choose another folder.")
+        raise ValueError(
+            f"{overwritten[:10]} would be overwritten, and are images to predict for: choose another folder."
+        )
 
 
-def _writer(picture: Tensor) -> Callable[[Path], None]:
-    image = as_image(picture)
+def png_writer(image: Image.Image) -> Callable[[Path], None]:
+    """What writes an image into a file, for `write_atomically`."""
     return lambda path: image.save(path, format="PNG")

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from functools import cached_property, partial
 from itertools import islice
 from multiprocessing import active_children
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from accelerate import Accelerator
@@ -22,6 +22,7 @@ from .recipe.config import TrainingConfig
 from .state.signals import MainProcessStops
 
 Normalize = Callable[[Tensor], Tensor]
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -98,7 +99,7 @@ class Loaders:
         )
 
 
-class WorkersTold(DataLoader[Sample]):
+class WorkersTold(DataLoader[T]):
     """A DataLoader that tells of a worker that has ended, whichever of the two found its connection broken first."""
 
     def __iter__(self) -> Any:

@@ -1,10 +1,11 @@
 """A model of transformers, as the rest of the package sees it."""
 
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict
 from difflib import get_close_matches
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -136,14 +137,8 @@ class TransformersSurface(Surface):
         if processor.do_normalize:
             check_mean(processor.image_mean, channels, "an image processor whose image_mean and image_std fit")
 
-        def prepare(image: Image.Image, **options: bool) -> Tensor:
-            batch = processor(image, return_tensors="pt", do_convert_rgb=False, **options)
-            pixel_values: Tensor = batch["pixel_values"]
-            return pixel_values[0]
-
-        def show(image: Image.Image) -> Tensor:
-            return prepare(image, do_rescale=True, do_normalize=False)
-
+        prepare = partial(_prepared, processor)  # a partial of a module's function reaches other processes
+        show = partial(prepare, do_rescale=True, do_normalize=False)
         return Preprocessing(channels, prepare, show, _resizing(processor))
 
     def normalization(self) -> nn.Module:
@@ -308,6 +303,10 @@ class OutputOfRow(nn.Module):
         features = self.trunk.features(images, task=row, maps=self.maps)
         output: Tensor = self.heads(row, features, (images.shape[-2], images.shape[-1]))
         return output
+
+
+def _prepared(processor: Callable[..., Mapping[str, Tensor]], image: Image.Image, **options: bool) -> Tensor:
+    return processor(image, return_tensors="pt", do_convert_rgb=False, **options)["pixel_values"][0]
 
 
 def _resizing(processor: BaseImageProcessor) -> str:

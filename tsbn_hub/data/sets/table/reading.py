@@ -15,6 +15,9 @@ _READERS = {
     **dict.fromkeys((".parquet", ".pq"), read_parquet),
 }
 
+TABLE_SUFFIXES = frozenset(_READERS)
+"""What the names of files end with that are read as tables."""
+
 
 def may_have_splits(source: str) -> bool:
     """Whether a source may have several splits: a data set of the Hugging Face Hub, or a saved one."""
