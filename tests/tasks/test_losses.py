@@ -131,7 +131,9 @@ CASES = [
         for kind in ("regression", "depth", "disparity")
     ),
 ]
-every_loss = pytest.mark.parametrize(("kind", "loss", "reference"), CASES, ids=lambda value: str(value)[:40])
+every_loss = pytest.mark.parametrize(
+    ("kind", "loss", "reference"), CASES, ids=[f"{kind}-{loss}"[:60] for kind, loss, _ in CASES]
+)
 
 
 @every_loss
