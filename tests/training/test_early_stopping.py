@@ -103,6 +103,11 @@ def test_an_error_counts_the_less_the_greater_it_is():
     assert mean_score(kinds, scores) == mean_score(kinds, scores, {}) == pytest.approx(0.7)
 
 
+def test_a_metric_that_is_not_defined():
+    with pytest.raises(ValueError, match="r2 of 'price' is not defined on the validation split"):
+        mean_score({"price": Regression(1)}, {"price": {"r2": float("nan"), "mae": 1.0}}, {"price": "r2"})
+
+
 @pytest.mark.parametrize(
     ("chosen_by", "message"),
     [

@@ -163,7 +163,7 @@ def mean_score(kinds: Mapping[str, Kind], scores: Scores, chosen_by: Mapping[str
         chosen_by: By task, the metric that counts; others do not. None, or empty: all tasks, by what their kinds say.
 
     Raises:
-        ValueError: if no metric of any task is defined.
+        ValueError: if no metric of any task is defined, or one of `chosen_by` is not.
     """
     known = chosen_scores(kinds, scores, chosen_by)
     if not known:
@@ -184,7 +184,13 @@ def chosen_scores(kinds: Mapping[str, Kind], scores: Scores, chosen_by: Mapping[
     for name, values in scores.items():
         if chosen_by and name not in chosen_by:
             continue
-        metric = chosen_metric(kinds[name], values, (chosen_by or {}).get(name))
+        asked = (chosen_by or {}).get(name)
+        metric = chosen_metric(kinds[name], values, asked)
+        if asked is not None and metric != asked:
+            raise ValueError(
+                f"chosen_by: {asked} of {name!r} is not defined on the validation split, as r2 of equal numbers. "
+                "Choose another metric, or hold out a greater part of the training data (validation)."
+            )
         if metric is not None:
             chosen.append(values[metric] if kinds[name].metrics[metric] else 1 / (1 + values[metric]))
     return chosen
