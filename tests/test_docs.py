@@ -22,7 +22,6 @@ from transformers import BitImageProcessor
 
 import tsbn_hub
 from tests.cli.commands import tsbn
-from tests.cli.test_table import draw_products
 from tsbn_hub.data import MultiDigits
 from tsbn_hub.deploy import predict
 from tsbn_hub.training.state.gates import gates_line, gates_text
@@ -242,21 +241,3 @@ def test_predicting(tmp_path, monkeypatch):
         assert told.exit_code == 0, told.output
     for name in ("products.csv", "new.jsonl", "maps/mine.depth.png", "predictions/room.place.png"):
         assert (tmp_path / name).is_file(), name
-
-
-def test_reports(tmp_path, monkeypatch):
-    """The commands of the page run, and it names the files that they leave."""
-    monkeypatch.chdir(tmp_path)
-    draw_products(tmp_path, 24)
-    given = {"test-table": "test.csv", "output": "runs/products", "epochs": 1, "set": "data_args.max_broken=0.2"}
-    options = [part for name, value in given.items() for part in (f"--{name}", value)]
-    assert tsbn("train", "--table", "train.csv", *options).exit_code == 0
-    page = (ROOT / "docs/reports.md").read_text()
-    commands = re.findall(r"^tsbn (evaluate .+)$", page, re.MULTILINE)
-    assert len(commands) == 2
-    for command in commands:
-        told = tsbn(*command.split())
-        assert told.exit_code == 0, told.output
-        for path in Path(command.split()[3]).iterdir():
-            name = path.name if path.stem in ("report", "scores") else path.stem.rsplit(".", 1)[1]
-            assert f"`{name}`" in page, path.name

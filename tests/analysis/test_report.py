@@ -4,7 +4,9 @@ import csv
 import html.parser
 import json
 import math
+import re
 from itertools import count, pairwise
+from pathlib import Path
 from urllib.parse import unquote
 
 import pytest
@@ -320,14 +322,20 @@ def test_the_report_of_a_dense_model(tmp_path, monkeypatch):
     assert not (tmp_path / "other").exists()
 
 
-def test_the_report_of_a_table(tmp_path):
-    """With gaps: the worst samples are files, and the numbers those of results.json."""
+def test_the_report_of_a_table(tmp_path, monkeypatch):
+    """With gaps, by the command of the docs: the worst samples are files, and the numbers those of results.json."""
+    monkeypatch.chdir(tmp_path)
     draw_products(tmp_path, 40)
-    run, out = tmp_path / "run", tmp_path / "report"
-    given = ["train", "--table", tmp_path / "train.csv", "--test-table", tmp_path / "test.csv", "--output", run]
+    run, out = tmp_path / "runs" / "products", tmp_path / "report"
+    given = ["train", "--table", "train.csv", "--test-table", "test.csv", "--output", run]
     assert tsbn(*given, "--set", "data_args.max_broken=0.05", "--epochs", 1).exit_code == 0
-    told = tsbn("evaluate", run, "--report", out)
-    assert told.exit_code == 0 and f"{out}/report.html has pictures and tables." in told.stdout
+    docs = (Path(__file__).parents[2] / "docs" / "reports.md").read_text()
+    command, _ = re.findall(r"^tsbn (evaluate .+)$", docs, re.MULTILINE)
+    told = tsbn(*command.split())
+    assert told.exit_code == 0 and "report/report.html has pictures and tables." in told.stdout
+    for path in out.iterdir():
+        name = path.name if path.stem in ("report", "scores") else path.stem.rsplit(".", 1)[1]
+        assert f"`{name}`" in docs, f"the page does not name {path.name}"
     by_row = {(row["task"], row["metric"]): float(row["value"]) for row in rows_of(out / "scores.csv")}
     measured = json.loads((run / "results.json").read_text())["tasks"]
     assert len(measured) == 4
@@ -341,7 +349,7 @@ def test_the_report_of_a_table(tmp_path):
     worst = rows_of(out / "shape.worst.csv")
     assert len(worst) == 10
     for row in worst:
-        assert row["true"] == shapes[row["file"].removeprefix(f"{tmp_path}/")] and row["predicted"] in shapes.values()
+        assert row["true"] == shapes[row["file"]] and row["predicted"] in shapes.values()
     losses = [float(row["loss"]) for row in worst]
     assert losses == sorted(losses, reverse=True)
     check_page(out)

@@ -31,13 +31,14 @@ def evaluate(
     """
     from accelerate import Accelerator
 
-    from ..analysis import report_run
     from ..training import evaluate_run
     from ..training.report import console_of, score_table
 
     if report is None:
         kinds, scores = evaluate_run(folder, split, trust=trust)
     else:
+        from ..analysis import report_run
+
         kinds, scores = report_run(folder, report, split, trust=trust)
     console = console_of(Accelerator())
     if as_json:

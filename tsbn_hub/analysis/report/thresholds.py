@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Any
 from torch import Tensor
 
 from ...tasks import Kind
-from ...tasks.metrics import MaxF, make_metric
 from ..figures import COLORS, write_figure
 from ..tables import write_table
 from .section import Section, TaskReport
@@ -21,6 +20,9 @@ class ThresholdsReport(TaskReport):
 
     def __init__(self, task: str, kind: Kind) -> None:
         super().__init__(task, kind)
+        # Imported only here: a program that reports nothing does not wait for torchmetrics.
+        from ...tasks.metrics import MaxF, make_metric
+
         metric = make_metric(kind.primary, kind)
         self.metric = metric if isinstance(metric, MaxF) else None
 
