@@ -137,6 +137,9 @@ def test_a_table(checkpoint, tmp_path):
     ]  # fmt: skip
     assert lines[1]["error"] == "the cell is empty" and "No such file" in lines[2]["error"]
     assert lines[0]["predictions"]["keys"]["scores"] == pytest.approx(lines[4]["predictions"]["keys"]["scores"])
+    before = files(tmp_path)
+    itself = tsbn(*given, "--output", tmp_path / "rows.csv")
+    assert itself.exit_code == 2 and "would be overwritten" in itself.stderr and files(tmp_path) == before
     wrong = tsbn(*given, "--file", "foto")
     assert wrong.exit_code == 1 and "file='foto'" in wrong.stderr
 

@@ -12,7 +12,7 @@ from tsbn_hub.data import Table
 from tsbn_hub.data.sets.table.maps import read_array, target_of
 from tsbn_hub.deploy import Destinations, find_images, predict, predict_many, predict_to_files
 from tsbn_hub.deploy.batch_prediction.maps import encoded_map, whole_map, write_map
-from tsbn_hub.deploy.file_names import file_names
+from tsbn_hub.files.file_names import file_names
 from tsbn_hub.tasks import Kind, make_kind
 
 from .test_prediction import broken, noise, timm_model, transformers_model

@@ -6,6 +6,7 @@ from .gates.importance import Importance, importance_matrix
 from .gates.importance_picture import draw_importance
 from .gates.movement_picture import draw_movement
 from .passes import passes_by_fork
+from .report import report_run
 from .run import analyze_run
 from .similarity.clustering import cluster_tasks
 from .similarity.cosines import TaskCosines
@@ -30,4 +31,5 @@ __all__ = [
     "model_cost",
     "passes_by_fork",
     "read_gates",
+    "report_run",
 ]

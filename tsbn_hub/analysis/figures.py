@@ -32,14 +32,21 @@ def write_figure(make: Callable[[], "Figure"], path: str | Path) -> None:
     Raises:
         ImportError: if matplotlib is not installed.
     """
-    try:
-        from matplotlib import rc_context
-    except ImportError as error:
-        raise ImportError("Pictures need matplotlib: pip install 'tsbn_hub[pictures]'.") from error
+    check_matplotlib()
+    from matplotlib import rc_context
+
     with rc_context({"text.parse_math": False}):  # a task may be named "$5 or $10"
         figure = make()
         path, drawn_as = Path(path), Path(path).suffix.removeprefix(".") or "png"
         write_atomically({path: lambda file: figure.savefig(file, format=drawn_as, dpi=DOTS_AN_INCH)})
+
+
+def check_matplotlib() -> None:
+    """Raise ImportError, with the way out, if matplotlib is not installed."""
+    try:
+        import matplotlib  # noqa: F401
+    except ImportError as error:
+        raise ImportError("Pictures need matplotlib: pip install 'tsbn_hub[pictures]'.") from error
 
 
 def label_layers(axes: Any, layers: Sequence[str], most: int = MOST_NAMES) -> None:
@@ -66,6 +73,19 @@ def cut(name: str, longest: int = LONGEST_NAME) -> str:
     """A name that fits beside an axis, in one line."""
     name, half = " ".join(name.split()), longest // 2
     return name if len(name) <= longest else f"{name[:half]}…{name[-half:]}"
+
+
+def plain_numbers(axis: Any) -> None:
+    """Write the numbers along a logarithmic axis as they are, rather than as powers of ten.
+
+    Args:
+        axis: Of matplotlib: an axes' `xaxis` or `yaxis`, or the long axis of a colour bar.
+    """
+    from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
+
+    axis.set_major_locator(LogLocator(base=10, subs=(1, 2, 5)))
+    axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,g}"))
+    axis.set_minor_formatter(NullFormatter())
 
 
 def short(names: Sequence[str]) -> list[str]:

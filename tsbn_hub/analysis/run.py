@@ -1,7 +1,5 @@
 """All that the gates and gradients of a run say of its tasks, as pictures and tables."""
 
-import csv
-import io
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
@@ -10,7 +8,6 @@ from accelerate.utils import send_to_device
 from torch import nn
 
 from ..data.sample import Batch
-from ..files.atomic import write_atomically
 from ..models import from_pretrained, surface_of
 from ..tasks import Kind
 from ..training.loaders import Loaders
@@ -25,6 +22,7 @@ from .similarity.cosines import TaskCosines
 from .similarity.gates import gate_similarity
 from .similarity.gradients import gradient_cosines
 from .similarity.picture import draw_cosines
+from .tables import write_table
 
 SIMILARITY, MOVEMENT, GRADIENTS = "similarity", "gate_movement", "gradients"
 """The names of the pictures, and of the tables beside them, without their suffixes."""
@@ -66,7 +64,7 @@ def analyze_run(folder: str | Path, output: str | Path, *, trust: bool = False) 
             yield f"{SIMILARITY}.png: which tasks use the same filters, by their gates"
         if lines := read_gates(folder):
             draw_movement(lines, output / f"{MOVEMENT}.png")
-            _write_table(output / f"{MOVEMENT}.csv", _rows_of_movement(lines))
+            write_table(output / f"{MOVEMENT}.csv", _rows_of_movement(lines))
             yield f"{MOVEMENT}.png: how the gates opened and closed, epoch by epoch"
         else:
             yield f"no {MOVEMENT}.png: the run has kept no gates"
@@ -113,7 +111,7 @@ def _write(cosines: TaskCosines, path: Path, title: str) -> None:
         for pair in cosines.pairs():
             first, second = (cosines.tasks[at] for at in pair)
             rows.append((layer, first, second, f"{matrix[pair].item():.4f}"))
-    _write_table(path.with_suffix(".csv"), rows)
+    write_table(path.with_suffix(".csv"), rows)
 
 
 def _rows_of_movement(lines: Sequence[GatesLine]) -> list[Sequence[object]]:
@@ -124,9 +122,3 @@ def _rows_of_movement(lines: Sequence[GatesLine]) -> list[Sequence[object]]:
         for task, mean, std, values, near_0, near_1 in zip(*columns, strict=True):
             rows.append((line["epoch"], task, mean, std, *values, near_0, near_1))
     return rows
-
-
-def _write_table(path: Path, rows: Iterable[Sequence[object]]) -> None:
-    text = io.StringIO(newline="")
-    csv.writer(text, lineterminator="\n").writerows(rows)
-    write_atomically({path: lambda file: file.write_text(text.getvalue(), "utf-8", "backslashreplace")})

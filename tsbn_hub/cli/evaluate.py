@@ -15,20 +15,31 @@ from .options import AsJson, Imports, Trust
 def evaluate(
     folder: Annotated[Path, typer.Argument(help="The folder of a run of `tsbn train`.", file_okay=False)],
     split: Annotated[Literal["train", "test"], typer.Option(help="The part of the data.")] = "test",
+    report: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="DIR", help="A folder for report.html: confusion, scores of classes, errors, worst samples."
+        ),
+    ] = None,
     as_json: AsJson = False,
     imports: Imports = None,
     trust: Trust = False,
 ) -> None:
-    """Score a run's best model.
+    """Score a run's best model, and, if wished, report where it is right and where it is wrong.
 
-    Example: tsbn evaluate runs/multi_digits
+    Example: tsbn evaluate runs/multi_digits --report runs/multi_digits/report
     """
     from accelerate import Accelerator
 
     from ..training import evaluate_run
     from ..training.report import console_of, score_table
 
-    kinds, scores = evaluate_run(folder, split, trust=trust)
+    if report is None:
+        kinds, scores = evaluate_run(folder, split, trust=trust)
+    else:
+        from ..analysis import report_run
+
+        kinds, scores = report_run(folder, report, split, trust=trust)
     console = console_of(Accelerator())
     if as_json:
         plain = {
@@ -38,3 +49,5 @@ def evaluate(
         console.print_json(json.dumps(plain), ensure_ascii=True)
     else:
         console.print(score_table(kinds, scores))
+        if report is not None:
+            console.print(f"{report / 'report.html'} has pictures and tables.", soft_wrap=True, highlight=False)

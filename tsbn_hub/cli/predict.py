@@ -74,6 +74,8 @@ def predict(
     from ..models import from_pretrained
 
     to = _destinations(output, pictures, maps, map_format, out)
+    if output is not None and output.resolve() in (Path(path).resolve() for path in paths):
+        raise typer.BadParameter(f"--output {output} is to be predicted for, and would be overwritten.")
     try:
         found = find_images(paths, images, file)
     except FileNotFoundError as error:

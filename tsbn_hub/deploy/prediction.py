@@ -15,13 +15,13 @@ from torch import Tensor, nn
 from torchvision.transforms.functional import pil_to_tensor
 
 from ..files.atomic import write_atomically
+from ..files.file_names import file_names
 from ..files.images import check_image_file, check_sides, read_image
 from ..models import surface_of
 from ..models.outputs import outputs_by_task
 from ..tasks import Kind
 from ..tasks.task import Json
 from .drawing import as_image, drawn, view_of
-from .file_names import file_names
 from .images import as_picture
 
 PREDICTIONS = "predictions.json"

@@ -1,7 +1,7 @@
 """Scoring a model on a data set."""
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import TYPE_CHECKING
 
 import torch
@@ -22,6 +22,9 @@ if TYPE_CHECKING:
 
 Scores = dict[str, dict[str, float]]
 
+Watch = Callable[[Batch, Mapping[str, Tensor]], None]
+"""Is told of each batch, and of what the model gives for it by task, (B, …), for the tasks it has targets for."""
+
 
 @torch.no_grad()
 def evaluate(
@@ -29,6 +32,7 @@ def evaluate(
     batches: Iterable[Batch],
     kinds: Mapping[str, Kind],
     accelerator: Accelerator | None = None,
+    watch: Watch | None = None,
 ) -> Scores:
     """Every task's metrics over a data set, or several.
 
@@ -43,6 +47,7 @@ def evaluate(
             prepared, or bytes (uint8), which are divided by 255.
         kinds: The kind of each task.
         accelerator: Of this process; None: there is but one, and the model stays on its device.
+        watch: Is told of every batch of this process, once it is scored; None: nobody is.
 
     Returns:
         By task, the metrics of its kind; NaN for a task that no sample has a target for.
@@ -70,6 +75,8 @@ def evaluate(
     for batch in batches:
         present = [name for name in kinds if name in batch["targets"]]
         if not present:
+            if watch is not None:
+                watch(batch, {})
             continue
         batch = send_to_device(batch, device, non_blocking=True)
         with accelerator.autocast():
@@ -82,6 +89,8 @@ def evaluate(
                 kinds[name].check(target, (batch["image"].shape[-2], batch["image"].shape[-1]))
                 checked.add(name)
             metrics.update(name, outputs[name], target)
+        if watch is not None:
+            watch(batch, outputs)
     return metrics.compute()
 
 

@@ -27,6 +27,22 @@ def name_of(data: object) -> str:
     return name_of(data.dataset) if isinstance(data, Subset) else type(data).__name__
 
 
+def file_of(data: object, index: int) -> str | None:
+    """The file that a sample is from; None where its data set does not say, by a method `file_of(index)`.
+
+    Args:
+        data: A data set; or several joined, or a part of one.
+        index: Of the sample in `data`.
+    """
+    if isinstance(data, ConcatDataset):
+        which = bisect_right(data.cumulative_sizes, index)
+        return file_of(data.datasets[which], index - (data.cumulative_sizes[which - 1] if which else 0))
+    if isinstance(data, Subset):
+        return file_of(data.dataset, data.indices[index])
+    file = getattr(data, "file_of", None)
+    return None if file is None else str(file(index))
+
+
 def _origin(data: object, index: int) -> tuple[str, int]:
     if isinstance(data, ConcatDataset):
         which = bisect_right(data.cumulative_sizes, index)

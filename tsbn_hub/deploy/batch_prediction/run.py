@@ -11,13 +11,13 @@ from torch import nn
 
 from ...data.progress import with_progress
 from ...files.atomic import write_atomically
+from ...files.file_names import file_names
 from ...models import surface_of
 from ...models.preprocessing import Preprocessing
 from ...tasks import Kind
 from ...tasks.task import Json
 from ...training.state.signals import Stopped, StopSignals
 from ..drawing import Box, drawn, view_of
-from ..file_names import file_names
 from ..prediction import check_kept, chosen_kinds, png_writer
 from .batches import ImagePrediction, predict_many
 from .lines import JsonLines, PredictionFile, Record, format_of

@@ -7,9 +7,9 @@ from urllib.parse import quote
 
 from torch import nn
 
+from ...files.file_names import file_names
 from ...models import save_pretrained, surface_of
 from ...norms import TaskModule
-from ..file_names import file_names
 from ..prediction import chosen_kinds
 
 

@@ -58,11 +58,16 @@ class MaxF(DataSetMetric):
         self.found += self._counts(self._highest_around(probability)[true])
 
     def compute(self) -> Tensor:
+        return self.curves()["f"].max()
+
+    def curves(self) -> dict[str, Tensor]:
+        """The "precision", "recall" and "f" at each of the thresholds, (99,) each, in [0, 1]."""
         right, wrong, found = (counts.flip(0).cumsum(0).flip(0)[1:] for counts in (self.right, self.wrong, self.found))
         precision = right / (right + wrong).clamp(min=1)
         recall = found / self.found.sum()
         weighted = self.beta_squared * precision + recall
-        return ((1 + self.beta_squared) * precision * recall / weighted.clamp(min=torch.finfo().tiny)).max()
+        f = (1 + self.beta_squared) * precision * recall / weighted.clamp(min=torch.finfo().tiny)
+        return {"precision": precision, "recall": recall, "f": f}
 
     def _highest_around(self, values: Tensor) -> Tensor:
         return F.max_pool2d(values, 2 * self.tolerance + 1, stride=1, padding=self.tolerance)

@@ -182,6 +182,10 @@ class Table(Dataset[Sample]):
         """
         return self._samples(int(self._indices[index]))
 
+    def file_of(self, index: int) -> str:
+        """What the image of a sample is called: its path, or the table and the number of the row."""
+        return self._samples.file_of(int(self._indices[index]))
+
 
 def _other_table(train: str | Path, source: str | Path | None, role: str) -> Rows | None:
     """The validation or test table: as given, or the split of a Hugging Face data set; None: there is none."""

@@ -108,6 +108,10 @@ class TableSamples:
                     targets[target.task.name] = value
         return {"image": pil_to_tensor(self._fit.picture(picture)), "targets": targets}, broken
 
+    def file_of(self, row: int) -> str:
+        """What the image of a row is called."""
+        return self._pictures.name(row)
+
     @property
     def broken_files(self) -> dict[str, str]:
         """The files that are missing or broken as far as is known, each with the reason."""

@@ -14,7 +14,7 @@ def file_names(given: Iterable[Named], name_of: Callable[[Named], str]) -> dict[
         name_of: Its name, before a number is added to one that is taken.
 
     Example:
-        >>> from tsbn_hub.deploy.file_names import file_names
+        >>> from tsbn_hub.files.file_names import file_names
         >>> file_names(["a/cat", "b/Cat"], lambda path: path[2:])
         {'a/cat': 'cat', 'b/Cat': 'Cat-2'}
     """
