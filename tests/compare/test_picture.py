@@ -17,8 +17,8 @@ def drawn(monkeypatch, tmp_path):
 
     def draw(rows, name="comparison.png"):
         saved = []
-        save = module._save
-        monkeypatch.setattr(module, "_save", lambda figure, path: (saved.append(figure), save(figure, path)))
+        figure_of = module._figure
+        monkeypatch.setattr(module, "_figure", lambda *args: (saved.append(figure_of(*args)), saved[-1])[1])
         assert draw_comparison(comparison_of(rows, "stl"), tmp_path / name)
         return saved[-1], tmp_path / name
 

@@ -60,6 +60,14 @@ def test_parts_that_lose_gates_are_found_in_one_walk(monkeypatch):
     assert visits == modules
 
 
+@pytest.mark.parametrize("name", ["tsbn_hub", "tsbn_hub.analysis.importance_matrix", "tsbn_hub.deploy.predict"])
+def test_what_does_not_train_imports_nothing_of_it(name, python):
+    package, _, attribute = name.rpartition(".")
+    code = f"import {package or name}\n" + (f"{name}\n" if package else "")
+    done = python(f"import sys\n{code}sys.exit(str([each for each in ('accelerate', 'scipy') if each in sys.modules]))")
+    assert done.stderr.strip() == "[]", attribute
+
+
 class Opened:
     """A safetensors file, which counts how often each of its tensors is read."""
 

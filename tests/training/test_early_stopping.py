@@ -9,24 +9,16 @@ import pytest
 from tsbn_hub.results.recording import record_run
 from tsbn_hub.results.results import Results
 from tsbn_hub.tasks import Classification, Regression
-from tsbn_hub.training import Stopped, TrainingConfig, train
+from tsbn_hub.training import Stopped, train
 from tsbn_hub.training.evaluation import mean_score
 from tsbn_hub.training.loop import Training
 
-from . import test_units_of_regression
+from .test_units_of_regression import prices_run
 
 
 @pytest.fixture
 def config(tmp_path):
-    return TrainingConfig(
-        model="test_resnet_tsbn",
-        data=f"{test_units_of_regression.__file__}:Prices",
-        data_args={"size": 64},
-        output=str(tmp_path / "run"),
-        epochs=6,
-        batch_size=16,
-        warmup_epochs=0,
-    )
+    return prices_run(tmp_path, data_args={"size": 64}, epochs=6)
 
 
 @pytest.fixture

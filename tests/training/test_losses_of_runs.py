@@ -9,23 +9,15 @@ from tsbn_hub.training.recipe.building import build_data, build_tasks
 from tsbn_hub.training.state.description import OPTIONS
 from tsbn_hub.training.state.run import description_of_state
 
-from . import test_units_of_regression
+from .test_units_of_regression import prices_run
 
 BALANCED = {"class_weights": "balanced"}
 
 
 @pytest.fixture
 def config(tmp_path):
-    return TrainingConfig(
-        model="test_resnet_tsbn",
-        data=f"{test_units_of_regression.__file__}:Prices",
-        data_args={"size": 64},
-        output=str(tmp_path / "run"),
-        kind_args={"price": {"loss": {"name": "huber", "delta": 0.5}}, "bright": {"loss": BALANCED}},
-        epochs=1,
-        batch_size=8,
-        warmup_epochs=0,
-    )
+    losses = {"price": {"loss": {"name": "huber", "delta": 0.5}}, "bright": {"loss": BALANCED}}
+    return prices_run(tmp_path, data_args={"size": 64}, kind_args=losses, epochs=1, batch_size=8)
 
 
 def test_what_is_balanced_is_kept_in_the_run_and_the_checkpoint(config):

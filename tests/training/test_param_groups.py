@@ -198,6 +198,14 @@ def test_scattered_gates_are_normal_by_task_and_channel_and_their_own():
     assert all(torch.equal(before[name], model.state_dict()[name]) for name in others)
 
 
+def test_gates_that_are_not_scattered_draw_nothing():
+    """Else runs with the same seed would draw other numbers after it."""
+    torch.manual_seed(0)
+    model, before = timm.create_model("test_resnet_tsbn", tasks=["a"]), torch.get_rng_state()
+    scatter_gates(model, 0.0)
+    assert torch.equal(torch.get_rng_state(), before)
+
+
 @pytest.mark.parametrize("wrong", [-1.0, math.inf, math.nan])
 def test_no_deviation(wrong):
     with pytest.raises(ValueError, match="must be at least 0, and finite"):

@@ -34,18 +34,15 @@ class Prices(Dataset):
         return {"image": self.noise[index] + 0.9 * self.brightness[index], "targets": targets}
 
 
+def prices_run(folder, **changes):
+    """The config of a run on `Prices`."""
+    values = {"model": "test_resnet_tsbn", "data": f"{__file__}:Prices", "output": str(folder / "run")}
+    return TrainingConfig(**{**values, "batch_size": 16, "warmup_epochs": 0, **changes})
+
+
 @pytest.fixture
 def config(tmp_path):
-    values = {
-        "model": "test_resnet_tsbn",
-        "data": f"{__file__}:Prices",
-        "output": str(tmp_path / "run"),
-        "epochs": 4,
-        "batch_size": 16,
-        "lr": 5e-3,
-        "warmup_epochs": 0,
-    }
-    return TrainingConfig(**values)
+    return prices_run(tmp_path, epochs=4, lr=5e-3)
 
 
 def test_prices_are_learned_and_told_in_their_units(config, capsys):

@@ -22,17 +22,18 @@ LONGEST_NAME = 44
 """Beside an axis, in characters."""
 
 
-def write_figure(make: Callable[[], "Figure"], path: str | Path) -> None:
+def write_figure(make: Callable[[], "Figure"], path: str | Path, extra: str = "pictures") -> None:
     """Write a picture, whole or not at all.
 
     Args:
         make: Gives the figure.
         path: The picture to write (.png, .pdf, .svg). A link there is replaced, not followed.
+        extra: The extra of this package that has matplotlib, for the error.
 
     Raises:
         ImportError: if matplotlib is not installed.
     """
-    check_matplotlib()
+    check_matplotlib(extra)
     from matplotlib import rc_context
 
     with rc_context({"text.parse_math": False}):  # a task may be named "$5 or $10"
@@ -41,12 +42,12 @@ def write_figure(make: Callable[[], "Figure"], path: str | Path) -> None:
         write_atomically({path: lambda file: figure.savefig(file, format=drawn_as, dpi=DOTS_AN_INCH)})
 
 
-def check_matplotlib() -> None:
+def check_matplotlib(extra: str = "pictures") -> None:
     """Raise ImportError, with the way out, if matplotlib is not installed."""
     try:
         import matplotlib  # noqa: F401
     except ImportError as error:
-        raise ImportError("Pictures need matplotlib: pip install 'tsbn_hub[pictures]'.") from error
+        raise ImportError(f"Pictures need matplotlib: pip install 'tsbn_hub[{extra}]'.") from error
 
 
 def label_layers(axes: Any, layers: Sequence[str], most: int = MOST_NAMES) -> None:

@@ -198,8 +198,8 @@ class Grid:
             values["balancing"] = balancing
             if balancing != self.base.balancing:
                 values["balancing_args"] = {}
-        for key in ("gate_lr_scale", "gate_weight_decay", "gate_noise"):
-            if not concerns(key, method, balancing):
+        for key in _NORMS_OF_KEY:
+            if key in _DEFAULTS and not concerns(key, method, balancing):
                 values[key] = _DEFAULTS[key]
         for key, value in (*self.overrides.items(), *variant.settings):
             if key != "balancing" and concerns(key, method, balancing):
@@ -218,10 +218,10 @@ class Grid:
             )
         if task is None:
             return Run(_placed(config, Path(self.folder, "runs"), variant.label), seed)
-        heads, kind_args = (
-            {name: each for name, each in values.items() if name == task} for values in (config.heads, config.kind_args)
+        heads, kind_args, chosen_by = (
+            {name: each for name, each in by_task.items() if name == task}
+            for by_task in (config.heads, config.kind_args, config.chosen_by)
         )
-        chosen_by = {name: metric for name, metric in config.chosen_by.items() if name == task}
         alone = replace(config, heads=heads, kind_args=kind_args, chosen_by=chosen_by)
         return Run(_placed(alone, Path(self.single_task_folder), f"{variant.label} {task}"), seed, task)
 

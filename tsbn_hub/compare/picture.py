@@ -1,18 +1,24 @@
 """A comparison as a picture: what a method gains, against what it costs."""
 
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ..files.atomic import write_atomically
+from ..analysis.figures import COLORS, DOTS_AN_INCH, check_matplotlib, write_figure
+from .intervals import Interval
 from .table import Comparison
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-# Colours that people with any colour vision tell apart (Okabe and Ito); with more methods, markers tell them apart.
-_COLORS = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#D55E00", "#56B4E9", "#000000")
+_COLORS = (*COLORS, "#000000")  # with more methods, markers tell them apart
+_EXTRA = "compare"
 _MARKERS = "osD^vPX*"
+
+
+Point = tuple[str, float, Interval]
+"""The label of a row, its operations, and its Δm."""
 
 
 def draw_comparison(comparison: Comparison, path: str | Path) -> bool:
@@ -30,11 +36,7 @@ def draw_comparison(comparison: Comparison, path: str | Path) -> bool:
     Raises:
         ImportError: if matplotlib is not installed.
     """
-    try:
-        from matplotlib import rc_context
-        from matplotlib.figure import Figure
-    except ImportError as error:
-        raise ImportError("Pictures need matplotlib: pip install 'tsbn_hub[compare]'.") from error
+    check_matplotlib(_EXTRA)
     points = [
         (row.label, row.cost.passes, delta)
         for row in comparison.rows
@@ -42,34 +44,39 @@ def draw_comparison(comparison: Comparison, path: str | Path) -> bool:
     ]
     if not points:
         return False
-    with rc_context({"text.parse_math": False}):  # a label may hold dollars
-        longest = max(len(label) for label, _, _ in points)
-        figure = Figure(
-            figsize=(6 + 0.085 * longest, max(4.2, 0.5 + 0.22 * len(points))), dpi=120, layout="constrained"
-        )
-        axes = figure.subplots()
-        axes.axhline(0, color="0.6", linewidth=1, zorder=0)
-        for number, (x, (label, _, delta)) in enumerate(zip(_apart([each[1] for each in points]), points, strict=True)):
-            axes.errorbar(
-                x,
-                delta.mean,
-                yerr=delta.half_width,
-                color=_COLORS[number % len(_COLORS)],
-                marker=_MARKERS[number // len(_COLORS) % len(_MARKERS)],
-                markersize=8,
-                capsize=4,
-                linestyle="none",
-                label=label,
-            )
-        axes.set_xlabel("floating-point operations for all tasks (a plain network for one task = 1)")
-        axes.set_ylabel(f"Δm over {comparison.reference}, %")
-        bars = any(delta.half_width is not None for _, _, delta in points)
-        axes.set_title("Gain against cost" + ("; bars: 95% interval over seeds" if bars else ""), fontsize="medium")
-        axes.grid(alpha=0.3)
-        axes.spines[["top", "right"]].set_visible(False)
-        figure.legend(loc="outside right upper", frameon=False)
-        _save(figure, Path(path))
+    write_figure(partial(_figure, points, comparison.reference), path, _EXTRA)
     return True
+
+
+def _figure(points: Sequence[Point], reference: str | None) -> "Figure":
+    from matplotlib.figure import Figure
+
+    longest = max(len(label) for label, _, _ in points)
+    figure = Figure(
+        figsize=(6 + 0.085 * longest, max(4.2, 0.5 + 0.22 * len(points))), dpi=DOTS_AN_INCH, layout="constrained"
+    )
+    axes = figure.subplots()
+    axes.axhline(0, color="0.6", linewidth=1, zorder=0)
+    for number, (x, (label, _, delta)) in enumerate(zip(_apart([each[1] for each in points]), points, strict=True)):
+        axes.errorbar(
+            x,
+            delta.mean,
+            yerr=delta.half_width,
+            color=_COLORS[number % len(_COLORS)],
+            marker=_MARKERS[number // len(_COLORS) % len(_MARKERS)],
+            markersize=8,
+            capsize=4,
+            linestyle="none",
+            label=label,
+        )
+    axes.set_xlabel("floating-point operations for all tasks (a plain network for one task = 1)")
+    axes.set_ylabel(f"Δm over {reference}, %")
+    bars = any(delta.half_width is not None for _, _, delta in points)
+    axes.set_title("Gain against cost" + ("; bars: 95% interval over seeds" if bars else ""), fontsize="medium")
+    axes.grid(alpha=0.3)
+    axes.spines[["top", "right"]].set_visible(False)
+    figure.legend(loc="outside right upper", frameon=False)
+    return figure
 
 
 def _apart(values: Sequence[float]) -> list[float]:
@@ -83,8 +90,3 @@ def _apart(values: Sequence[float]) -> list[float]:
             groups.append([at])
     shifts = {at: step * (place - (len(group) - 1) / 2) for group in groups for place, at in enumerate(group)}
     return [value + shifts[at] for at, value in enumerate(values)]
-
-
-def _save(figure: "Figure", path: Path) -> None:
-    drawn_as = path.suffix.removeprefix(".") or "png"
-    write_atomically({path: lambda file: figure.savefig(file, format=drawn_as)})

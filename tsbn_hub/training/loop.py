@@ -122,9 +122,10 @@ class Training:
         check_same_targets(tasks, test_data)  # before the training, not after it
         options = earlier.get(OPTIONS) or options_from_targets(build_kinds(tasks), training_data)
         tasks = with_options(tasks, options)
-        check_chosen_by(build_kinds(tasks), config.chosen_by)
+        kinds = build_kinds(tasks)
+        check_chosen_by(kinds, config.chosen_by)
         balancing = build_balancing(config, tasks)  # refused before a model is built
-        augmentation = build_augmentation(config, build_kinds(tasks), training_data)
+        augmentation = build_augmentation(config, kinds, training_data)
         image = first_image(data)
         channels, height, width = image.shape
         self.model = build_model(config, tasks, (channels, height, width), trust, image_fit_of(data.datasets))

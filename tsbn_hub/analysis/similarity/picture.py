@@ -120,7 +120,7 @@ def _draw_layers(axes: Any, above: Any, cosines: TaskCosines) -> None:
                 label=" and ".join(cut(cosines.tasks[at], _LONGEST_IN_PAIR) for at in (row, column)),
             )
     else:
-        low, lower, median, upper, high = by_layer.nanquantile(torch.tensor(_QUANTILES).double(), dim=1)
+        low, lower, median, upper, high = by_layer.nanquantile(by_layer.new_tensor(_QUANTILES), dim=1)
         axes.fill_between(at, low, high, color=COLORS[0], alpha=0.18, linewidth=0, label="all pairs")
         axes.fill_between(at, lower, upper, color=COLORS[0], alpha=0.4, linewidth=0, label="half of the pairs")
         axes.plot(at, median, color="black", marker="o", markersize=3, linewidth=1, label="median")

@@ -9,9 +9,8 @@ from pathlib import Path
 
 from PIL import Image
 
-from ...data.sets.table.arrow import is_saved
 from ...data.sets.table.guessing import find_image_column
-from ...data.sets.table.reading import TABLE_SUFFIXES, read_table
+from ...data.sets.table.reading import TABLE_SUFFIXES, is_of_hugging_face, read_table
 from ...data.sets.table.rows import Files
 from ...data.sets.table.targets import pictures_of
 from ...files.images import FORMATS, read_image
@@ -95,7 +94,7 @@ def find_images(
 
 def _is_table(given: str) -> bool:
     path = Path(given).expanduser()
-    return given.startswith("hf:") or (path.is_file() and path.suffix.lower() in TABLE_SUFFIXES) or is_saved(path)
+    return is_of_hugging_face(given) or (path.is_file() and path.suffix.lower() in TABLE_SUFFIXES)
 
 
 def _files(given: str) -> Iterator[Path]:

@@ -16,7 +16,7 @@ def scatter_gates(model: nn.Module, std: float) -> None:
 
     Args:
         model: A model with task norms, or what holds one. The draws come from torch's global generator.
-        std: The standard deviation s of the noise, in logits, at least 0.
+        std: The standard deviation s of the noise, in logits, at least 0. With 0 nothing is drawn.
 
     Raises:
         ValueError: if it is negative or not finite.
@@ -35,6 +35,8 @@ def scatter_gates(model: nn.Module, std: float) -> None:
     """
     if not 0 <= std < float("inf"):
         raise ValueError(f"std={std} must be at least 0, and finite.")
+    if std == 0:
+        return
     for module in model.modules():
         if isinstance(module, TaskNorm) and module.gate_logits is not None:
             # Drawn on the CPU, as weights are: the same numbers on every device.

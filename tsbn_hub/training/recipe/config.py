@@ -303,7 +303,7 @@ class TrainingConfig:
         """What makes another run of it, as "name: theirs, here ours"; where it is stored does not."""
         ours = dataclasses.asdict(self)
         # A run from before there was a key had what is now its default.
-        theirs = {each.name: _default(each) for each in dataclasses.fields(self)} | _with_new_names(other)
+        theirs = default_values() | _with_new_names(other)
         for values in (ours, theirs):  # a method is the norm's, whether it is named or not
             norm = values["norm"]
             if values["method"] is None and isinstance(norm, str) and (method := method_of(norm)) is not None:
@@ -315,8 +315,12 @@ class TrainingConfig:
         ]
 
 
-def _default(key: dataclasses.Field[Any]) -> object:
-    return key.default if key.default_factory is dataclasses.MISSING else key.default_factory()
+def default_values() -> dict[str, object]:
+    """By key, the value that it has where it is left out; MISSING of a key that must be given."""
+    return {
+        key.name: key.default if key.default_factory is dataclasses.MISSING else key.default_factory()
+        for key in dataclasses.fields(TrainingConfig)
+    }
 
 
 def read_values(path: str | Path) -> dict[str, Any]:

@@ -2,12 +2,12 @@
 
 import inspect
 import re
-from dataclasses import MISSING, asdict, dataclass, fields
+from dataclasses import MISSING, asdict, dataclass
 from typing import get_type_hints
 
 import yaml
 
-from .config import TrainingConfig
+from .config import TrainingConfig, default_values
 from .values import type_name
 
 
@@ -37,10 +37,7 @@ def config_keys() -> dict[str, Key]:
         Key(name='weight_decay', type='float', default='0.0001', meaning="Of the trunk's and heads' weights.")
     """
     hints, meanings = get_type_hints(TrainingConfig), _meanings(TrainingConfig)
-    defaults = {each.name: each.default for each in fields(TrainingConfig) if each.default is not MISSING}
-    for each in fields(TrainingConfig):
-        if each.default_factory is not MISSING:
-            defaults[each.name] = each.default_factory()
+    defaults = {name: value for name, value in default_values().items() if value is not MISSING}
     return {
         name: Key(name, type_name(hint), _in_yaml(defaults[name]) if name in defaults else None, meanings[name])
         for name, hint in hints.items()

@@ -54,7 +54,7 @@ def gates_line(model: nn.Module, epoch: int) -> GatesLine | None:
         "tasks": model.tasks,
         "mean": _rounded(gates.mean(1)),
         "std": _rounded(gates.std(1, correction=0)),
-        "quantiles": [_rounded(row.quantile(torch.tensor(QUANTILES))) for row in gates],
+        "quantiles": [_rounded(row.quantile(row.new_tensor(QUANTILES))) for row in gates],
         "near_0": _rounded((gates < NEAR).float().mean(1)),
         "near_1": _rounded((gates > 1 - NEAR).float().mean(1)),
         "layers": {name: _rounded(gate.mean(1)) for name, gate in layers.items()},

@@ -24,6 +24,11 @@ def may_have_splits(source: str) -> bool:
     return source.startswith("hf:") or has_splits(Path(source).expanduser())
 
 
+def is_of_hugging_face(source: str) -> bool:
+    """Whether a source is a data set of the Hugging Face Hub, or a folder with a saved one."""
+    return source.startswith("hf:") or is_saved(Path(source).expanduser())
+
+
 def read_table(source: str, role: str) -> Rows | None:
     """The table of a source. It is read once, as long as its file stays as it is.
 
@@ -40,7 +45,7 @@ def read_table(source: str, role: str) -> Rows | None:
         ValueError: if it cannot be read as a table, or has no row.
         ImportError: if it needs a library that is not installed; it says which.
     """
-    if source.startswith("hf:") or is_saved(Path(source).expanduser()):
+    if is_of_hugging_face(source):
         rows = read_hugging_face(source if source.startswith("hf:") else str(Path(source).expanduser()), role)
     else:
         path = Path(source).expanduser()
