@@ -8,7 +8,7 @@ BIN := $(VENV)/bin
 THREADS ?= $(shell $(PYTHON) -c "import os; print(os.cpu_count())")
 LAUNCH := OMP_NUM_THREADS=$(THREADS) $(BIN)/accelerate launch --num_processes 1 --num_machines 1 --mixed_precision no --dynamo_backend no
 
-.PHONY: demo test lint lowest conformance bench clean
+.PHONY: demo test lint lowest conformance bench pages clean
 
 demo: $(VENV)/ready
 	$(LAUNCH) examples/finetune.py examples/configs/multi_digits.yaml
@@ -48,6 +48,10 @@ conformance: $(VENV)/ready
 # Ratios to plain models of timm, into build/bench; on a CPU with one thread, and on CUDA where there is one.
 bench: $(VENV)/ready
 	$(BIN)/python benchmarks/bench.py $(if $(QUICK),--quick --output build/bench-quick)
+
+# docs/results.md: its tables and pictures anew from benchmarks/results. `make test` fails where they differ.
+pages: $(VENV)/ready
+	$(BIN)/python benchmarks/pages.py
 
 $(VENV)/ready: pyproject.toml
 	@$(PYTHON) -c "import sys; sys.exit(sys.version_info < (3, 11) and 'tsbn_hub needs Python 3.11 or newer: make PYTHON=python3.12 …')"

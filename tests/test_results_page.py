@@ -1,61 +1,92 @@
 """Every figure of docs/results.md is one of a stored result."""
 
 import json
-import re
-from pathlib import Path
+import statistics
 
 import pytest
 
-ROOT = Path(__file__).parents[1]
-RESULTS = ROOT / "benchmarks" / "results"
-PAGE = (ROOT / "docs" / "results.md").read_text("utf-8")
+from benchmarks import pages
+from tests.scripts import ROOT, run_script
+from tsbn_hub.compare import read_comparison
+from tsbn_hub.compare.formats import as_json
+from tsbn_hub.compare.table import comparison_of
 
-
-def rows_of(heading):
-    """The cells of a table of the page, by the first one."""
-    section = re.search(rf"^## {heading}\n(.*?)(?=^## |\Z)", PAGE, re.MULTILINE | re.DOTALL)[1]
-    lines = [line.strip("| ").split(" | ") for line in section.splitlines() if line.startswith("| ")]
-    return {first: cells for first, *cells in lines[2:]}, lines[0][1:]
-
-
-def shown(value, digits):
-    return f"{value['mean']:.{digits}f}" + (
-        f" ± {value['half_width']:.{digits}f}" if value["half_width"] is not None else ""
-    )
-
-
-@pytest.mark.parametrize(
-    ("heading", "name"),
-    [
-        ("Avatars", "avatars_methods"),
-        ("Avatars: the last stage gated", "avatars_last_stage"),
-        ("Avatars: the last stage gated, 100 epochs", "avatars_last_stage_long"),
-        ("Scenes", "scenes_methods"),
-    ],
+PAGE = " ".join(pages.PAGE.read_text("utf-8").split())
+COMPARISONS = sorted(
+    path.stem for path in pages.RESULTS.glob("*.json") if "rows" in json.loads(path.read_text("utf-8"))
 )
-def test_a_comparison(heading, name):
-    stored = json.loads((RESULTS / f"{name}.json").read_text("utf-8"))
-    rows, titles = rows_of(heading)
-    assert list(rows) == [row["method"] for row in stored["rows"]]
-    for row in stored["rows"]:
-        cells = dict(zip(titles, rows[row["method"]], strict=True))
-        assert cells["Δm %"] == (shown(row["delta_m"], 2) if row["delta_m"] else "–")
-        for score in row["scores"]:
-            title = next((each for each in titles if each.startswith(f"{score['task']} {score['metric']} ")), None)
-            if title is not None:
-                scale, digits = (100, 1) if score["is_share"] else (1, 4)
-                half = score["half_width"]
-                value = {"mean": scale * score["mean"], "half_width": None if half is None else scale * half}
-                assert cells[title] == shown(value, digits), (row["method"], title)
+
+
+def stored(name):
+    return read_comparison(pages.RESULTS / f"{name}.json")
+
+
+def accuracies(comparison, label):
+    """By seed the mean over tasks, in percent."""
+    row = next(row for row in comparison.rows if row.label == label)
+    return [100 * statistics.fmean(value for value, _ in row.primary(seed).values()) for seed in row.results]
+
+
+def test_the_page_is_made_of_the_stored_results(capsys):
+    run_script("benchmarks/pages.py", "--check")
+    assert not capsys.readouterr().err
+
+
+def test_a_figure_that_was_touched_is_found(monkeypatch, tmp_path, capsys):
+    page = tmp_path / "results.md"
+    text = pages.PAGE.read_text("utf-8")
+    assert "| mtan | 2.11 |" in text
+    page.write_text(text.replace("| mtan | 2.11 |", "| mtan | 2.12 |"), "utf-8")
+    monkeypatch.setattr(pages, "PAGE", page)
+    monkeypatch.setattr("sys.argv", ["pages.py", "--check"])
+    with pytest.raises(SystemExit, match="1"):
+        pages.main()
+    assert "run python benchmarks/pages.py" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("name", COMPARISONS)
+def test_each_stored_comparison_is_on_the_page(name):
+    text = pages.PAGE.read_text("utf-8")
+    assert f"<!-- table: {name} -->" in text
+    assert as_json(stored(name)) == (pages.RESULTS / f"{name}.json").read_text("utf-8")
+
+
+def test_every_table_of_the_page_is_stored():
+    """A table that stands elsewhere would be nobody's."""
+    text = pages.with_tables(pages.PAGE.read_text("utf-8"))
+    outside = pages.TABLE.sub("", text)
+    assert not [line for line in outside.splitlines() if line.startswith("|")]
+
+
+def test_the_last_stage_against_equal_compute():
+    comparison = stored("avatars_last_stage")
+    against = comparison_of(comparison.rows, "hps, 1.21x epochs")
+    delta = against.delta(next(row for row in against.rows if row.label == "tssigma"))
+    assert f"a Δm of {delta.mean:.1f} ± {delta.half_width:.1f}%" in PAGE
+    ours, theirs = accuracies(comparison, "tssigma"), accuracies(comparison, "hps, 1.21x epochs")
+    leads = [own - other for own, other in zip(ours, theirs, strict=True)]
+    assert f"in each of the three seeds, by {min(leads):.1f} to {max(leads):.1f} points of mean accuracy" in PAGE
+    assert f"where hard sharing has {accuracies(comparison, 'hps')[0]:.1f}% and TSσBN {ours[0]:.1f}%" in PAGE
+
+
+def test_the_last_stage_trained_longer():
+    short, long = stored("avatars_last_stage"), stored("avatars_last_stage_long")
+    of_each = [
+        f"from {statistics.fmean(accuracies(short, label)):.1f} to {statistics.fmean(accuracies(long, label)):.1f}%"
+        for label in ("hps, 1.21x epochs", "tssigma")
+    ]
+    assert f"brings hard sharing {of_each[0]} mean accuracy and TSσBN {of_each[1]}" in PAGE
 
 
 def test_the_control_of_the_last_stage():
-    stored = json.loads((RESULTS / "avatars_last_stage_control.json").read_text("utf-8"))
-    accuracies = [task["metrics"][0]["value"] for task in stored["tasks"]]
-    assert f"seed 0 scores {100 * sum(accuracies) / len(accuracies):.1f}%" in PAGE
+    results = json.loads((pages.RESULTS / "avatars_last_stage_control.json").read_text("utf-8"))
+    values = [task["metrics"][0]["value"] for task in results["tasks"]]
+    assert f"seed 0 scores {100 * statistics.fmean(values):.1f}%" in PAGE
 
 
-def test_what_learns():
-    stored = json.loads((RESULTS / "learning.json").read_text("utf-8"))
-    rows, _ = rows_of("Every method and balancing learns")
-    assert rows == {name: [f"{scores['untrained']:.3f}", f"{scores['trained']:.3f}"] for name, scores in stored.items()}
+def test_choosing_settings_says_the_same():
+    comparison = comparison_of(stored("avatars_last_stage").rows, "hps, 1.21x epochs")
+    row = next(row for row in comparison.rows if row.label == "tssigma")
+    delta = comparison.delta(row)
+    text = " ".join((ROOT / "docs" / "choosing-settings.md").read_text("utf-8").split())
+    assert f"{delta.mean:.1f} ± {delta.half_width:.1f}% in Δm" in text

@@ -20,6 +20,7 @@ BENCHMARKS = {
         ["--output", "learning.json", "--samples", "24", "--epochs", "1", "--only", "hps"],
         r"epoch +1 .*segmentation",  # of the training; the scores are on standard error
     ),
+    "pages": (["--check"], r"^$"),
     "scenes": (
         ["--height", "16", "--width", "24", "--samples", "2", "--repeats", "2"],
         r"16x24: \d+ samples a processor second",

@@ -6,6 +6,7 @@ from .formats import write_tables
 from .grid import Grid, Variant
 from .intervals import Interval, interval_of
 from .picture import draw_comparison
+from .stored import read_comparison
 from .table import Comparison, Measure, Row
 
 __all__ = [
@@ -20,5 +21,6 @@ __all__ = [
     "compare_runs",
     "draw_comparison",
     "interval_of",
+    "read_comparison",
     "write_tables",
 ]

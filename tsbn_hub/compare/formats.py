@@ -136,9 +136,20 @@ def as_json(comparison: Comparison) -> str:
         "reference": comparison.reference,
         "formula": comparison.formula,
         "left_out": comparison.left_out,
+        "data": _data(comparison),
         "rows": rows,
     }
     return json.dumps(whole, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
+
+
+def _data(comparison: Comparison) -> list[dict[str, object]]:
+    """The data sets that all rows were measured on, with the tasks that each has targets for."""
+    tasks: dict[tuple[str, int], dict[str, None]] = {}
+    for row in comparison.rows:
+        for results in row.results.values():
+            for data in (data for each in results for data in each.data):
+                tasks.setdefault((data.name, data.samples), {}).update(dict.fromkeys(data.tasks))
+    return [{"name": name, "samples": samples, "tasks": list(each)} for (name, samples), each in tasks.items()]
 
 
 def console_table(comparison: Comparison) -> Table:
