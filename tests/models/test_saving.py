@@ -105,6 +105,7 @@ def test_round_trip(architecture, tasks, style, tmp_path):
         dict(tasks=["b", "a"], num_classes=0),
         dict(num_classes={"type": 3, "keys": 5, "a b": 2, "ü": 3, "train": 1, "0": 4, "/": 2}),
         dict(tasks=["b", "a"], gated="layer3.*,layer4.*"),
+        dict(tasks=["b", "a"], gated="last 20%"),
         dict(tasks=["b", "a"], gated=["layer1.*", "layer4.*"], gate_init=0.25, keep_affine=True),
         dict(tasks=["b", "a"], in_chans=1),
         dict(tasks=["b", "a"], global_pool="max", drop_rate=0.5),

@@ -153,6 +153,48 @@ def test_a_pattern_that_matches_nothing(patterns):
     assert not any(isinstance(module, TaskNorm) for module in model.modules())
 
 
+# --- a share ---
+
+
+@pytest.mark.parametrize(
+    ("architecture", "stage", "share"),
+    [
+        ("resnet18", "layer4.*", "last 25%"),
+        ("resnet50", "layer4.*", "last 19%"),
+        ("swin_tiny_patch4_window7_224", "layers.3.*", "last 17%"),
+        ("convnext_tiny", "stages.3.*", " last  16.7 % "),
+        ("test_vit", "blocks.[45].*", "last 33%"),
+    ],
+)
+def test_the_last_stage_as_a_share(architecture, stage, share):
+    names = gated_norms(on_meta(architecture))
+    assert gated_norms(on_meta(architecture), share) == matching(names, stage)
+    model = on_meta(f"{architecture}_tsbn", tasks=["a", "b"], gated=share)
+    assert [name for name, module in model.named_modules() if isinstance(module, TaskNorm)] == matching(names, stage)
+
+
+def test_all_and_at_least_one():
+    model = on_meta("test_vit")
+    names = gated_norms(model)
+    assert gated_norms(model, "last 100%") == names
+    assert gated_norms(model, "last 0.1%") == names[-1:]
+
+
+@pytest.mark.parametrize("share", ["last 0%", "last 101%", "last 0.0%"])
+def test_no_share(share):
+    with pytest.raises(ValueError, match=f"gated='{share}' must be above 0% and at most 100%"):
+        gated_norms(on_meta("test_vit"), share)
+
+
+def test_a_rebuilt_norm_is_not_of_the_share():
+    """What stands there anew is gated where it was before, and nowhere else."""
+    model = timm.create_model("test_resnet_tsbn", tasks=["a", "b"], gated="last 20%")
+    before = [name for name, module in model.named_modules() if isinstance(module, TaskNorm)]
+    model.reset_classifier({"a": 3, "b": 4})
+    model.add_task("c", num_classes=2)
+    assert [name for name, module in model.named_modules() if isinstance(module, TaskNorm)] == before
+
+
 def test_a_network_without_norms():
     with pytest.raises(ValueError, match="Sequential has no norm layer"):
         gated_norms(nn.Sequential(nn.Linear(2, 2)))

@@ -74,6 +74,7 @@ def config(tmp_path):
         ("sigmoid", None, 0.5),
         ("sigmoid", "*layer4*", 0.9),
         ("affine", None, 0.5),
+        ("sigmoid", "last 20%", 0.5),
         ("statistics", "*layer3*,*layer4*", 0.5),
     ],
 )

@@ -38,7 +38,8 @@ def convert(
         norm: "sigmoid": a gate per task and channel (TSσBN). "affine": a weight and bias per task (TSBN).
             "statistics": the running statistics of BatchNorms alone. "shared": nothing per task (hard sharing).
         gated: Which norms become task-specific. None: every BatchNorm, and of the other norms those of the blocks.
-            Otherwise fnmatch patterns on module names, as a list or separated by commas.
+            "last 25%": of these the last quarter. Otherwise fnmatch patterns on module names, as a list or separated
+            by commas.
         keep_affine: Keep the shared weight and bias beside the gates; None means True. Without them a gate is all that
             scales a channel, and the network's function changes.
         gate_init: A gate's value at the start, from 0.001 to 0.999. With the affine kept, the function stays bit for

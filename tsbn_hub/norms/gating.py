@@ -14,6 +14,7 @@ from .wrappers import unwrapped
 _QUERY_OR_KEY = re.compile(r"(^|_)(q|k|query|key)_?norm$|(^|_)norm_?(q|k|query|key)$|(^|_)(q|k)_layernorm$")
 
 Patterns = str | Sequence[str] | None
+_LAST = re.compile(r"last\s+(\d+(?:\.\d+)?)\s*%")
 
 
 def gated_norms(module: nn.Module, gated: Patterns = None, style: Style = "sigmoid") -> list[str]:
@@ -21,22 +22,24 @@ def gated_norms(module: nn.Module, gated: Patterns = None, style: Style = "sigmo
 
     Args:
         module: A plain network, or what is wrapped around it.
-        gated: None for the default: every BatchNorm, and of the other norms those of the blocks. Otherwise fnmatch
-            patterns on module names, as a list or separated by commas.
+        gated: None for the default: every BatchNorm, and of the other norms those of the blocks. "last 25%": of these
+            the last quarter, in the order in which the network has them, at least one. Otherwise fnmatch patterns on
+            module names, as a list or separated by commas.
         style: What the norms are to keep per task. For "statistics" only those that have running statistics count.
 
     Returns:
         Names, in the order of the network. A norm that stands at two places is named twice.
 
     Raises:
-        ValueError: if a pattern matches no norm, or the network has no norm, or none with what the style asks for.
+        ValueError: if a pattern matches no norm, a share is not above 0% and at most 100%, or the network has no norm,
+            or none with what the style asks for.
 
     Example:
         >>> from torch import nn
         >>> from tsbn_hub.norms import gated_norms
         >>> net = nn.Sequential(nn.Conv2d(3, 8, 3), nn.BatchNorm2d(8), nn.Conv2d(8, 8, 3), nn.BatchNorm2d(8))
-        >>> gated_norms(net), gated_norms(net, gated="3")
-        (['1', '3'], ['3'])
+        >>> gated_norms(net), gated_norms(net, gated="3"), gated_norms(net, gated="last 50%")
+        (['1', '3'], ['3'], ['3'])
     """
     module = unwrapped(module)
     norms = {name: norm for name, norm in module.named_modules(remove_duplicate=False) if _can_be_gated(norm)}
@@ -54,9 +57,37 @@ def can_be_per_task(norm: nn.Module, style: Style) -> bool:
     return style != "statistics" or (is_batch_norm(type(norm)) and getattr(norm, "running_mean", None) is not None)
 
 
+def patterns_of(gated: Patterns) -> list[str]:
+    """The fnmatch patterns on module names; none where norms are chosen by their place."""
+    if gated is None or last_share(gated) is not None:
+        return []
+    return [pattern.strip() for pattern in gated.split(",")] if isinstance(gated, str) else list(gated)
+
+
+def last_share(gated: Patterns) -> float | None:
+    """The share in (0, 1] of "last 25%"; None where it is not said so.
+
+    Raises:
+        ValueError: if it is not above 0% and at most 100%.
+    """
+    found = _LAST.fullmatch(gated.strip()) if isinstance(gated, str) else None
+    if found is None:
+        return None
+    share = float(found[1]) / 100
+    if not 0 < share <= 1:
+        raise ValueError(f"gated={gated!r} must be above 0% and at most 100%.")
+    return share
+
+
 def _chosen(module: nn.Module, norms: dict[str, nn.Module], gated: Patterns) -> list[str]:
-    if gated is not None:
-        return _matching(norms, gated)
+    share = last_share(gated)
+    if share is not None:
+        names = _by_default(module, norms)
+        return names[-max(1, round(share * len(names))) :]
+    return _by_default(module, norms) if gated is None else _matching(norms, gated)
+
+
+def _by_default(module: nn.Module, norms: dict[str, nn.Module]) -> list[str]:
     if not norms:
         raise ValueError(f"{type(module).__name__} has no norm layer that could get gates.")
     modules = dict(module.named_modules(remove_duplicate=False))
@@ -81,7 +112,7 @@ def _of_queries_or_keys(name: str) -> bool:
 
 
 def _matching(norms: dict[str, nn.Module], gated: str | Sequence[str]) -> list[str]:
-    patterns = [pattern.strip() for pattern in gated.split(",")] if isinstance(gated, str) else list(gated)
+    patterns = patterns_of(gated)
     if not patterns:
         raise ValueError('gated is empty: no norm would be task-specific. For hard sharing say norm="shared".')
     for pattern in patterns:

@@ -26,7 +26,7 @@ class TsbnConfig(BackboneConfigMixin, PreTrainedConfig):
         tasks: The tasks, or their names, or their dicts, in the order of the gates' rows; None: one, "default".
         norm: "sigmoid" (TSσBN), "affine" (TSBN), "statistics" (of BatchNorms) or "shared" (hard sharing).
         gated: Which norms are task-specific, as fnmatch patterns; None: every BatchNorm, and of the other norms those
-            of the blocks.
+            of the blocks; "last 25%": of these the last quarter.
         keep_affine: Keep the backbone's own weight and bias beside the gates.
         gate_init: A gate's value at the start, from 0.001 to 0.999.
         feature_layout: Which feature maps the backbone gives (see `FeatureLayout`); None: the model finds out.

@@ -14,7 +14,7 @@ from torch.utils import _pytree as pytree
 from ...norms import NormOptions, TaskModule, TaskSelector
 from ...norms.convert import convert_norms
 from ...norms.folding import block_what_loses_gates
-from ...norms.gating import Patterns, gated_norms
+from ...norms.gating import Patterns, gated_norms, patterns_of
 from ...norms.kernels import is_batch_norm, is_norm
 from ...norms.task_class import as_task_module
 from ...norms.task_module import Forward, Outputs
@@ -176,7 +176,6 @@ class TimmTaskModel(TaskModule):
     def _rebuilt_norms(self) -> list[str]:
         """Names of the plain norms that are to be gated, as if they had been there from the start."""
         gated = self.recipe.gated
-        patterns = [] if gated is None else gated.split(",") if isinstance(gated, str) else gated
         return [
             name
             for name, norm in self.named_modules()
@@ -184,7 +183,7 @@ class TimmTaskModel(TaskModule):
             and (
                 name in self.recipe.names
                 or (gated is None and is_batch_norm(type(norm)))
-                or any(fnmatchcase(name, pattern.strip()) for pattern in patterns)
+                or any(fnmatchcase(name, pattern) for pattern in patterns_of(gated))
             )
         ]
 
