@@ -107,6 +107,7 @@ def test_metadata(of_every_kind):
     assert by_name["age"]["unit"] == "the data's unit" and by_name["age"]["labels"] is None
     assert by_name["images"]["shape"] == ["batch", 3, "height", "width"] and "unit vector" in by_name["images"]["gives"]
     assert all(task["gives"] and task["kind"] for task in told["tasks"])
+    assert by_name["what is there"]["thresholds"] == [0.25, 0.5] and by_name["age"]["thresholds"] is None
     for port, task in zip(session.get_outputs(), told["tasks"], strict=True):
         assert port.name == task["output"] and port.shape == task["shape"]
         assert port.type == {"int64": "tensor(int64)", "float32": "tensor(float)"}[task["dtype"]]
