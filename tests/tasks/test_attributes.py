@@ -197,16 +197,34 @@ def test_what_is_above_its_threshold_is_present():
         "scores": pytest.approx({"smiling": 0.3, "hat": 0.7}),
     }
     assert kind.caption(torch.tensor([0.3, 0.7]), torch.tensor([1, 1])) == ["1 of 2 right", "true: hat"]
+    by_label = Attributes(2, labels=["smiling", "hat"], thresholds={"hat": 0.75, "smiling": 0.25})
+    assert by_label.thresholds == kind.thresholds
     assert kind.present(torch.tensor([[0.25, 0.76]])).tolist() == [[False, True]]
 
 
 @pytest.mark.parametrize(
     "thresholds",
-    [[0.5], [0.1, 1.5], [0.1, -0.1], [0.1, math.nan], [0.1, True], ["0.1", 0.2], 0.5, "ab", [[0.1], [0.2]], {"a": 1}],
+    [
+        [0.5],
+        [0.1, 1.5],
+        [0.1, -0.1],
+        [0.1, math.nan],
+        [0.1, True],
+        ["0.1", 0.2],
+        0.5,
+        "ab",
+        [[0.1], [0.2]],
+        {0: 0.1, 1: 2},
+    ],
 )
 def test_thresholds_that_are_none(thresholds):
     with pytest.raises(ValueError, match=r"thresholds=.* must be a probability for each of 2, in \[0, 1\]"):
         Attributes(2, thresholds=thresholds)
+
+
+def test_thresholds_of_other_labels():
+    with pytest.raises(ValueError, match="thresholds has no label 'hta'. Did you mean 'hat'"):
+        Attributes(2, labels=["smiling", "hat"], thresholds={"hta": 0.75, "smiling": 0.25})
 
 
 def test_whether_to_tune_is_yes_or_no():

@@ -207,6 +207,44 @@ def test_balanced_weights_by_scikit_learn():
 
 
 @pytest.mark.parametrize(
+    ("kind", "option"),
+    [("classification", "class_weights"), ("segmentation", "class_weights"), ("attributes", "pos_weight")],
+)
+def test_weights_by_label(kind, option):
+    output, target = data(kind)
+    named, numbered = (
+        make_kind(Task("t", kind, labels=labels, num_classes=3, kind_args={"loss": {option: weights}}))
+        for labels, weights in (
+            (["cat", "dog", "3"], {3: 1.5, "dog": 2, "cat": 0.5}),
+            (None, {"2": 1.5, 0: 0.5, 1: 2.0}),
+        )
+    )
+    expected = of(kind, {option: WEIGHTS}).loss(output, target)
+    assert named.loss(output, target) == numbered.loss(output, target) == expected != of(kind).loss(output, target)
+
+
+@pytest.mark.parametrize(
+    ("kind", "loss", "message"),
+    [
+        (
+            "classification",
+            {"class_weights": {"cat": 1, "dgo": 3, "cow": 1}},
+            "class_weights has no label 'dgo'. Did you mean 'dog'\\? The labels are cat, dog, cow",
+        ),
+        ("classification", {"class_weights": {"cat": 1, "dog": 3}}, "class_weights lacks 'cow': give a value for each"),
+        ("segmentation", {"name": "focal", "class_weights": {"cat": 1, "dog": 3, "cow": 0}}, "above 0"),
+        ("segmentation", {"class_weights": {"cat": 1, "dog": 3, "cow": "1"}}, "must be a number"),
+        ("attributes", {"pos_weight": {"cat": 1, "dog": 3, True: 1}}, "no label 'True'. YAML reads yes .* write 'yes'"),
+        ("attributes", {"pos_weight": {}}, "pos_weight lacks 'cat', 'dog', 'cow'"),
+        ("segmentation", {"label_smoothing": {"cat": 1}}, "cannot take .'label_smoothing'"),
+    ],
+)
+def test_weights_of_other_labels(kind, loss, message):
+    with pytest.raises(ValueError, match=message):
+        make_kind(Task("t", kind, labels=["cat", "dog", "cow"], kind_args={"loss": loss}))
+
+
+@pytest.mark.parametrize(
     ("kind", "loss", "message"),
     [
         (

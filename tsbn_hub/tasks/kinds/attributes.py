@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from ..kind import Json, register_kind
-from ..labels import LabelledKind
+from ..labels import LabelledKind, in_order
 from ..losses import KindWithLosses
 from ..pictures import write_lines
 from ..thresholds import above, check_thresholds
@@ -23,10 +23,10 @@ class Attributes(KindWithLosses, LabelledKind):
     Metrics, over the known entries of the data set, in [0, 1] and higher is better: "accuracy" and "f1", the F1 score
     of being present, of each attribute, averaged over attributes (macro); "micro_f1", of all entries together;
     "sample_f1", of each image, averaged over images; and "map", the average precision of each attribute, averaged
-    (macro), which hangs on no threshold. What is undefined is left out of the average: an attribute that is never known; in F1 an
-    attribute or image of which nothing is present, in targets or predictions; in "map" an attribute that is never
-    present. Accuracy is the primary one: it is what is compared on CelebA, and it is defined for every attribute, while
-    F1 hangs on few images where an attribute is rare.
+    (macro), which hangs on no threshold. What is undefined is left out of the average: an attribute that is never
+    known; in F1 an attribute or image of which nothing is present, in targets or predictions; in "map" an attribute
+    that is never present. Accuracy is the primary one: it is what is compared on CelebA, and it is defined for every
+    attribute, while F1 hangs on few images where an attribute is rare.
 
     An attribute counts as present above a probability of 0.5, or above its threshold.
 
@@ -35,7 +35,8 @@ class Attributes(KindWithLosses, LabelledKind):
         labels: Their names; None: "0", "1", …
         loss: "binary_cross_entropy", the default, "focal", "asymmetric" or another of `tsbn_hub.tasks.losses`; or a
             mapping of its name and keywords.
-        thresholds: Of each attribute, above which probability it counts as present, in [0, 1]; None: 0.5.
+        thresholds: Of each attribute, above which probability it counts as present, in [0, 1]; a list, or a mapping
+            by label. None: 0.5.
         tune_thresholds: Whether `tsbn train` finds the thresholds on the validation data, for the weights that it
             keeps: those with the highest F1 score of each attribute (see `tsbn_hub.tasks.thresholds`).
 
@@ -77,11 +78,13 @@ class Attributes(KindWithLosses, LabelledKind):
         num_classes: int,
         labels: Sequence[str] | None = None,
         loss: str | Mapping[str, Any] | None = None,
-        thresholds: Sequence[float] | None = None,
+        thresholds: Sequence[float] | Mapping[str, float] | None = None,
         tune_thresholds: bool = False,
     ) -> None:
         super().__init__(num_classes, labels)
         self.choose_loss(loss)
+        if isinstance(thresholds, Mapping):
+            thresholds = in_order("thresholds", thresholds, self.labels)
         self.thresholds = check_thresholds(thresholds, self.outputs)
         if not isinstance(tune_thresholds, bool):
             raise ValueError(f"tune_thresholds={tune_thresholds!r} must be true or false.")
