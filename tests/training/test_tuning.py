@@ -12,7 +12,7 @@ from torch.utils.data import Dataset
 
 from tests.cli.commands import tsbn
 from tests.training import processes
-from tsbn_hub import Task, TsbnForMultiTask, from_pretrained, save_pretrained
+from tsbn_hub import Task, TsbnForMultiTask, from_pretrained, load_task, save_pretrained, save_task
 from tsbn_hub.deploy import predict
 from tsbn_hub.hub import write_card
 from tsbn_hub.tasks.thresholds import best_thresholds
@@ -119,6 +119,16 @@ def test_what_is_said_of_a_checkpoint_with_thresholds(tmp_path):
     )
     thresholds = json.loads(tsbn("info", tmp_path, "--json").stdout)["thresholds"]
     assert thresholds == {"looks": {"bright": 0.0, "dazzling": 1.0}}
+
+
+def test_thresholds_go_with_a_task_into_another_model(tmp_path):
+    task = Task("looks", "attributes", labels=["bright", "dazzling"], kind_args={"thresholds": [0.25, 0.75]})
+    torch.manual_seed(0)
+    model = TsbnForMultiTask.from_backbone("timm/test_resnet", [Task("half", num_classes=2), task], pretrained=False)
+    save_task(model, "looks", tmp_path)
+    model.remove_task("looks")
+    load_task(model, tmp_path)
+    assert model.kinds["looks"].thresholds == [0.25, 0.75]
 
 
 def test_a_checkpoint_without_thresholds_decides_at_a_half(tmp_path):

@@ -209,7 +209,7 @@ def chosen_scores(kinds: Mapping[str, Kind], scores: Scores, chosen_by: Mapping[
 def score_of_error(error: float) -> float:
     """A number that is the higher the lower an error is, in (0, 1] for one that is not negative.
 
-    It is 1 / (1 + e), and 1 - e below 0, where log-likelihoods and the like go on: continuous, and falling everywhere.
+    It is 1 / (1 + e), and 1 - e below 0, where negative log-likelihoods go on: continuous, and falling everywhere.
 
     Example:
         >>> from tsbn_hub.training.evaluation import score_of_error
