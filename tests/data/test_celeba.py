@@ -35,7 +35,7 @@ def test_forty_tasks_or_one(tmp_path):
     assert each.tasks[20] == Task("Male", kind="attributes", labels=["Male"])
     assert joint.tasks == [Task("attributes", kind="attributes", labels=NAMES.split())]
     assert joint[2]["targets"]["attributes"].tolist() == [1, 0, 0] * 13 + [1]
-    assert list(make_kind(each.tasks[20]).metrics) == ["accuracy", "f1"]
+    assert list(make_kind(each.tasks[20]).metrics) == ["accuracy", "f1", "micro_f1", "sample_f1", "map"]
     for data in (each, joint):
         for task in data.tasks:
             make_kind(task).check(data[2]["targets"][task.name][None], (64, 64))

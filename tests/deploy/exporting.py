@@ -13,7 +13,7 @@ from tsbn_hub import Task, TsbnForMultiTask
 SMALL = {"channels": 8}
 KINDS = [
     Task("place", labels=["room", "hall", "yard"]),
-    Task("what is there", "attributes", labels=["lamp", "door"]),
+    Task("what is there", "attributes", labels=["lamp", "door"], kind_args={"thresholds": [0.25, 0.5]}),
     Task("age", "regression", kind_args={"size": 2, "mean": [40.0, 9.0], "scale": [10.0, 2.0]}),
     Task("seg/parts", "segmentation", labels=["floor", "wall", "chair"], head_args=SMALL),
     Task("relu", "depth", head_args=SMALL),  # as a value in the graph may be called

@@ -14,8 +14,10 @@ from tsbn_hub import Task
 from tsbn_hub.deploy import Exported, export_onnx, export_program, predict
 from tsbn_hub.deploy.export import file as export_file
 from tsbn_hub.deploy.export.formats import OnnxFile, TorchFile
+from tsbn_hub.deploy.export.network import ImageInput, TaskAsInput
 from tsbn_hub.deploy.export.onnx_names import name_graph
 from tsbn_hub.models import surface_of
+from tsbn_hub.tasks import Attributes
 
 from .exporting import CONFIGS, FEW, KINDS, Untraceable, as_batch, photo, timm_model, transformers_model
 
@@ -107,6 +109,7 @@ def test_metadata(of_every_kind):
     assert by_name["age"]["unit"] == "the data's unit" and by_name["age"]["labels"] is None
     assert by_name["images"]["shape"] == ["batch", 3, "height", "width"] and "unit vector" in by_name["images"]["gives"]
     assert all(task["gives"] and task["kind"] for task in told["tasks"])
+    assert by_name["what is there"]["thresholds"] == [0.25, 0.5] and by_name["age"]["thresholds"] is None
     for port, task in zip(session.get_outputs(), told["tasks"], strict=True):
         assert port.name == task["output"] and port.shape == task["shape"]
         assert port.type == {"int64": "tensor(int64)", "float32": "tensor(float)"}[task["dtype"]]
@@ -234,6 +237,19 @@ def test_the_task_as_an_input(model, name, tmp_path):
     assert not torch.equal(expected["left"].value, expected["right"].value)
 
 
+def test_tasks_that_predict_alike_are_predicted_once(monkeypatch):
+    thresholds = {"left": [0.25], "right": [0.5]}
+    tasks = [
+        Task(name, "attributes", labels=["lamp"], kind_args={"thresholds": own}) for name, own in thresholds.items()
+    ]
+    surface, calls = surface_of(transformers_model("resnet", tasks)), []
+    monkeypatch.setattr(Attributes, "predict", lambda self, output: calls.append(output) or output.sigmoid())
+    prepare = ImageInput(surface.preprocessing(), surface.image_shape[1:], "uint8")
+    network = TaskAsInput(surface, surface.kinds(), prepare).eval()
+    output = network(torch.zeros(1, *surface.image_shape, dtype=torch.uint8), torch.tensor(1))["output"]
+    assert output.shape == (1, 1) and len(calls) == 1
+
+
 @pytest.mark.parametrize(
     ("build", "message"),
     [
@@ -303,7 +319,6 @@ def test_what_is_wrong_is_told_first(tmp_path, monkeypatch):
 
 
 def test_preprocessing_that_is_no_scaling():
-    from tsbn_hub.deploy.export.network import ImageInput
     from tsbn_hub.models.preprocessing import Preprocessing
 
     preprocessing = surface_of(timm_model()).preprocessing()

@@ -7,8 +7,8 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from sklearn.metrics import accuracy_score, f1_score, log_loss
-from torchmetrics.classification import MultilabelAccuracy, MultilabelF1Score
+from sklearn.metrics import accuracy_score, average_precision_score, f1_score, log_loss
+from torchmetrics.classification import MultilabelAccuracy, MultilabelAveragePrecision, MultilabelF1Score
 
 from tsbn_hub.tasks import Kind
 from tsbn_hub.tasks.kinds.attributes import Attributes
@@ -31,17 +31,27 @@ def data(images=150, attributes=4, unknown=0.2):
 
 def by_scikit_learn(output, target):
     """The averages over attributes, each over its known images; what is undefined is left out."""
-    accuracies, f1s = [], []
+    accuracies, f1s, precisions = [], [], []
+    predictions = (output > 0).long().where(target != -100, 0)  # what is not known is made a right no
     for logits, truth in zip(output.T, target.T, strict=True):
         known = truth != -100
         if known.any():
             predicted = logits[known] > 0
             accuracies.append(accuracy_score(truth[known], predicted))
             f1s.append(f1_score(truth[known], predicted, zero_division=math.nan))
+        if (truth == 1).any():
+            precisions.append(average_precision_score(truth[known], logits[known].sigmoid()))
     defined = [each for each in f1s if not math.isnan(each)]
+    micro, sample = (
+        f1_score(target.clamp(min=0), predictions, average=average, zero_division=math.nan)
+        for average in ("micro", "samples")
+    )
     return {
         "accuracy": sum(accuracies) / len(accuracies) if accuracies else math.nan,
         "f1": sum(defined) / len(defined) if defined else math.nan,
+        "micro_f1": micro,
+        "sample_f1": sample,
+        "map": sum(precisions) / len(precisions) if precisions else math.nan,
     }
 
 
@@ -95,11 +105,17 @@ def test_the_metrics_by_scikit_learn_however_the_data_set_is_split(batch_size):
 
 def test_the_metrics_by_torchmetrics_where_all_is_defined():
     output, target = data()
-    theirs = [
-        metric(4, average="macro", ignore_index=-100)(output.sigmoid(), target).item()
-        for metric in (MultilabelAccuracy, MultilabelF1Score)
-    ]
-    assert [*score(Attributes(4), output, target).values()] == pytest.approx(theirs)
+    theirs = {
+        name: metric(4, average=average, ignore_index=-100)(output.sigmoid(), target).item()
+        for name, metric, average in (
+            ("accuracy", MultilabelAccuracy, "macro"),
+            ("f1", MultilabelF1Score, "macro"),
+            ("micro_f1", MultilabelF1Score, "micro"),
+            ("map", MultilabelAveragePrecision, "macro"),
+        )
+    }
+    mine = score(Attributes(4), output, target)
+    assert {name: mine[name] for name in theirs} == pytest.approx(theirs)
 
 
 def test_attributes_that_are_never_known_or_never_present():
@@ -164,6 +180,56 @@ def test_describe():
     described = Attributes(3, labels=["smiling", "hat", "young"]).describe(torch.tensor([0.75, 0.25, 1.0]))
     assert described == {"present": ["young", "smiling"], "scores": {"smiling": 0.75, "hat": 0.25, "young": 1.0}}
     assert Attributes(1).describe(torch.tensor([0.5])) == {"present": [], "scores": {"0": 0.5}}
+
+
+def test_what_is_above_its_threshold_is_present():
+    output, target = data()
+    thresholds = [0.2, 0.5, 0.7, 0.35]
+    tuned = Attributes(4, thresholds=thresholds)
+    # The same answers as of logits that are shifted by the thresholds' logits.
+    shifted = output - torch.tensor(thresholds).logit()
+    expected, mine = by_scikit_learn(shifted, target), score(tuned, output, target)
+    assert mine.pop("map") == pytest.approx(by_scikit_learn(output, target)["map"])
+    assert mine == pytest.approx({name: expected[name] for name in mine}) != score(Attributes(4), output, target)
+    kind = Attributes(2, labels=["smiling", "hat"], thresholds=[0.25, 0.75])
+    assert kind.describe(torch.tensor([0.3, 0.7])) == {
+        "present": ["smiling"],
+        "scores": pytest.approx({"smiling": 0.3, "hat": 0.7}),
+    }
+    assert kind.caption(torch.tensor([0.3, 0.7]), torch.tensor([1, 1])) == ["1 of 2 right", "true: hat"]
+    by_label = Attributes(2, labels=["smiling", "hat"], thresholds={"hat": 0.75, "smiling": 0.25})
+    assert by_label.thresholds == kind.thresholds
+    assert kind.present(torch.tensor([[0.25, 0.76]])).tolist() == [[False, True]]
+
+
+@pytest.mark.parametrize(
+    "thresholds",
+    [
+        [0.5],
+        [0.1, 1.5],
+        [0.1, -0.1],
+        [0.1, math.nan],
+        [0.1, True],
+        ["0.1", 0.2],
+        0.5,
+        "ab",
+        [[0.1], [0.2]],
+        {0: 0.1, 1: 2},
+    ],
+)
+def test_thresholds_that_are_none(thresholds):
+    with pytest.raises(ValueError, match=r"thresholds=.* must be a probability for each of 2, in \[0, 1\]"):
+        Attributes(2, thresholds=thresholds)
+
+
+def test_thresholds_of_other_labels():
+    with pytest.raises(ValueError, match=r"thresholds has no label 'hta'.* 'hat'"):
+        Attributes(2, labels=["smiling", "hat"], thresholds={"hta": 0.75, "smiling": 0.25})
+
+
+def test_whether_to_tune_is_yes_or_no():
+    with pytest.raises(ValueError, match="tune_thresholds='f1' must be true or false"):
+        Attributes(2, tune_thresholds="f1")
 
 
 def test_pictures(monkeypatch):

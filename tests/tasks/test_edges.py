@@ -112,6 +112,10 @@ def test_values_that_are_neither_0_nor_1():
     [
         ({"positive_weight": 1}, "positive_weight=1 must lie between 0 and 1"),
         ({"positive_weight": 19}, "positive_weight=19"),
+        (
+            {"positive_weight": 0.9, "loss": "dice"},
+            "positive_weight=0.9 is of the default loss, and loss='dice' is given",
+        ),
         ({"tolerance": -1}, "tolerance=-1"),
         ({"tolerance": 0.5}, "tolerance=0.5"),
     ],

@@ -29,15 +29,22 @@ def data(kind, samples=6, seed=0):
     """A head's outputs, and targets of which a third are missing."""
     generator = torch.Generator().manual_seed(seed)
     shape = {"classification": (), "attributes": (3,), "regression": (2,)}.get(kind, (4, 5))
-    channels = {"classification": (3,), "segmentation": (3, 4, 5), "depth": (1, 4, 5)}.get(kind, shape)
+    maps = {"segmentation": (3, 4, 5), "normals": (3, 4, 5), **dict.fromkeys(("depth", "edges", "saliency"), (1, 4, 5))}
+    channels = {"classification": (3,), **maps}.get(kind, shape)
     output = torch.randn(samples, *channels, generator=generator) * 2
     if kind in ("regression", "depth"):
         target = torch.rand(samples, *shape, generator=generator) * 3 + 0.1
+    elif kind == "normals":
+        target = F.normalize(torch.randn(samples, 3, *shape, generator=generator), dim=1)
     else:
-        target = torch.randint(0, 2 if kind == "attributes" else 3, (samples, *shape), generator=generator)
+        words = 2 if kind in ("attributes", "edges", "saliency") else 3
+        target = torch.randint(0, words, (samples, *shape), generator=generator)
     missing = torch.rand(samples, *shape, generator=generator) < 1 / 3
     missing[1] = True
-    return output, target.masked_fill(missing, {"regression": math.nan, "depth": 0}.get(kind, -100))
+    if kind in ("edges", "saliency"):
+        target[2] = 0  # an image without a yes
+    missing = missing[:, None] if kind == "normals" else missing
+    return output, target.masked_fill(missing, {"regression": math.nan, "depth": 0, "normals": 0}.get(kind, -100))
 
 
 def flat(output, target):
@@ -81,12 +88,47 @@ def asymmetric(output, target, **options):
     return AsymmetricLossMultiLabel(**options)(output[known][None], target[known][None]) / known.sum()
 
 
+def pixels(output, target, loss):
+    known = target != -100
+    return loss(output[:, 0], (target == 1).float())[known].mean()
+
+
+def weighted(output, target, share=None):
+    """Image by image; without a share, that of no in the image."""
+    total = 0.0
+    for logits, truth in zip(output[:, 0], target, strict=True):
+        known = truth != -100
+        p, y = logits[known].sigmoid(), truth[known].float()
+        w = (1 - y).mean() if share is None else share
+        total -= (w * y * p.log() + (1 - w) * (1 - y) * (1 - p).log()).sum() if len(y) else 0
+    return total / (target != -100).sum()
+
+
+def binary_dice(output, target, smooth=1.0):
+    total = 0.0
+    for logits, truth in zip(output[:, 0], target, strict=True):
+        known = truth != -100
+        p, y = logits[known].sigmoid(), truth[known].float()
+        total += (1 - (2 * (p * y).sum() + smooth) / (p.sum() + y.sum() + smooth)) * len(y)
+    return total / (target != -100).sum()
+
+
+def directions(output, target, loss):
+    valid = target.any(dim=1)
+    return loss(*(F.normalize(each, dim=1).movedim(1, -1)[valid] for each in (output, target)))
+
+
+def cosine(output, target):
+    return F.cosine_embedding_loss(output, target, torch.ones(len(output)))
+
+
 def errors(output, target, loss):
     output = output[:, 0] if output.ndim == 4 else output
     valid = target > 0
     return loss(output[valid], target[valid])
 
 
+binary = partial(F.binary_cross_entropy_with_logits, reduction="none")
 by_pos_weight = partial(F.binary_cross_entropy_with_logits, pos_weight=torch.tensor(WEIGHTS), reduction="none")
 CASES = [
     ("classification", None, cross_entropy),
@@ -124,6 +166,39 @@ CASES = [
         {"name": "asymmetric", "gamma_neg": 2, "gamma_pos": 0, "clip": 0},
         partial(asymmetric, gamma_neg=2, gamma_pos=0, clip=0),
     ),
+    ("edges", None, partial(weighted, share=0.95)),
+    ("edges", {"positive_weight": 0.8}, partial(weighted, share=0.8)),
+    *(
+        case
+        for kind in ("edges", "saliency")
+        for case in (
+            (kind, "binary_cross_entropy", partial(pixels, loss=binary)),
+            (
+                kind,
+                {"name": "binary_cross_entropy", "pos_weight": 3},
+                partial(pixels, loss=partial(binary, pos_weight=torch.tensor(3.0))),
+            ),
+            (kind, "class_balanced_cross_entropy", weighted),
+            (
+                kind,
+                {"name": "focal", "gamma": 1.5, "alpha": 0.75},
+                partial(pixels, loss=partial(sigmoid_focal_loss, gamma=1.5, alpha=0.75)),
+            ),
+            (kind, "dice", binary_dice),
+            (
+                kind,
+                {"name": "cross_entropy_dice", "dice_weight": 2, "pos_weight": 3, "smooth": 0.5},
+                lambda output, target: (
+                    pixels(output, target, partial(binary, pos_weight=torch.tensor(3.0)))
+                    + 2 * binary_dice(output, target, 0.5)
+                ),
+            ),
+        )
+    ),
+    ("saliency", None, partial(pixels, loss=binary)),
+    ("normals", None, partial(directions, loss=cosine)),
+    ("normals", "l1", partial(directions, loss=F.l1_loss)),
+    ("normals", "mse", partial(directions, loss=F.mse_loss)),
     *((kind, "l1", partial(errors, loss=F.l1_loss)) for kind in ("regression", "depth")),
     *((kind, "mse", partial(errors, loss=F.mse_loss)) for kind in ("regression", "depth")),
     *(
@@ -144,7 +219,7 @@ def test_value_and_gradient_with_missing_targets(kind, loss, reference):
     expected.backward()
     # Where there is no target, the network may say anything.
     valid = task.valid(target)
-    shown = valid[:, None] if output.ndim > target.ndim else valid
+    shown = valid[:, None] if output.ndim > valid.ndim else valid
     given = torch.where(shown, output, math.inf).requires_grad_()
     value = task.loss(given, target)
     value.backward()
@@ -201,9 +276,52 @@ def test_balanced_weights_by_scikit_learn():
     assert resolved.taken_from_targets == () and resolved.options_from(list(classes)) == {}
     with pytest.raises(ValueError, match="taken from the training data"):
         kind.loss(torch.zeros(8, 3), classes)
+    maps = [torch.tensor([[1, 0, 0], [0, -100, 0]]), torch.tensor([[1, 0]]), torch.tensor([[-100]])]
+    for loss in ("binary_cross_entropy", "cross_entropy_dice"):
+        taken = of("edges", {"name": loss, "pos_weight": "balanced"}).options_from(maps)
+        assert taken["loss"] == {"name": loss, "pos_weight": 5 / 2}
+    assert of("saliency", {"pos_weight": "balanced"}).options_from(maps[2:])["loss"]["pos_weight"] == 1
     known = torch.tensor([[1, 0, 0], [0, 0, -100], [1, 0, 1], [1, 1, 0]])
     taken = of("attributes", {"pos_weight": "balanced"}).options_from(list(known))
     assert taken["loss"]["pos_weight"] == pytest.approx([1 / 3, 3, 2])
+
+
+@pytest.mark.parametrize(
+    ("kind", "option"),
+    [("classification", "class_weights"), ("segmentation", "class_weights"), ("attributes", "pos_weight")],
+)
+def test_weights_by_label(kind, option):
+    output, target = data(kind)
+    named, numbered = (
+        make_kind(Task("t", kind, labels=labels, num_classes=3, kind_args={"loss": {option: weights}}))
+        for labels, weights in (
+            (["cat", "dog", "3"], {3: 1.5, "dog": 2, "cat": 0.5}),
+            (None, {"2": 1.5, 0: 0.5, 1: 2.0}),
+        )
+    )
+    expected = of(kind, {option: WEIGHTS}).loss(output, target)
+    assert named.loss(output, target) == numbered.loss(output, target) == expected != of(kind).loss(output, target)
+
+
+@pytest.mark.parametrize(
+    ("kind", "loss", "message"),
+    [
+        (
+            "classification",
+            {"class_weights": {"cat": 1, "dgo": 3, "cow": 1}},
+            "class_weights has no label 'dgo'. Did you mean 'dog'\\? The labels are cat, dog, cow",
+        ),
+        ("classification", {"class_weights": {"cat": 1, "dog": 3}}, "class_weights lacks 'cow': give a value for each"),
+        ("segmentation", {"name": "focal", "class_weights": {"cat": 1, "dog": 3, "cow": 0}}, "above 0"),
+        ("segmentation", {"class_weights": {"cat": 1, "dog": 3, "cow": "1"}}, "must be a number"),
+        ("attributes", {"pos_weight": {"cat": 1, "dog": 3, True: 1}}, "no label 'True'. YAML reads yes .* write 'yes'"),
+        ("attributes", {"pos_weight": {}}, "pos_weight lacks 'cat', 'dog', 'cow'"),
+        ("segmentation", {"label_smoothing": {"cat": 1}}, "cannot take .'label_smoothing'"),
+    ],
+)
+def test_weights_of_other_labels(kind, loss, message):
+    with pytest.raises(ValueError, match=message):
+        make_kind(Task("t", kind, labels=["cat", "dog", "cow"], kind_args={"loss": loss}))
 
 
 @pytest.mark.parametrize(
@@ -222,6 +340,13 @@ def test_balanced_weights_by_scikit_learn():
         ("classification", {"label_smoothing": 1}, "must lie in"),
         ("attributes", {"pos_weight": [1.0, 2.0, 0]}, "above 0"),
         ("attributes", 3, "loss=3 is no loss"),
+        ("edges", {"name": "dice", "smooth": 0}, "smooth=0 must be above 0"),
+        ("edges", {"positive_weight": 1}, "positive_weight=1 must lie between 0 and 1"),
+        ("saliency", {"pos_weight": [1.0]}, r"pos_weight=\[1.0\] must be a number above 0, or 'balanced'"),
+        ("saliency", {"pos_weight": "balance"}, "'balance' must be a number above 0"),
+        ("saliency", {"name": "cross_entropy_dice", "dice_weight": 0}, "dice_weight=0 must be above 0"),
+        ("saliency", "dise", "is no loss of saliency. Did you mean 'dice'.*class_balanced_cross_entropy"),
+        ("normals", "cross_entropy", "is no loss of normals.*Known: cosine, l1, mse"),
     ],
 )
 def test_what_is_refused(kind, loss, message):

@@ -120,6 +120,17 @@ class Surface(ABC):
         """
 
     @abstractmethod
+    def describe_anew(self, task: Task) -> None:
+        """Let a task be described by other keywords of its kind, in place: how it is trained, or decided.
+
+        Args:
+            task: Of this name, and else as before.
+
+        Raises:
+            ValueError: if there is no such task, or its kind does not take the keywords.
+        """
+
+    @abstractmethod
     def objection_to(self, task: Task) -> str | None:
         """Why a task cannot be added, whatever its name, in words; None: it can."""
 

@@ -76,6 +76,7 @@ def results_of_run(config: TrainingConfig, scores: Scores) -> Results:
                         kinds[task.name].is_share(name),
                     )
                     for name, higher_is_better in kinds[task.name].metrics.items()
+                    if name in scores[task.name]  # a run that was finished before there was a metric lacks it
                 ],
             )
             for task in tasks

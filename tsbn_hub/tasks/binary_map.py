@@ -1,24 +1,29 @@
 """What kinds of task share that say yes or no to every pixel."""
 
-from abc import abstractmethod
-from typing import ClassVar
+from collections.abc import Mapping
+from typing import Any, ClassVar
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from .checks import check_classes, check_map
-from .kind import Json, Kind
+from .kind import Json
+from .losses import KindWithLosses
 from .pictures import ColorBar, to_uint8
 
 
-class BinaryMap(Kind):
+class BinaryMap(KindWithLosses):
     """Yes or no for each pixel.
 
     Target: int64 (B, H, W), 1 for yes, 0 for no, -100 for a pixel without a target, which counts nowhere.
 
-    Output: logits (B, 1, H, W). Loss: weighted binary cross-entropy. Prediction: probabilities of yes, float32
-    (B, H, W), in [0, 1].
+    Output: logits (B, 1, H, W). Prediction: probabilities of yes, float32 (B, H, W), in [0, 1].
+
+    Args:
+        loss: By its name, or a mapping of its name and keywords; None: the default.
+
+    Raises:
+        ValueError: if there is no such loss, or it does not take the keywords.
 
     Attributes:
         yes: What a yes is, for `describe`.
@@ -27,7 +32,11 @@ class BinaryMap(Kind):
     yes: ClassVar[str]
     dense = True
     head = "small"
+    default_loss = "binary_cross_entropy"
     missing = -100
+
+    def __init__(self, loss: str | Mapping[str, Any] | None = None) -> None:
+        self.choose_loss(loss)
 
     @property
     def outputs(self) -> int:
@@ -43,17 +52,9 @@ class BinaryMap(Kind):
         """The same values."""
         return target
 
-    @abstractmethod
-    def weights(self, target: Tensor) -> Tensor | None:
-        """What each pixel weighs in the loss, float32 (B, H, W); None: 1."""
-
-    def loss(self, output: Tensor, target: Tensor) -> Tensor:
-        """The mean weighted binary cross-entropy of the valid pixels, a scalar, float32; 0 if there is none."""
-        valid = self.valid(target)
-        terms = F.binary_cross_entropy_with_logits(
-            output[:, 0].float().where(valid, 0), (target == 1).float(), self.weights(target), reduction="none"
-        )
-        return terms.where(valid, 0).sum() / self.count(target).clamp(min=1)
+    def compared(self, output: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
+        """The logits, (B, H, W), and the target."""
+        return output[:, 0].float(), target
 
     def predict(self, output: Tensor) -> Tensor:
         """The probabilities, float32 (B, H, W)."""

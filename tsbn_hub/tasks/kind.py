@@ -39,7 +39,8 @@ class Kind(ABC):
         hub_task: The Hub's name of such a task, such as "image-segmentation"; None where it has none.
         hub_metrics: By the names of metrics, the Hub's names of those that it has a name for.
         taken_from_targets: The keywords that `options_from` may give.
-        only_for_training: The keywords that say how a task is trained, not what its targets are.
+        taken_from_validation: The keywords that are found on the validation data, for the weights that are kept.
+        only_for_training: The keywords that say how a task is trained or decided, not what its targets are.
         num_classes: The number of classes or attributes; None where there are none.
         labels: Their names; None where there are none.
     """
@@ -56,6 +57,7 @@ class Kind(ABC):
     hub_task: ClassVar[str | None] = None
     hub_metrics: ClassVar[Mapping[str, str]] = {}
     taken_from_targets: tuple[str, ...] = ()
+    taken_from_validation: tuple[str, ...] = ()
     only_for_training: ClassVar[tuple[str, ...]] = ("loss",)
     num_classes: int | None = None
     labels: list[str] | None = None

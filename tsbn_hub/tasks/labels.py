@@ -1,14 +1,18 @@
 """What kinds of task share that have classes or attributes, with names."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TypeVar
 
 from torch import Tensor
 
+from ..files.registry import did_you_mean
 from .checks import whole_number
 from .kind import Kind
 
+K = TypeVar("K")
 V = TypeVar("V")
+
+_MOST_LISTED = 50
 
 
 class LabelledKind(Kind):
@@ -73,3 +77,37 @@ def class_labels(num_classes: int, labels: Sequence[str] | None) -> list[str]:
     if len(labels) != num_classes:
         raise ValueError(f"num_classes={num_classes}, but there are {len(labels)} labels: {list(labels)}.")
     return list(labels)
+
+
+def in_order(name: str, given: Mapping[K, V], labels: Sequence[str] | None) -> list[V]:
+    """Values by label, as a list in the order of the labels.
+
+    Args:
+        name: What they are, for messages.
+        given: By label, one for each. A label that is a number may be given as one.
+        labels: In order; None: they are not known.
+
+    Raises:
+        ValueError: if a label is unknown or missing, or there are none.
+
+    Example:
+        >>> from tsbn_hub.tasks.labels import in_order
+        >>> in_order("class_weights", {"dog": 3.0, "cat": 1.0}, ["cat", "dog"])
+        [1.0, 3.0]
+        >>> in_order("class_weights", {"dgo": 3.0, "cat": 1.0}, ["cat", "dog"])
+        Traceback (most recent call last):
+        ValueError: class_weights has no label 'dgo'. Did you mean 'dog'? The labels are cat, dog.
+    """
+    if labels is None:
+        raise ValueError(f"{name}={dict(given)} is by label, and the task has no labels: give them, or a list.")
+    known, by_label = list(labels), {str(label): value for label, value in given.items()}
+    more = ", …" if len(known) > _MOST_LISTED else ""
+    listed = f"The labels are {', '.join(known[:_MOST_LISTED])}{more}."
+    for label in by_label:
+        if label not in known:
+            hint = " YAML reads yes and no as true and false: write 'yes'." if label in ("True", "False") else ""
+            raise ValueError(f"{name} has no label {label!r}.{did_you_mean(label, known)}{hint} {listed}")
+    missing = [label for label in known if label not in by_label]
+    if missing:
+        raise ValueError(f"{name} lacks {', '.join(map(repr, missing))}: give a value for each label. {listed}")
+    return [by_label[label] for label in known]

@@ -187,7 +187,8 @@ def mean_score(kinds: Mapping[str, Kind], scores: Scores, chosen_by: Mapping[str
 def chosen_scores(kinds: Mapping[str, Kind], scores: Scores, chosen_by: Mapping[str, str] | None = None) -> list[float]:
     """Of each task with a metric that is defined, the score that lets the best epoch be chosen: higher is better.
 
-    An error e, where it is asked for, or the metric in [0, 1] is not defined, counts as 1 / (1 + e).
+    A metric of which lower is better, where it is asked for, or the one in [0, 1] is not defined, counts as
+    `score_of_error` says.
     """
     chosen = []
     for name, values in scores.items():
@@ -201,8 +202,21 @@ def chosen_scores(kinds: Mapping[str, Kind], scores: Scores, chosen_by: Mapping[
                 "Choose another metric, or hold out a greater part of the training data (validation)."
             )
         if metric is not None:
-            chosen.append(values[metric] if kinds[name].metrics[metric] else 1 / (1 + values[metric]))
+            chosen.append(values[metric] if kinds[name].metrics[metric] else score_of_error(values[metric]))
     return chosen
+
+
+def score_of_error(error: float) -> float:
+    """A number that is the higher the lower an error is, in (0, 1] for one that is not negative.
+
+    It is 1 / (1 + e), and 1 - e below 0, where negative log-likelihoods go on: continuous, and falling everywhere.
+
+    Example:
+        >>> from tsbn_hub.training.evaluation import score_of_error
+        >>> [score_of_error(error) for error in (-2.0, -1.0, 0.0, 1.0, 3.0)]
+        [3.0, 2.0, 1.0, 0.5, 0.25]
+    """
+    return 1 / (1 + error) if error >= 0 else 1 - error
 
 
 def chosen_metric(kind: Kind, values: Mapping[str, float | None], asked: str | None = None) -> str | None:

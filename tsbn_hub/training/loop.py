@@ -2,7 +2,7 @@
 
 import json
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, replace
 
 from accelerate import Accelerator
@@ -15,9 +15,10 @@ from ..data.sample import Batch, Sample
 from ..files.names import BROKEN
 from ..files.own_code import import_all
 from ..models import from_pretrained, save_pretrained, surface_of
+from ..tasks import Kind
 from . import report
 from .acceleration import make_accelerator
-from .evaluation import Scores, check_chosen_by, evaluate, mean_score
+from .evaluation import Scores, Watch, check_chosen_by, evaluate, mean_score
 from .loaders import Loaders, check_scale, first_image
 from .recipe.building import (
     build_augmentation,
@@ -38,6 +39,7 @@ from .state.run import RunFolder, description_of_state
 from .state.signals import Stopped, StopSignals
 from .step.gradients import Aggregator
 from .step.step import Learner
+from .tuning import ThresholdTuning, keep_options
 
 _STEPS_BETWEEN_TRACKED_LOSSES = 50
 
@@ -130,7 +132,7 @@ class Training:
         channels, height, width = image.shape
         self.model = build_model(config, tasks, (channels, height, width), trust, image_fit_of(data.datasets))
         tasks = with_options_of(surface_of(self.model), tasks)  # a checkpoint's tasks keep theirs
-        self.kinds = build_kinds(tasks)
+        self.tasks, self.kinds = tasks, build_kinds(tasks)
         description = describe(data, list(self.kinds), (channels, height, width), surface_of(self.model).tasks, options)
         check_agreement(description)
         normalize = surface_of(self.model).normalization()
@@ -239,7 +241,8 @@ class Training:
         losses = record.mean_losses()
         self.learner.balancing.after_epoch(losses)
         model = self.learner.trained_model()
-        scores = self._evaluate(model, self.validation_batches, "validation")
+        tuning = ThresholdTuning(self.kinds, self.accelerator.device)
+        scores = self._evaluate(model, self.validation_batches, "validation", self.kinds, tuning.add)
         mean = mean_score(self.kinds, scores, self.config.chosen_by)
         is_best = mean > record.best
         line: EpochLine = {
@@ -249,6 +252,9 @@ class Training:
             "validation": scores,
             "steps": dict(record.task_steps),
         }
+        if is_best and (tuned := tuning.options()):
+            line["tuned"] = tuned
+            keep_options(surface_of(model), tuned)
         record.log.append(line)
         self.folder.write_log(record)
         self.folder.write_gates(model, record.epoch)
@@ -265,13 +271,21 @@ class Training:
         self.folder.check_weights(self.record)
         model = from_pretrained(self.folder.path).to(self.accelerator.device)
         batches = self.loaders.evaluation_batches(build_data(self.config, "test"))
-        scores = self._evaluate(model, batches, "test")
+        kinds = build_kinds(with_options_of(surface_of(model), self.tasks))
+        scores = self._evaluate(model, batches, "test", kinds)
         self.record.log.append({"test": scores})
         return scores
 
-    def _evaluate(self, model: nn.Module, batches: DataLoader[Sample], name: str) -> Scores:
+    def _evaluate(
+        self,
+        model: nn.Module,
+        batches: DataLoader[Sample],
+        name: str,
+        kinds: Mapping[str, Kind],
+        watch: Watch | None = None,
+    ) -> Scores:
         """Every task's metrics. A stop that any process is asked for stops all; the state before it is saved."""
-        scores = evaluate(model, self._until_stopped(batches, name), self.kinds, self.accelerator)
+        scores = evaluate(model, self._until_stopped(batches, name), kinds, self.accelerator, watch)
         if self.accelerator.reduce(self.signals.asked(self.accelerator.device)):
             raise self._stopped()
         return scores

@@ -6,8 +6,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from ...tasks import Kind
-from ...tasks.labels import LabelledKind
+from ...tasks import Attributes, Kind
 from ..figures import write_figure
 from ..tables import write_table
 from .classes import class_rows, scores_figure
@@ -17,19 +16,20 @@ from .section import Section, TaskReport
 class AttributesReport(TaskReport):
     """The scores of each attribute: precision, recall and F1 of its presence, and accuracy.
 
-    An attribute counts as present above a probability of 0.5.
+    An attribute counts as present above its threshold.
     """
 
     def __init__(self, task: str, kind: Kind) -> None:
         super().__init__(task, kind)
-        assert isinstance(kind, LabelledKind)
+        assert isinstance(kind, Attributes)
+        self.decide, self.thresholds = kind.present, torch.tensor(kind.thresholds, dtype=torch.float64)
         self.labels = [kind.label(index) for index in range(kind.outputs)]
         self.known, self.true, self.predicted, self.found = torch.zeros(4, len(self.labels), dtype=torch.int64)
 
     def add(self, prediction: Tensor, target: Tensor) -> None:
         """Add a batch: probabilities (B, K), and int64 (B, K) of 0, 1, and -100 where it is unknown."""
         known, present = self.kind.valid(target), target == 1
-        predicted = (prediction > 0.5) & known
+        predicted = self.decide(prediction) & known
         self.known += known.sum(0)
         self.true += present.sum(0)
         self.predicted += predicted.sum(0)
@@ -48,6 +48,7 @@ class AttributesReport(TaskReport):
             "recall": found / true,
             "f1": 2 * found / (true + predicted),
             "accuracy": 1 - (true + predicted - 2 * found) / known,
+            "threshold": self.thresholds,
         }
 
     def write(self, folder: Path, stem: str) -> list[Section]:

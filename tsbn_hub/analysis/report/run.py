@@ -37,7 +37,7 @@ _REPORTS: dict[type[Kind], type[TaskReport]] = {
     Regression: NumbersReport,
     Depth: DepthsReport,
     Normals: AnglesReport,
-    BinaryMap: ThresholdsReport,  # type: ignore[type-abstract]  # of edges and saliency
+    BinaryMap: ThresholdsReport,  # of edges and saliency
 }
 
 

@@ -16,6 +16,9 @@ from ...tasks import Kind
 Values = Literal["uint8", "float"]
 """What the values of images are: whole numbers from 0 to 255, or numbers from 0 to 1."""
 
+# What of a kind has no part in what it predicts, beside the keywords of its training.
+_NO_PART = ("labels", "criterion", "_named", "taken_from_targets", "taken_from_validation")
+
 OUTPUT = "output"
 """The name of the output of a network that takes the task as an input."""
 
@@ -116,5 +119,8 @@ class TaskAsInput(nn.Module):
 def _unlike(kinds: Iterable[Kind]) -> list[Kind]:
     """One kind, where all predict alike; else each, as of regressions in different units."""
     every = list(kinds)
-    settings = [{name: value for name, value in vars(kind).items() if name != "labels"} for kind in every]
+    settings = [
+        {name: value for name, value in vars(kind).items() if name not in (*_NO_PART, *kind.only_for_training)}
+        for kind in every
+    ]
     return every[:1] if all(each == settings[0] for each in settings) else every

@@ -10,7 +10,7 @@ from torch import Tensor
 from ...models.preprocessing import Preprocessing
 from ...models.surface import ImageShape
 from ...models.usage import IMAGE_MODES
-from ...tasks import Kind
+from ...tasks import Attributes, Kind
 from ...version import __version__
 from .network import OUTPUT, Values
 
@@ -64,6 +64,7 @@ class TaskOutput:
         gives: What the values are.
         unit: Of the values; None: they have none.
         labels: The names of classes or attributes; None: there are none.
+        thresholds: Of attributes: above which probability each counts as present; None: of other kinds.
     """
 
     name: str
@@ -74,6 +75,7 @@ class TaskOutput:
     gives: str
     unit: str | None
     labels: list[str] | None
+    thresholds: list[float] | None
 
 
 @dataclass(frozen=True)
@@ -165,7 +167,9 @@ class Signature:
             name = OUTPUT if self.task_input else task
             dtype = str(outputs[name].dtype).removeprefix("torch.")
             shape = self._shape(kind, outputs[name], dynamic)
-            tasks.append(TaskOutput(task, name, dtype, shape, kind.name, kind.gives, kind.unit, kind.labels))
+            thresholds = kind.thresholds if isinstance(kind, Attributes) else None
+            about = (kind.name, kind.gives, kind.unit, kind.labels, thresholds)
+            tasks.append(TaskOutput(task, name, dtype, shape, *about))
         return Description(__version__, images, TASK if self.task_input else None, tasks)
 
     def _shape(self, kind: Kind, output: Tensor, dynamic: Open) -> Shape:

@@ -2,7 +2,7 @@
 
 import dataclasses
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,7 +17,8 @@ from ...models.surface import Surface
 from ...norms import TaskNorm
 from ...results.recording import without_folders
 from ...results.results import Metric, Results
-from ...tasks import Kind
+from ...tasks import Attributes, Kind
+from ...tasks.thresholds import DEFAULT_THRESHOLD
 from ...training import TrainingConfig
 from ...training.recipe.config import OF_THE_MACHINE
 
@@ -144,7 +145,7 @@ def _tasks(subject: Subject) -> str:
             first = ["", "", ""]
         if name not in measured:
             lines.append(_row([*first, "not measured", "", ""][: len(columns)]))
-    notes = [where_measured(results), _delta_m(subject), *_labels(subject)]
+    notes = [where_measured(results), _delta_m(subject), *_labels(subject), *_thresholds(subject)]
     return "\n\n".join(["\n".join(lines), *(note for note in notes if note)])
 
 
@@ -182,6 +183,19 @@ def _labels(subject: Subject) -> list[str]:
         and len(kind.labels) <= _MOST_LABELS
         and kind.labels != [str(at) for at in range(len(kind.labels))]
     ]
+
+
+def _thresholds(subject: Subject) -> Iterator[str]:
+    """Above which probabilities attributes count as present, where that is not 0.5."""
+    for name, kind in subject.kinds.items():
+        if not isinstance(kind, Attributes) or set(kind.thresholds) == {DEFAULT_THRESHOLD}:
+            continue
+        thresholds = kind.by_label(kind.thresholds)
+        each = ", ".join(f"{escaped(label)} {value:.4g}" for label, value in thresholds.items())
+        if len(thresholds) > _MOST_LABELS:
+            each = f"from {min(kind.thresholds):.4g} to {max(kind.thresholds):.4g}, as `config.json` has them"
+        tuned = ", tuned for F1 on the validation data" if kind.tune_thresholds else ""
+        yield f"What counts as present for {escaped(name)} is above these probabilities{tuned}: {each}."
 
 
 def shown_value(metric: Metric) -> str:

@@ -68,6 +68,10 @@ class TransformersSurface(Surface):
         described: Task = self.model.config.tasks[self.model.task_selector.row(task)]
         return described
 
+    def describe_anew(self, task: Task) -> None:
+        row, kind = self.model.task_selector.row(task.name), make_kind(task)
+        self.model.config.tasks[row], self.model.kinds[task.name] = task, kind
+
     def objection_to(self, task: Task) -> str | None:
         objection: str | None = self.model.trunk.objection_to_tasks()
         return objection

@@ -61,6 +61,9 @@ class TimmSurface(Surface):
         row = self.model.task_selector.row(task)
         return Task(task, num_classes=self.model.task_classes[row], labels=self.model.task_labels[row])
 
+    def describe_anew(self, task: Task) -> None:
+        self.model.task_selector.row(task.name)  # raises; how a classification is trained timm's models do not say
+
     def objection_to(self, task: Task) -> str | None:
         kept = set(task.kind_args) - {*Classification.only_for_training}
         if task.kind != "classification" or task.head is not None or task.head_args or kept:

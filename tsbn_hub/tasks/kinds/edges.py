@@ -1,9 +1,7 @@
 """Edges: where one thing ends and another begins."""
 
-from typing import ClassVar
-
-import torch
-from torch import Tensor
+from collections.abc import Mapping
+from typing import Any, ClassVar
 
 from ..binary_map import BinaryMap
 from ..kind import register_kind
@@ -16,8 +14,8 @@ class Edges(BinaryMap):
     Target: int64 (B, H, W), 1 on an edge, 0 elsewhere, -100 for a pixel without a target, which counts nowhere. Output:
     logits (B, 1, H, W). Prediction: probabilities, float32 (B, H, W).
 
-    Loss: as edges are few, binary cross-entropy in which a pixel on an edge weighs w and another 1 - w, over N valid
-    pixels with probabilities p and targets y:
+    Loss, unless another is named: as edges are few, binary cross-entropy in which a pixel on an edge weighs w and
+    another 1 - w, over N valid pixels with probabilities p and targets y:
 
     .. math:: -\frac{1}{N} \sum_i \left( w y_i \log p_i + (1 - w) (1 - y_i) \log(1 - p_i) \right)
 
@@ -28,11 +26,15 @@ class Edges(BinaryMap):
     pixels to the edges one to one, and tolerates 0.75% of the image's diagonal: do not compare the two.
 
     Args:
-        positive_weight: w, in (0, 1).
+        positive_weight: w of the default loss, in (0, 1); None: 0.95.
         tolerance: In pixels, along rows and columns; at least 0.
+        loss: "weighted_cross_entropy", the default, "class_balanced_cross_entropy" (w of each image), "focal", "dice",
+            "cross_entropy_dice", "binary_cross_entropy" or another of `tsbn_hub.tasks.losses`; or a mapping of its name
+            and keywords.
 
     Raises:
-        ValueError: if one of them is outside its range.
+        ValueError: if a number is outside its range, there is no such loss, or a loss is given and a `positive_weight`
+            beside it.
 
     Source: Xie, Tu, "Holistically-Nested Edge Detection", arXiv 1504.06375, equation 2, with a weight that is fixed,
     0.95, as by Maninis, Radosavovic, Kokkinos, "Attentive Single-Tasking of Multiple Tasks", arXiv 1904.08918.
@@ -50,18 +52,22 @@ class Edges(BinaryMap):
 
     gives = "the probability of an edge at each pixel"
     yes = "edge"
+    default_loss = "weighted_cross_entropy"
+    only_for_training = ("loss", "positive_weight")
     metrics: ClassVar[dict[str, bool]] = {"ods_f": True}
     chosen_by = "ods_f"
 
-    def __init__(self, positive_weight: float = 0.95, tolerance: int = 1) -> None:
-        if not 0 < positive_weight < 1:
-            raise ValueError(f"positive_weight={positive_weight} must lie between 0 and 1: others weigh 1 less it.")
+    def __init__(
+        self,
+        positive_weight: float | None = None,
+        tolerance: int = 1,
+        loss: str | Mapping[str, Any] | None = None,
+    ) -> None:
+        if positive_weight is not None and loss is not None:
+            raise ValueError(
+                f"positive_weight={positive_weight} is of the default loss, and loss={loss!r} is given: write it there."
+            )
+        super().__init__(loss if positive_weight is None else {"positive_weight": positive_weight})
         if tolerance < 0 or not float(tolerance).is_integer():
             raise ValueError(f"tolerance={tolerance} must be a number of pixels: 0, 1, 2, ….")
-        self.positive_weight = positive_weight
         self.tolerance = int(tolerance)
-
-    def weights(self, target: Tensor) -> Tensor:
-        """What each pixel weighs: w on an edge, 1 - w elsewhere, float32 (B, H, W)."""
-        positive = torch.full((), self.positive_weight, device=target.device)
-        return positive.where(target == 1, 1 - positive)

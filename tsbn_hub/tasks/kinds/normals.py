@@ -1,28 +1,37 @@
 """Surface normals: which way each pixel faces."""
 
-from typing import ClassVar
+from collections.abc import Mapping
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
 
 from ..checks import check_map
-from ..kind import Json, Kind, register_kind
+from ..kind import Json, register_kind
+from ..losses import KindWithLosses
 from ..pictures import Swatches, to_uint8
 from ..vectors import unit_vectors
 
 
 @register_kind("normals")
-class Normals(Kind):
+class Normals(KindWithLosses):
     """Which way the surface at each pixel faces.
 
     Target: float32 (B, 3, H, W), unit vectors; the zero vector for a pixel without a target, which counts nowhere.
 
-    Output: vectors of any length (B, 3, H, W). Loss: 1 - cos of the angle between them. Prediction: unit vectors,
-    float32 (B, 3, H, W); an output of exactly 0 stays 0, and is 90 degrees away from every target.
+    Output: vectors of any length (B, 3, H, W). Loss: 1 - cos of the angle between them, or another by name. Prediction:
+    unit vectors, float32 (B, 3, H, W); an output of exactly 0 stays 0, and is 90 degrees away from every target.
 
     Metrics, over the angles at all valid pixels of the data set: "mean_angle" and "median_angle" in degrees, lower is
     better, the median to 0.005 degrees; "within_11_25", "within_22_5" and "within_30", the shares below 11.25, 22.5
     and 30 degrees, in [0, 1], higher is better.
+
+    Args:
+        loss: "cosine", the default, "l1" or "mse" of the unit vectors, or another of `tsbn_hub.tasks.losses`; or a
+            mapping of its name and keywords.
+
+    Raises:
+        ValueError: if there is no such loss, or it does not take the keywords.
 
     Source: Fouhey, Gupta, Hebert, "Data-Driven 3D Primitives for Single Image Understanding", ICCV 2013 (metrics); Liu,
     Johns, Davison, "End-to-End Multi-Task Learning with Attention", arXiv 1803.10704 (loss).
@@ -42,6 +51,7 @@ class Normals(Kind):
 
     dense = True
     head = "small"
+    default_loss = "cosine"
     missing = 0
     metrics: ClassVar[dict[str, bool]] = {
         "mean_angle": False,
@@ -52,6 +62,9 @@ class Normals(Kind):
     }
     chosen_by = "within_30"
     gives = "the unit vector of each pixel: x, y, z"
+
+    def __init__(self, loss: str | Mapping[str, Any] | None = None) -> None:
+        self.choose_loss(loss)
 
     @property
     def outputs(self) -> int:
@@ -70,13 +83,11 @@ class Normals(Kind):
                 "when reading the data."
             )
 
-    def loss(self, output: Tensor, target: Tensor) -> Tensor:
-        """The mean of 1 - cos over the valid pixels, a scalar, float32; 0 if there is none."""
-        valid = self.valid(target)
+    def compared(self, output: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
+        """Unit vectors, and the target's."""
+        known = output.float().where(self.valid(target)[:, None], 0)
         # The gradient grows as an output gets shorter; from 0.001 on it does not any more, so that 0 has a finite one.
-        direction = unit_vectors(output.float().where(valid[:, None], 0), shortest=1e-3)
-        cosine = (direction * unit_vectors(target)).sum(dim=1)
-        return (1 - cosine).where(valid, 0).sum() / valid.sum().clamp(min=1)
+        return unit_vectors(known, shortest=1e-3), unit_vectors(target)
 
     def valid(self, target: Tensor) -> Tensor:
         """Where the vector is not zero, bool (B, H, W)."""

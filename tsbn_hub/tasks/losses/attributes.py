@@ -25,6 +25,8 @@ class BinaryCrossEntropy(Loss):
         ValueError: if the weights are out of their range.
     """
 
+    by_label = ("pos_weight",)
+
     def __init__(self, num_classes: int | None, pos_weight: Weights = None) -> None:
         super().__init__(num_classes)
         check_weights("pos_weight", pos_weight, num_classes)

@@ -20,6 +20,8 @@ class ClassLoss(Loss):
             that of their weights: else the loss of a step would not be the mean over its labels.
     """
 
+    by_label = ("class_weights",)
+
     def __init__(self, num_classes: int | None, class_weights: Weights = None) -> None:
         super().__init__(num_classes)
         check_weights("class_weights", class_weights, num_classes)

@@ -6,7 +6,7 @@ from torchvision.ops import sigmoid_focal_loss
 
 from .cross_entropy import ClassLoss
 from .loss import Loss, register_loss
-from .weights import Weights
+from .weights import Weights, weights_like
 
 
 @register_loss("focal", "classification", "segmentation")
@@ -31,18 +31,20 @@ class FocalLoss(ClassLoss):
     def total(self, output: Tensor, target: Tensor, valid: Tensor) -> Tensor:
         """The sum of the labels' terms."""
         logits, known = output.masked_fill(~valid[:, None], 0), target.where(valid, 0)
-        log_p = -F.cross_entropy(logits, known, reduction="none")
-        # Kept below 0 by a hair: the derivative of 0^gamma is infinite for a gamma below 1.
-        doubt = (-log_p.expm1()).clamp(min=1e-6) ** self.gamma
-        return (doubt * self.cross_entropies(output, target, valid)).sum()
+        terms = F.cross_entropy(logits, known, reduction="none")
+        # Kept above 0 by a hair: the derivative of 0^gamma is infinite for a gamma below 1.
+        terms = (-(-terms).expm1()).clamp(min=1e-6) ** self.gamma * terms
+        weights = weights_like("class_weights", self.class_weights, output)
+        terms = terms if weights is None else terms * weights[known]
+        return terms.where(valid, 0).sum()
 
 
-@register_loss("focal", "attributes")
+@register_loss("focal", "attributes", "edges", "saliency")
 class BinaryFocalLoss(Loss):
-    """The focal loss of each attribute, by torchvision's `sigmoid_focal_loss`.
+    """The focal loss of each attribute or pixel, yes or no, by torchvision's `sigmoid_focal_loss`.
 
     Args:
-        num_classes: The number of attributes.
+        num_classes: The number of attributes; None of pixels.
         gamma: At least 0; 0: binary cross-entropy.
         alpha: What being present weighs against being absent, which weighs 1 - alpha, in (0, 1); None: both weigh 1.
 
@@ -59,7 +61,7 @@ class BinaryFocalLoss(Loss):
         self.gamma, self.alpha = at_least_0("gamma", gamma), alpha
 
     def total(self, output: Tensor, target: Tensor, valid: Tensor) -> Tensor:
-        """The sum of the known entries' terms."""
+        """The sum of the known ones' terms."""
         alpha = -1.0 if self.alpha is None else self.alpha
         terms: Tensor = sigmoid_focal_loss(output.where(valid, 0), (target == 1).float(), alpha, self.gamma)
         return terms.where(valid, 0).sum()

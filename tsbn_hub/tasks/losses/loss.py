@@ -8,6 +8,7 @@ from torch import Tensor
 
 from ...files.registry import Registry, UnknownNameError, check_keywords, did_you_mean, names_of
 from ..kind import Kind
+from ..labels import in_order
 from ..task import Json
 
 
@@ -21,8 +22,12 @@ class Loss(ABC):
         num_classes: The number of classes or attributes; None: there are none, or it is not known yet.
 
     Attributes:
+        by_label: The keywords that are a number for each class or attribute. A task may give them as mappings by label;
+            the loss gets lists.
         from_targets: The keywords that are "balanced", to be taken from the training targets.
     """
+
+    by_label: ClassVar[tuple[str, ...]] = ()
 
     def __init__(self, num_classes: int | None) -> None:
         self.num_classes = num_classes
@@ -77,7 +82,7 @@ def make_loss(kind: Kind, name: str, options: Mapping[str, Any]) -> Loss:
 
     Raises:
         UnknownNameError: if there is none.
-        ValueError: if it does not take the options.
+        ValueError: if it does not take the options, or one that is by label has other labels than the kind.
 
     Example:
         >>> from tsbn_hub.tasks import Depth
@@ -92,11 +97,16 @@ def make_loss(kind: Kind, name: str, options: Mapping[str, Any]) -> Loss:
             f"loss={name!r} is no loss of {kind.name}.{did_you_mean(name, known)} Known: {', '.join(known)}."
         )
     loss_class = _losses.find(name, of=registered_for[name])
+    lists = {
+        key: in_order(key, value, kind.labels)
+        for key, value in options.items()
+        if key in loss_class.by_label and isinstance(value, Mapping)
+    }
     try:
         check_keywords(loss_class, dict(options), own=[kind.num_classes])
-    except TypeError as error:
+        return loss_class(kind.num_classes, **{**options, **lists})
+    except TypeError as error:  # also of a value that is no number
         raise ValueError(f"loss={name!r} cannot take {dict(options)}: {error}.") from error
-    return loss_class(kind.num_classes, **options)
 
 
 class KindWithLosses(Kind):

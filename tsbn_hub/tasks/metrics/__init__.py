@@ -3,7 +3,14 @@
 To add a metric is to add a file here, or to register one from anywhere.
 """
 
-from .attributes import AttributeAccuracy, AttributeF1
+from .attributes import (
+    AttributeAccuracy,
+    AttributeF1,
+    BestThresholds,
+    MeanAveragePrecision,
+    MicroF1,
+    SampleF1,
+)
 from .binary_maps import BestMeanIoU, MaxF
 from .classification import Accuracy
 from .depth import AbsoluteError, RelativeError, RootMeanSquareError, WithinRatio
@@ -21,17 +28,21 @@ __all__ = [
     "AttributeAccuracy",
     "AttributeF1",
     "BestMeanIoU",
+    "BestThresholds",
     "DataSetMetric",
     "MaxF",
     "MeanAbsoluteError",
     "MeanAngle",
+    "MeanAveragePrecision",
     "MeanIoU",
     "MedianAngle",
+    "MicroF1",
     "PixelAccuracy",
     "PixelMean",
     "RelativeError",
     "RootMeanSquareError",
     "RootMeanSquaredError",
+    "SampleF1",
     "WithinRatio",
     "make_metric",
     "register_metric",

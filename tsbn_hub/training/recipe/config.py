@@ -49,7 +49,7 @@ class TrainingConfig:
         heads: By task, the name of its head ("small", "deeplabv3", "upernet", "segformer", "linear"), or a mapping with
             `name` and the head's keywords; None: the default of the task's kind.
         kind_args: By task, further keywords of its kind, beside those that the data set gives, as
-            `{price: {loss: huber}}`: docs/training.md has the losses in a table.
+            `{price: {loss: huber}, looks: {tune_thresholds: true}}`: docs/training.md has the losses in a table.
         model_args: Further keywords of `timm.create_model`, or of the backbone's configuration.
         data_args: Further keywords of the data set, where it is one.
         augmentation: Random changes of training samples, of images and targets together, by name: "flip", "crop",

@@ -1,5 +1,7 @@
 """A trained model of ours to go on from, with the tasks of new data."""
 
+from dataclasses import replace
+
 from torch import nn
 
 from ...models import from_pretrained, surface_of
@@ -49,6 +51,7 @@ def model_of_checkpoint(
             raise ValueError(f"heads={config.heads}: the task {task.name!r} of checkpoint={checkpoint!r} has its head.")
         else:
             _check_same(task, surface, known[task.name], checkpoint)
+            _train_as(task, surface, known[task.name])
     return model
 
 
@@ -75,6 +78,16 @@ def _add(task: Task, surface: Surface, checkpoint: str) -> None:
         )
     of_single_tasks = surface.norm_style().norm == "affine"
     surface.add_task(task, like=surface.tasks[0] if of_single_tasks else None)
+
+
+def _train_as(task: Task, surface: Surface, kind: Kind) -> None:
+    """Let a task say how it is trained from now on. Thresholds that were tuned for other weights are gone."""
+    described = surface.described(task.name)
+    kept, new = (
+        {key: value for key, value in each.kind_args.items() if (key in kind.only_for_training) == trained}
+        for each, trained in ((described, False), (task, True))
+    )
+    surface.describe_anew(replace(described, kind_args={**kept, **new}))
 
 
 def _check_same(task: Task, surface: Surface, known: Kind, checkpoint: str) -> None:

@@ -48,8 +48,9 @@ def with_options(tasks: Sequence[Task], options: Mapping[str, Mapping[str, Json]
 
 
 def with_options_of(surface: Surface, tasks: Sequence[Task]) -> list[Task]:
-    """The tasks, with what the kinds of a model's tasks took from the targets that they were trained on."""
+    """The tasks, with what the kinds of a model's tasks took from the data that they were trained and validated on."""
     own = {task.name: surface.described(task.name).kind_args for task in tasks if task.name in surface.tasks}
-    taken = {task.name: make_kind(task).taken_from_targets for task in tasks}
+    kinds = {task.name: make_kind(task) for task in tasks}
+    taken = {name: (*kind.taken_from_targets, *kind.taken_from_validation) for name, kind in kinds.items()}
     options = {name: {key: value for key, value in each.items() if key in taken[name]} for name, each in own.items()}
     return with_options(tasks, options)

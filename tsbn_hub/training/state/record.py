@@ -3,17 +3,23 @@
 import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import TypedDict
+from typing import NotRequired, TypedDict
+
+from ...tasks.task import Json
 
 
 class EpochLine(TypedDict):
-    """The line of an epoch in the log: its last learning rate, losses, scores, and steps of each task so far."""
+    """The line of an epoch in the log: its last learning rate, losses, scores, and steps of each task so far.
+
+    And of an epoch that was the best so far, by task, the keywords of kinds that were tuned on the validation data.
+    """
 
     epoch: int
     lr: float
     loss: dict[str, float]
     validation: dict[str, dict[str, float]]
     steps: dict[str, int]
+    tuned: NotRequired[dict[str, dict[str, Json]]]
 
 
 @dataclass
