@@ -1,8 +1,13 @@
 """Predictions for many images: batches, workers, maps that a table reads back, and what stays in memory."""
 
 import json
+from dataclasses import replace
+from functools import partial
+from multiprocessing.reduction import ForkingPickler
 
 import numpy as np
+import pyarrow
+import pyarrow.parquet
 import pytest
 import torch
 from PIL import Image
@@ -11,9 +16,12 @@ from tsbn_hub import Task
 from tsbn_hub.data import Table
 from tsbn_hub.data.sets.table.maps import read_array, target_of
 from tsbn_hub.deploy import Destinations, find_images, predict, predict_many, predict_to_files
+from tsbn_hub.deploy.batch_prediction import batches
 from tsbn_hub.deploy.batch_prediction.maps import encoded_map, whole_map, write_map
 from tsbn_hub.files.file_names import file_names
+from tsbn_hub.models import surface_of
 from tsbn_hub.tasks import Kind, make_kind
+from tsbn_hub.training.loaders import WorkersTold
 
 from .test_prediction import broken, noise, timm_model, transformers_model
 
@@ -49,6 +57,29 @@ def test_a_batch_says_what_single_images_do(build, workers, photos):
                 torch.testing.assert_close(value, expected.value, rtol=1e-5, atol=1e-5)
             else:
                 assert (value == expected.value).float().mean() > 0.999  # but for classes that are as good
+
+
+def test_a_process_that_is_no_fork_reads_images(photos, tmp_path, monkeypatch):
+    """As on Windows, macOS and in Python 3.14: of files, of a table of files, and of one that holds them."""
+    cells = [{"bytes": path.read_bytes(), "path": None} for path in sorted(photos.iterdir())]
+    pyarrow.parquet.write_table(pyarrow.table({"photo": [*cells, None]}), tmp_path / "held.parquet")
+    (tmp_path / "named.csv").write_text("file\nphotos/0.png\nphotos/none.png\n")
+    model, images = timm_model(), find_images([photos, tmp_path / "held.parquet", tmp_path / "named.csv"])
+    with monkeypatch.context() as patch:
+        patch.setattr(batches, "WorkersTold", partial(WorkersTold, multiprocessing_context="spawn"))
+        found = list(predict_many(model, images, batch_size=4, workers=1, photos=True))
+    for prediction, expected in zip(found, predict_many(model, images, batch_size=4, photos=True), strict=True):
+        torch.testing.assert_close(prediction.values, expected.values, rtol=0, atol=0)
+        assert replace(prediction, values={}) == replace(expected, values={})
+    assert [each.error is None for each in found] == [True] * 10 + [False, True, False]
+
+
+@pytest.mark.parametrize("build", [timm_model, transformers_model, without_crop])
+def test_what_prepares_images_reaches_other_processes(build):
+    preprocessing = surface_of(build()).preprocessing()
+    sent = ForkingPickler.loads(ForkingPickler.dumps(preprocessing))
+    assert torch.equal(sent.prepare(noise()), preprocessing.prepare(noise()))
+    assert torch.equal(sent.show(noise()), preprocessing.show(noise()))
 
 
 def test_an_image_without_finite_values_is_an_error(photos):

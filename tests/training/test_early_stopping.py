@@ -61,7 +61,35 @@ def test_it_stops_when_nothing_gets_better(means, patience, last, config, scored
     scored(*means)
     train(replace(config, early_stopping=patience))
     assert epochs_of(config) == list(range(1, last + 1))
-    assert ("Stopped after epoch" in capsys.readouterr().out) == (last < 6)
+    stopped = last < 6
+    assert ("Stopped after epoch" in capsys.readouterr().out) == stopped
+    end = log_of(config)[-1]
+    assert end["ended_by"] == ("early_stopping" if stopped else "epochs") and "price" in end["test"]
+    assert end["best_epoch"] == means.index(max(means[:last])) + 1
+
+
+@pytest.mark.parametrize(
+    ("patience", "shown"),
+    [
+        (2, ["", "best: epoch 1, 2 left  ", "best: epoch 1, 1 left  ", "best: epoch 3, 2 left  "]),
+        (None, ["", "best: epoch 1  ", "best: epoch 1  ", "best: epoch 3  "]),
+    ],
+)
+def test_the_progress_bar_names_the_best_epoch(patience, shown, config, scored, monkeypatch):
+    take_step, seen = Training.take_step, []
+
+    def looking(self, batches):
+        (bar,) = self.progress.tasks
+        if not self.record.steps:
+            seen.append(bar.fields["losses"])
+        elif self.record.steps == 1:
+            assert bar.fields["losses"].startswith(f"{seen[-1]}loss: price")
+        return take_step(self, batches)
+
+    monkeypatch.setattr(Training, "take_step", looking)
+    scored(0.5, 0.4, 0.6, 0.6)
+    train(replace(config, early_stopping=patience, epochs=4))
+    assert seen == shown
 
 
 def test_a_run_that_goes_on_stops_where_the_whole_one_does(config, scored, monkeypatch, tmp_path):

@@ -3,11 +3,13 @@
 import math
 
 import pytest
+import timm
 import torch
 from torch import nn
 
 from tsbn_hub.tasks import Classification, Regression
 from tsbn_hub.training import evaluate
+from tsbn_hub.training.evaluation import TaskMetrics
 
 
 class Given(nn.Module):
@@ -60,3 +62,35 @@ def test_targets_that_are_none(target, message):
         evaluate(
             Given([[1.0, 0.0], [0.0, 1.0]]), [{"image": IMAGES, "targets": {"a": target}}], {"a": Classification(2)}
         )
+
+
+def test_who_watches_sees_what_is_scored():
+    """Each batch once, in order, with the outputs of the tasks that it has targets for."""
+    torch.manual_seed(0)
+    model = timm.create_model("test_resnet_tsbn", num_classes={"a": 2, "b": 3}).eval()
+    kinds = {"a": Classification(2), "b": Classification(3)}
+    first, second = torch.tensor([0, 1]), torch.tensor([1, 2])
+    given = [{"a": first}, {}, {"b": second}, {"b": first, "a": first}]
+    batches = [{"image": torch.rand(2, 3, 32, 32), "targets": targets} for targets in given]
+    seen = []
+    scores = evaluate(model, batches, kinds, watch=lambda *told: seen.append(told))
+    assert scores == evaluate(model, batches, kinds)
+    assert [sorted(outputs) for _, outputs in seen] == [["a"], [], ["b"], ["a", "b"]]
+    metrics = TaskMetrics(kinds, torch.device("cpu"))
+    for (batch, outputs), own in zip(seen, batches, strict=True):
+        assert torch.equal(batch["image"], own["image"]) and batch["targets"].keys() == own["targets"].keys()
+        for task, output in outputs.items():
+            with torch.no_grad():
+                torch.testing.assert_close(output, model(own["image"], task=task))
+            metrics.update(task, output, batch["targets"][task])
+    assert metrics.compute() == scores
+
+
+def test_nobody_is_told_of_a_batch_that_cannot_be_scored():
+    batches = [{"image": IMAGES, "targets": {"a": target}} for target in (torch.tensor([0, 1]), torch.tensor([0]))]
+    seen = []
+    with pytest.raises(ValueError, match="2 images, and 1 targets"):
+        evaluate(
+            Given([[1.0, 0.0], [0.0, 1.0]]), batches, {"a": Classification(2)}, watch=lambda *told: seen.append(told)
+        )
+    assert len(seen) == 1

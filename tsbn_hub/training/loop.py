@@ -4,6 +4,7 @@ import json
 import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, replace
+from typing import Literal
 
 from accelerate import Accelerator
 from accelerate.utils import set_seed
@@ -55,7 +56,8 @@ def train(
     """Train one model on all tasks, keep the epoch that is best on held-out training data, and score it on the test.
 
     The folder `config.output` gets the best model (config.json, model.safetensors), the last state of the run
-    (state.safetensors), `log.jsonl`, with a line for each epoch and one for the test, and the config (training.yaml).
+    (state.safetensors), `log.jsonl`, with a line for each epoch and one for the test, which says why the training ended
+    and which epoch is the best, and the config (training.yaml).
 
     Where the folder holds a run of the same config, this goes on from its last state. On the same machine, weights and
     log end up as if it had never been interrupted, bit for bit (on CUDA with `deterministic`).
@@ -183,7 +185,7 @@ class Training:
                     started = time.monotonic()
                     self._train_epoch()
                     self._end_epoch(started)
-                if self.record.epoch <= self.config.epochs:
+                if self._ended_by() == "early_stopping":
                     self.console.print(
                         f"Stopped after epoch {self.record.epoch - 1}: none of the last {self.config.early_stopping} "
                         f"was better than epoch {self.record.best_epoch} on the validation data."
@@ -197,10 +199,13 @@ class Training:
         return scores
 
     def _is_trained(self) -> bool:
-        """Whether all epochs are done, or as many as `early_stopping` says have been no better than the best."""
-        done, patience = self.record.epoch - 1, self.config.early_stopping
-        waits = patience is None or done - self.record.best_epoch < patience
-        return done >= self.config.epochs or not waits
+        return self._ended_by() is not None
+
+    def _ended_by(self) -> Literal["epochs", "early_stopping"] | None:
+        """The key of the config that says that no epoch is left: how many there are, or how many may be no better."""
+        if self.record.epoch > self.config.epochs:
+            return "epochs"
+        return "early_stopping" if self.record.patience_left(self.config.early_stopping) == 0 else None
 
     def show(self, scores: Scores) -> None:
         """Print what the run has scored on the test."""
@@ -209,12 +214,12 @@ class Training:
 
     def _train_epoch(self) -> None:
         record, total = self.record, len(self.steps)
-        name = f"epoch {record.epoch}/{self.config.epochs}"
-        bar = self.progress.add_task(name, total=total, completed=record.steps, losses="")
+        name, best = f"epoch {record.epoch}/{self.config.epochs}", report.best_line(record, self.config.early_stopping)
+        bar = self.progress.add_task(name, total=total, completed=record.steps, losses=best)
         self.model.train()
         for batches in self.steps.of_epoch(record.epoch, done=record.steps):
             stop = self.take_step(batches)
-            self.progress.update(bar, advance=1, losses=report.losses_line(record.mean_losses()))
+            self.progress.update(bar, advance=1, losses=best + report.losses_line(record.mean_losses()))
             if stop or record.steps == total or record.steps % self.config.checkpoint_steps == 0:
                 self._save()
             if stop:
@@ -273,7 +278,7 @@ class Training:
         batches = self.loaders.evaluation_batches(build_data(self.config, "test"))
         kinds = build_kinds(with_options_of(surface_of(model), self.tasks))
         scores = self._evaluate(model, batches, "test", kinds)
-        self.record.log.append({"test": scores})
+        self.record.log.append({"test": scores, "ended_by": self._ended_by(), "best_epoch": self.record.best_epoch})
         return scores
 
     def _evaluate(

@@ -19,7 +19,7 @@ from ..norms import TaskModule, TaskNorm
 from ..tasks import Kind
 from .evaluation import Scores
 from .recipe.config import TrainingConfig
-from .state.record import EpochLine
+from .state.record import EpochLine, Record
 
 _LONGEST_EXAMPLE = 24  # characters
 
@@ -130,6 +130,25 @@ def columns_table(notes: Sequence[ColumnNote], examples: bool = False) -> Table:
         )
         table.add_row(note.column, note.role, note.told, *[cells] * examples)
     return table
+
+
+def best_line(record: Record, patience: int | None) -> str:
+    """The best epoch so far, and how many further ones may be no better; nothing in the first epoch.
+
+    Args:
+        record: Of the run.
+        patience: After how many epochs in a row that were no better the run ends; None: it does not.
+
+    Example:
+        >>> from tsbn_hub.training.report import best_line
+        >>> from tsbn_hub.training.state.record import Record
+        >>> best_line(Record(epoch=6, best_epoch=4), patience=5)
+        'best: epoch 4, 4 left  '
+    """
+    if not record.best_epoch:
+        return ""
+    left = record.patience_left(patience)
+    return f"best: epoch {record.best_epoch}{'' if left is None else f', {left} left'}  "
 
 
 def losses_line(losses: Mapping[str, float]) -> str:

@@ -80,6 +80,14 @@ class Record:
                 f"what `--dry-run` shows, and mend the data{left}."
             )
 
+    def patience_left(self, patience: int | None) -> int | None:
+        """How many further epochs may be no better than the best one.
+
+        Args:
+            patience: How many in a row may be; None: any number.
+        """
+        return None if patience is None else max(0, self.best_epoch + patience - (self.epoch - 1))
+
     def next_epoch(self) -> None:
         """Begin another epoch."""
         self.epoch, self.steps, self.losses, self.counts, self.labelled = self.epoch + 1, 0, {}, {}, []

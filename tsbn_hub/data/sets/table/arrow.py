@@ -1,5 +1,6 @@
 """Tables by pyarrow and datasets: Parquet files, data sets of the Hugging Face Hub, and saved ones."""
 
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -34,18 +35,18 @@ def read_parquet(path: Path) -> Rows:
     pictures: dict[str, Pictures] = {}
     for name, column in zip(names, table.columns, strict=True):
         if pyarrow.types.is_struct(column.type) and {field.name for field in column.type} >= {"bytes", "path"}:
-            pictures[name] = _embedded(str(path), column, path.parent)
+            pictures[name] = Embedded(str(path), partial(_cell_of_column, column), path.parent)
         else:
             columns[name] = column_of([cell_text(value) for value in column.to_pylist()])
     return Rows(str(path), path.parent, columns, pictures, size=table.num_rows)
 
 
-def _embedded(called: str, column: "pyarrow.ChunkedArray", folder: Path) -> Embedded:
-    def fetch(row: int) -> tuple[bytes | None, str | None]:
-        cell = column[row].as_py() or {}
-        return cell.get("bytes"), cell.get("path")
+# What fetches a cell goes to worker processes, which need not be forks of this one: it is no closure.
 
-    return Embedded(called, fetch, folder)
+
+def _cell_of_column(column: "pyarrow.ChunkedArray", row: int) -> tuple[bytes | None, str | None]:
+    cell = column[row].as_py() or {}
+    return cell.get("bytes"), cell.get("path")
 
 
 def is_saved(folder: Path) -> bool:
@@ -99,7 +100,8 @@ def _rows_of(called: str, data: "datasets.Dataset") -> Rows:
     for own, name in zip(data.column_names, names, strict=True):
         feature = data.features[own]
         if isinstance(feature, datasets.Image):
-            pictures[name] = _fetched(called, data.select_columns([own]).cast_column(own, datasets.Image(decode=False)))
+            undecoded = data.select_columns([own]).cast_column(own, datasets.Image(decode=False))
+            pictures[name] = Embedded(called, partial(_cell_of_data, undecoded, own), Path())
             continue
         values = data.with_format(None)[own]
         if isinstance(feature, datasets.ClassLabel):
@@ -110,11 +112,6 @@ def _rows_of(called: str, data: "datasets.Dataset") -> Rows:
     return Rows(called, Path(), columns, pictures, labels, size=len(data))
 
 
-def _fetched(called: str, data: "datasets.Dataset") -> Embedded:
-    (column,) = data.column_names
-
-    def fetch(row: int) -> tuple[bytes | None, str | None]:
-        cell = data[row][column] or {}
-        return cell.get("bytes"), cell.get("path")
-
-    return Embedded(called, fetch, Path())
+def _cell_of_data(data: "datasets.Dataset", column: str, row: int) -> tuple[bytes | None, str | None]:
+    cell = data[row][column] or {}
+    return cell.get("bytes"), cell.get("path")

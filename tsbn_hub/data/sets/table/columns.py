@@ -1,6 +1,7 @@
 """What is said of columns: from `columns` of a config, or a guess of the same form, to targets."""
 
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -121,28 +122,28 @@ def _labels(rows: Rows, column: str) -> list[str]:
 def _classes(column: str, task: Task) -> OfTexts:
     labels = list(map(str, task.labels or []))
     codes = {label: float(code) for code, label in enumerate(labels)}
-
-    def values_of(texts: list[str]) -> list[float | None]:
-        return [codes.get(text, codes.get(whole(text))) for text in texts]
-
     shown = ", ".join(labels[:8]) + ", …" * (len(labels) > 8)
     expected = f"are the classes of the training table ({shown}): name further ones in labels, or empty these cells"
-    return OfTexts(column, task, values_of, expected, torch.int64, shape=())
+    return OfTexts(column, task, partial(_codes_of, codes), expected, torch.int64, shape=())
+
+
+def _codes_of(codes: Mapping[str, float], texts: list[str]) -> list[float | None]:
+    return [codes.get(text, codes.get(whole(text))) for text in texts]
 
 
 def _yes_and_no(column: str, task: Task, yes: Json) -> OfTexts:
     said = {str(each).casefold() for each in (yes if isinstance(yes, list) else [yes])} if yes is not None else None
-
-    def value_of(text: str) -> float | None:
-        if said is not None:
-            return float(text.casefold() in said)
-        meant = yes_and_no([text])
-        return None if meant is None else float(bool(meant[0]))
-
     expected = (
         "are yes and no, true and false, 1 and 0: else say which text means yes, as {kind: attributes, yes: there}"
     )
-    return OfTexts(column, task, lambda texts: [value_of(text) for text in texts], expected, torch.int64)
+    return OfTexts(column, task, partial(_yes_of, said), expected, torch.int64)
+
+
+def _yes_of(said: set[str] | None, texts: list[str]) -> list[float | None]:
+    if said is not None:
+        return [float(text.casefold() in said) for text in texts]
+    meant = [yes_and_no([text]) for text in texts]
+    return [None if each is None else float(bool(each[0])) for each in meant]
 
 
 def _numbers(column: str, task: Task, decimal: Json, rows: Rows) -> OfTexts:
@@ -151,11 +152,11 @@ def _numbers(column: str, task: Task, decimal: Json, rows: Rows) -> OfTexts:
     mark = decimal if isinstance(decimal, str) else None
     if mark is None and column in rows.columns:
         mark = decimal_mark(rows.columns[column].values) or rows.decimal
-
-    def values_of(texts: list[str]) -> list[float | None]:
-        numbers = numbers_of(texts, mark)
-        each = [[number] for number in numbers] if numbers is not None else [numbers_of([text], mark) for text in texts]
-        return [None if number is None else float("nan") if number[0] is None else number[0] for number in each]
-
     expected = "are numbers: without units, and with one decimal mark (1,234 may be two numbers: say decimal)"
-    return OfTexts(column, task, values_of, expected, torch.float32)
+    return OfTexts(column, task, partial(_numbers_with, mark), expected, torch.float32)
+
+
+def _numbers_with(mark: str | None, texts: list[str]) -> list[float | None]:
+    numbers = numbers_of(texts, mark)
+    each = [[number] for number in numbers] if numbers is not None else [numbers_of([text], mark) for text in texts]
+    return [None if number is None else float("nan") if number[0] is None else number[0] for number in each]

@@ -6,13 +6,14 @@ from io import BytesIO
 from pathlib import Path
 
 import numpy as np
+import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from ....tasks import Task, make_kind
+from ....tasks import Kind, Task, make_kind
 from .fitting import Fit
 from .maps import read_array, target_of
-from .rows import Files, Pictures, Rows
+from .rows import Codes, Files, Pictures, Rows
 
 _SHOWN = 5
 
@@ -51,7 +52,7 @@ class OfTexts:
         """
         column = rows.columns.get(self.column)
         if column is None:
-            return lambda row, size: None
+            return _no_target
         values = self.values_of(column.values)
         wrong = [text for text, value in zip(column.values, values, strict=True) if value is None]
         if wrong:
@@ -64,11 +65,7 @@ class OfTexts:
             )
         by_code = np.array([*values, np.nan], dtype=np.float64)  # the last is of empty cells
 
-        def read(row: int, size: tuple[int, int]) -> Tensor | None:
-            value = by_code[column.codes[row]]
-            return None if np.isnan(value) else torch.full(self.shape, value, dtype=self.dtype)
-
-        return read
+        return _CellReader(column.codes, by_code, self.dtype, self.shape)
 
 
 @dataclass(frozen=True)
@@ -95,15 +92,7 @@ class OfFiles:
 
     def reader(self, rows: Rows, fit: Fit) -> Reader:
         """What reads the targets of a table's rows."""
-        pictures, kind = self.pictures(rows), make_kind(self.task)
-
-        def read(row: int, size: tuple[int, int]) -> Tensor | None:
-            source: Path | BytesIO | None = None if pictures is None else pictures.source(row)
-            if source is None:
-                return None
-            return fit.map(target_of(kind, read_array(source), self.unit, self.ignore), size)
-
-        return read
+        return _FileReader(self.pictures(rows), make_kind(self.task), fit, self.unit, self.ignore)
 
 
 Target = OfTexts | OfFiles
@@ -115,3 +104,41 @@ def pictures_of(rows: Rows, column: str, folder: Path | None) -> Pictures | None
     if column in rows.pictures or column not in rows.columns:
         return rows.pictures.get(column)
     return Files(rows.columns[column], folder or rows.folder)
+
+
+# Readers go to worker processes, which need not be forks of this one: they are no closures.
+
+
+def _no_target(row: int, size: tuple[int, int]) -> None:
+    """Of a table that lacks the column."""
+
+
+@dataclass(frozen=True)
+class _CellReader:
+    """Reads targets that are written in the cells: which text each row has, and the number of each text."""
+
+    codes: Codes
+    by_code: npt.NDArray[np.float64]
+    dtype: torch.dtype
+    shape: tuple[int, ...]
+
+    def __call__(self, row: int, size: tuple[int, int]) -> Tensor | None:
+        value = self.by_code[self.codes[row]]
+        return None if np.isnan(value) else torch.full(self.shape, value, dtype=self.dtype)
+
+
+@dataclass(frozen=True)
+class _FileReader:
+    """Reads targets for every pixel."""
+
+    pictures: Pictures | None
+    kind: Kind
+    fit: Fit
+    unit: float | None
+    ignore: int
+
+    def __call__(self, row: int, size: tuple[int, int]) -> Tensor | None:
+        source: Path | BytesIO | None = None if self.pictures is None else self.pictures.source(row)
+        if source is None:
+            return None
+        return self.fit.map(target_of(self.kind, read_array(source), self.unit, self.ignore), size)
