@@ -3,17 +3,14 @@
 import json
 from dataclasses import replace
 from pathlib import Path
-from typing import ClassVar
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from tsbn_hub.results.recording import record_run
 from tsbn_hub.results.results import Results
 from tsbn_hub.tasks import Classification, Regression
 from tsbn_hub.training import Stopped, train
-from tsbn_hub.training.evaluation import mean_score, score_of_error
+from tsbn_hub.training.evaluation import mean_score
 from tsbn_hub.training.loop import Training
 
 from .test_units_of_regression import prices_run
@@ -124,25 +121,6 @@ def test_an_error_counts_the_less_the_greater_it_is():
     assert mean_score(kinds, scores, {"price": "mae"}) == 1 / 4
     assert mean_score(kinds, scores, {"price": "rmse", "shape": "accuracy"}) == pytest.approx((1 / 5 + 0.5) / 2)
     assert mean_score(kinds, scores) == mean_score(kinds, scores, {}) == pytest.approx(0.7)
-
-
-class Likelihood(Regression):
-    """Numbers with a metric that may be negative, and of which lower is better."""
-
-    metrics: ClassVar = {**Regression.metrics, "nll": False}
-
-
-@given(st.lists(st.floats(allow_nan=False), min_size=2, max_size=6))
-def test_the_lowest_error_is_chosen_whatever_its_sign(errors):
-    kinds = {"price": Likelihood(1)}
-    means = [mean_score(kinds, {"price": {"r2": 0.5, "nll": error}}, {"price": "nll"}) for error in errors]
-    assert errors[means.index(max(means))] == pytest.approx(min(errors), rel=1e-15, abs=1e-15)
-
-
-def test_errors_around_0_and_minus_1_are_in_order():
-    errors = [50.0, 2.0, 0.1, 0.0, -0.1, -0.9, -1.0, -1.1, -3.0, -1e9, -1e9 - 1]
-    scores = [score_of_error(error) for error in errors]
-    assert scores == sorted(set(scores))
 
 
 def test_a_metric_that_is_not_defined():
