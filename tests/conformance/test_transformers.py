@@ -210,9 +210,10 @@ def _source_distribution():
     cases_of(
         product(TASKS, BACKBONES),
         [
-            *((TsbnForMultiTask, backbone) for backbone in ("vit", "convnext")),
-            *((TsbnModel, backbone) for backbone in ("dinov2", "swin")),
-            *((TsbnBackbone, backbone) for backbone in ("swin", "convnext")),
+            (TsbnForMultiTask, "vit"),
+            (TsbnModel, "dinov2"),
+            (TsbnBackbone, "swin"),
+            (TsbnBackbone, "convnext"),
         ],
     ),
 )

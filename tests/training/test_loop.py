@@ -98,10 +98,10 @@ def test_styles_and_single_task(config, norm, tasks):
 
 
 def test_it_learns_and_the_score_is_that_of_the_saved_model(config, tmp_path):
-    scores = train(TrainingConfig.read(config, epochs=10, lr=2e-3, data_args={"size": 512}))
+    scores = train(TrainingConfig.read(config, epochs=6, lr=5e-3, data_args={"size": 256}))
     assert min(each["accuracy"] for each in scores.values()) > 0.9
     model = tsbn_hub.from_pretrained(tmp_path / "run").eval()
-    (source,) = TrainingConfig.read(config, data_args={"size": 512}).sources()
+    (source,) = TrainingConfig.read(config, data_args={"size": 256}).sources()
     data = source.dataset("test")
     with torch.no_grad():
         outputs = model(torch.stack([sample["image"] for sample in map(data.__getitem__, range(len(data)))]))
