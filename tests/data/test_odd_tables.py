@@ -56,7 +56,7 @@ WORKING = {
     "out of the folder": (lines(name="../pictures/{}.png"), {}),
     "Arabic names": (lines(name="صورة {}.png"), {}),
     "a dot in a name": (lines(header="file,kind,price.net"), {}),
-    "a long line": (lines(more="," + "x" * 100_000, header="file,kind,price,note"), {}),
+    "a long line": (lines(more=",\\" + "x" * 100_000, header="file,kind,price,note"), {}),
     "thousands": (lines(";", price="1.{:03},5"), {}),
     "JSON lines": ([json.dumps({"file": f"{at}.png", "kind": KINDS[at % 3], "price": at + 0.5}) for at in range(12)],
                    {"name": "train.jsonl"}),

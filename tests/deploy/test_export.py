@@ -1,6 +1,5 @@
 """Exported files: what they give is what `predict` gives, for every kind, both libraries and both formats."""
 
-import importlib.util
 import json
 from pathlib import Path
 from typing import NamedTuple
@@ -19,7 +18,17 @@ from tsbn_hub.deploy.export.onnx_names import name_graph
 from tsbn_hub.models import surface_of
 from tsbn_hub.tasks import Attributes
 
-from .exporting import CONFIGS, FEW, KINDS, Untraceable, as_batch, photo, timm_model, transformers_model
+from .exporting import (
+    CONFIGS,
+    FEW,
+    KINDS,
+    Untraceable,
+    WithoutLastOfOddRows,
+    as_batch,
+    photo,
+    timm_model,
+    transformers_model,
+)
 
 FORMATS = {"onnx": (export_onnx, OnnxFile), "torch-export": (export_program, TorchFile)}
 SUFFIX = {"onnx": ".onnx", "torch-export": ".pt2"}
@@ -117,18 +126,29 @@ def test_metadata(of_every_kind):
     assert images.name == "images_input" and images.shape == told["images"]["shape"]
 
 
-@pytest.mark.skipif(importlib.util.find_spec("openvino") is None, reason="needs openvino: pip install openvino")
-def test_openvino_reads_the_file(of_every_kind):
-    import openvino
+@pytest.fixture(scope="module")
+def of_a_vit(tmp_path_factory):
+    return export(transformers_model("vit"), tmp_path_factory.mktemp("vit"), "onnx")
 
-    compiled = openvino.Core().compile_model(of_every_kind.exported.path, "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
-    images = as_batch(photo(64, 96), photo(64, 96, seed=1))
-    expected = of_every_kind.run(images)
-    found = compiled({"images_input": images})
-    for task, value in expected.items():
-        output = torch.from_numpy(np.asarray(found[task]))
-        assert output.shape == value.shape
-        assert (output.double() - value.double()).abs().mean() < 1e-4, task
+
+@pytest.fixture(scope="module")
+def of_timm(tmp_path_factory):
+    return export(timm_model(), tmp_path_factory.mktemp("timm"), "onnx")
+
+
+@pytest.mark.parametrize("name", ["of_every_kind", "of_timm", "of_a_vit"])
+def test_openvino_reads_the_file(name, request):
+    openvino = pytest.importorskip("openvino")
+    file = request.getfixturevalue(name)
+    compiled = openvino.Core().compile_model(file.exported.path, "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
+    told = file.exported.description.images
+    for count in (1, 2):
+        images = as_batch(*(photo(*told.size, seed=seed) for seed in range(count)))
+        found, expected = compiled({told.name: images}), file.run(images)
+        for task, value in expected.items():
+            output = torch.from_numpy(np.asarray(found[task]))
+            assert output.shape == value.shape
+            assert (output.double() - value.double()).abs().mean() < 1e-4, task
 
 
 # --- both libraries, both formats, both values ---
@@ -144,7 +164,7 @@ def test_round_trip(model, name, values, tmp_path):
     height, width = file.exported.description.images.size
     assert_predicts(file, [photo(height, width, seed=seed) for seed in range(4)], values)
     assert_predicts(file, [photo(height, width, seed=9)], values)
-    fixed = model in ("vit", "swin")
+    fixed = model == "swin"
     assert len(file.exported.notes) == fixed
     if fixed:
         assert file.exported.notes == [
@@ -152,6 +172,31 @@ def test_round_trip(model, name, values, tmp_path):
         ]
     assert file.exported.description.images.shape[0] == "batch"
     assert file.exported.size == file.exported.path.stat().st_size
+
+
+def test_a_vit_takes_images_of_any_size(of_a_vit):
+    """Its position embeddings are interpolated within the file, and at its own size they are what they are."""
+    file = of_a_vit
+    assert file.exported.description.images.shape == ["batch", 3, "height", "width"] and not file.exported.notes
+    mean, std = (torch.tensor(each).view(3, 1, 1) for each in ([0.3, 0.4, 0.5], [0.2] * 3))
+    for height, width in ((32, 32), (16, 48), (33, 41), (31, 70)):
+        images = as_batch(photo(height, width), photo(height, width, seed=1))
+        with torch.no_grad():
+            logits = file.model((torch.from_numpy(images) / 255 - mean) / std).logits
+        for task, output in file.run(images).items():
+            expected = file.model.kinds[task].predict(logits[task])
+            assert output.shape == expected.shape
+            assert (output.double() - expected.double()).abs().mean() < 1e-4, (task, height, width)
+
+
+def test_a_file_takes_the_sizes_that_its_network_takes(tmp_path):
+    """A graph may be for even sizes alone, where the network is for any: then it is for the one size, and says so."""
+    model = transformers_model("resnet", [KINDS[7]])
+    model.trunk.get_submodule("backbone").encoder.stages[-1].layers.append(WithoutLastOfOddRows())
+    file = export(model, tmp_path, "onnx")
+    assert file.exported.description.images.shape == ["batch", 3, 64, 96]
+    (note,) = file.exported.notes
+    assert note.startswith("Of the images their size is 64 x 96, and no other: ")
 
 
 def test_what_is_before_the_fork_is_there_once(tmp_path):

@@ -71,3 +71,18 @@ def near_hint(source: str | Path) -> str:
     """A question that names what is near a path, to follow a sentence; nothing, where nothing is."""
     near = near_folders(source)
     return f" Did you mean {' or '.join(near)}?" if near else ""
+
+
+def is_file(path: Path) -> bool:
+    r"""Whether a file is there; no error where a name is one that no file can have, such as a long text.
+
+    Example:
+        >>> from pathlib import Path
+        >>> from tsbn_hub.files.paths import is_file
+        >>> is_file(Path("a" * 5000)), is_file(Path("a\\0b"))
+        (False, False)
+    """
+    try:
+        return path.is_file()
+    except (OSError, ValueError):
+        return False

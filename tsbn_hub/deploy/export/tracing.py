@@ -1,6 +1,7 @@
 """A network's graph by torch.export, with as many dimensions left open as it allows."""
 
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 
 import torch
@@ -45,12 +46,29 @@ def traced(network: nn.Module, signature: Signature, dynamic: Open) -> Traced:
     Raises:
         Exception: of any class, if the network takes no other sizes, or torch.export not the network.
     """
-    _, height, width = signature.image_shape
-    sides = (2 * height, 2 * width) if 2 in dynamic else (height, width)
-    test = signature.example(3 if 0 in dynamic else 1, sides, seed=1)
-    expected = network(*test.values())  # first, for it takes little time, and some networks take one size alone
-    example = signature.example(2 if 0 in dynamic else 1, (height, width), seed=0)
+    _, *size = signature.image_shape
+    # First, for it takes little time, and some networks take one size alone.
+    test, expected = _tested(network, signature, dynamic)
+    example = signature.example(2 if 0 in dynamic else 1, (size[0], size[1]), seed=0)
     shapes = (dict.fromkeys(dynamic, Dim.DYNAMIC), {})[: len(example)]
     with sdpa_kernel(SDPBackend.MATH):
         program = torch.export.export(network, tuple(example.values()), dynamic_shapes=shapes, strict=False)
     return Traced(program, dynamic, test, expected)
+
+
+def _tested(
+    network: nn.Module, signature: Signature, dynamic: Open
+) -> tuple[Mapping[str, Tensor], Mapping[str, Tensor]]:
+    """Inputs to hold a graph against torch with, and what torch gives.
+
+    Where the size is open it is an odd one, if the network takes that: a graph may be for multiples of some number.
+    """
+    _, height, width = signature.image_shape
+    batch = 3 if 0 in dynamic else 1
+    if 2 in dynamic:
+        odd = signature.example(batch, (2 * height + 1, 2 * width - 1), seed=1)
+        with suppress(Exception):  # a network may refuse a size by any class
+            return odd, network(*odd.values())
+        height, width = 2 * height, 2 * width
+    test = signature.example(batch, (height, width), seed=1)
+    return test, network(*test.values())

@@ -2,7 +2,8 @@
 
 import inspect
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, nullcontext
 from copy import deepcopy
 from dataclasses import dataclass
 from typing import Any
@@ -141,10 +142,10 @@ class FeatureReader:
         if maps and "output_hidden_states_before_downsampling" in _parameters(getattr(self.backbone, "encoder", None)):
             kwargs["output_hidden_states_before_downsampling"] = True
         if "interpolate_pos_encoding" in _parameters(self.backbone):
-            _, *usual = image_shape_of(self.backbone.config)
-            kwargs.setdefault("interpolate_pos_encoding", list(pixel_values.shape[-2:]) != usual)
+            kwargs.setdefault("interpolate_pos_encoding", self._interpolates(pixel_values))
         model = self.backbone if self.classification is None else self.classification
-        outputs = model(pixel_values, output_hidden_states=maps, **kwargs)
+        with _as_traced() if self._is_for_any_size(pixel_values) else nullcontext():
+            outputs = model(pixel_values, output_hidden_states=maps, **kwargs)
         pooled = _pooled(outputs) if self.classification is None else outputs.logits
         if not maps:
             return None, pooled
@@ -152,6 +153,21 @@ class FeatureReader:
         if states is None or not all(isinstance(state, Tensor) for state in states):
             raise ValueError(f"{type(self.backbone).__name__} shows no hidden states: no head of maps can stand on it.")
         return as_maps(states, pixel_values, self.backbone.config), pooled
+
+    def _interpolates(self, pixel_values: Tensor) -> bool:
+        """Whether position embeddings are interpolated: for images of another size, and in graphs for any size."""
+        _, *usual = image_shape_of(self.backbone.config)
+        return self._is_for_any_size(pixel_values) or list(pixel_values.shape[-2:]) != usual
+
+    def _is_for_any_size(self, pixel_values: Tensor) -> bool:
+        """Whether torch.export makes a graph for images of any size.
+
+        Windows, as of Swin, are cut by the very numbers of patches: a graph of them is for one size.
+        """
+        if torch.compiler.is_dynamo_compiling() or not torch.compiler.is_exporting():
+            return False
+        is_open = any(isinstance(length, torch.SymInt) for length in pixel_values.shape[-2:])
+        return is_open and not hasattr(self.backbone.config, "window_size")
 
     def _read_timm(
         self, backbone: TimmWrapperModel, pixel_values: Tensor, maps: bool
@@ -164,9 +180,7 @@ class FeatureReader:
 
     def _read_swinv2(self, backbone: Swinv2Model, pixel_values: Tensor) -> tuple[list[Tensor], Tensor]:
         # Its own forward does not ask the encoder for the maps before their downsampling, as Swin's does.
-        _, *usual = image_shape_of(backbone.config)
-        interpolates = list(pixel_values.shape[-2:]) != usual
-        tokens, grid = backbone.embeddings(pixel_values, interpolate_pos_encoding=interpolates)
+        tokens, grid = backbone.embeddings(pixel_values, interpolate_pos_encoding=self._interpolates(pixel_values))
         outputs = backbone.encoder(
             tokens, grid, output_hidden_states=True, output_hidden_states_before_downsampling=True
         )
@@ -177,6 +191,21 @@ class FeatureReader:
         """The feature maps of a layout, from fine to coarse, and the pooled vector."""
         states, pooled = self.read(pixel_values, maps, **kwargs)
         return Features([] if states is None else [states[at] for at in layout.indices], pooled)
+
+
+@contextmanager
+def _as_traced() -> Iterator[None]:
+    """Within the block transformers' networks interpolate position embeddings for the usual size, too.
+
+    They do so where torch.jit traces, so that a graph is for any size; of torch.export they do not know. At the usual
+    size, what is interpolated is what was there.
+    """
+    is_tracing = torch.jit.is_tracing
+    torch.jit.is_tracing = lambda: True
+    try:
+        yield
+    finally:
+        torch.jit.is_tracing = is_tracing
 
 
 def pooler_of_classification(config: PreTrainedConfig) -> dict[str, bool]:

@@ -99,8 +99,11 @@ def _rows_of(called: str, data: "datasets.Dataset") -> Rows:
     labels: dict[str, list[str]] = {}
     for own, name in zip(data.column_names, names, strict=True):
         feature = data.features[own]
-        if isinstance(feature, datasets.Image):
-            undecoded = data.select_columns([own]).cast_column(own, datasets.Image(decode=False))
+        is_image = isinstance(feature, datasets.Image)
+        if is_image or (isinstance(feature, dict) and feature.keys() >= {"bytes", "path"}):  # a Parquet file tells so
+            undecoded = data.select_columns([own])
+            if is_image:
+                undecoded = undecoded.cast_column(own, datasets.Image(decode=False))
             pictures[name] = Embedded(called, partial(_cell_of_data, undecoded, own), Path())
             continue
         values = data.with_format(None)[own]

@@ -6,6 +6,7 @@ from io import BytesIO
 from pathlib import Path
 
 from ....files.images import check_image_file, read_image
+from ....files.paths import is_file
 from ...progress import with_progress
 from .rows import Files, Pictures
 
@@ -27,7 +28,7 @@ def missing_files(pictures: Pictures, rows: Iterable[int]) -> dict[int, str]:
         if parent not in listings:
             listings[parent] = _names_in(parent)
         # A name may be spelled in another way than the listing has it, or with backslashes.
-        return name in listings[parent] or _is_file(pictures.path_of(value))
+        return name in listings[parent] or is_file(pictures.path_of(value))
 
     there = [is_there(value) for value in column.values]
     return {row: "there is no such file" for row in rows if (code := column.codes[row]) >= 0 and not there[code]}
@@ -74,13 +75,6 @@ def _names_in(folder: str) -> frozenset[str]:
         return frozenset(os.listdir(folder))  # noqa: PTH208 — names alone
     except (OSError, ValueError):
         return frozenset()
-
-
-def _is_file(path: Path) -> bool:
-    try:
-        return path.is_file()
-    except (OSError, ValueError):  # a name that no file can have
-        return False
 
 
 def _seems_cut_off(source: Path | BytesIO) -> bool:

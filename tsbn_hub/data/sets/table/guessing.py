@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+from ....files.paths import is_file
 from ...notes import ColumnNote
 from .columns import Said, some_maps, target_as_said
 from .maps import guess_kind
@@ -49,14 +50,7 @@ def share_of_files(column: Column, folder: Path) -> float:
     """The share of some cells that name files that are there, in [0, 1]."""
     files = Files(column, folder)
     tried = column.spread(_TRIED)
-    return sum(_is_file(files.path_of(value)) for value in tried) / len(tried) if tried else 0.0
-
-
-def _is_file(path: Path) -> bool:
-    try:
-        return path.is_file()
-    except (OSError, ValueError):  # a name that is too long
-        return False
+    return sum(is_file(files.path_of(value)) for value in tried) / len(tried) if tried else 0.0
 
 
 def guess(name: str, rows: Rows, images: Path | None) -> tuple[Said | None, str]:

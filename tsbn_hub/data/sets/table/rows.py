@@ -9,6 +9,8 @@ from typing import Protocol
 import numpy as np
 import numpy.typing as npt
 
+from ....files.paths import is_file
+
 Codes = npt.NDArray[np.int32]
 
 _NO_VALUE = frozenset({"", "nan", "null", "n/a", "#n/a", "<na>"})
@@ -101,7 +103,7 @@ class Files:
     def path_of(self, value: str) -> Path:
         """The file that a value names, be it there or not."""
         path = self.folder / value
-        return self.folder / value.replace("\\", "/") if "\\" in value and not path.exists() else path
+        return self.folder / value.replace("\\", "/") if "\\" in value and not is_file(path) else path
 
     def source(self, row: int) -> Path | None:
         """The file of a row; None: the cell is empty."""
