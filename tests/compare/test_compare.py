@@ -176,6 +176,14 @@ def test_equal_compute(runs, tmp_path):
     assert [config.epochs for config in runs.trained if config.method == "hps"] == [10, 20]
 
 
+def test_equal_compute_counts_heads_for_both(runs, tmp_path):
+    """Those of dense tasks cost more than this trunk; hard sharing has them, too."""
+    scenes = {"data": "Scenes", "data_args": {"size": 8, "height": 48, "width": 64}, "epochs": 100}
+    config = write_config(tmp_path, **scenes, model_args={"gated": "last 20%"})
+    labels = [row.label for row in compare(grid_of(tmp_path, "hps,tssigma", config), Budget(equal_compute=True)).rows]
+    assert labels == ["hps", "hps, 1.03x epochs", "tssigma"]
+
+
 def test_a_comparison_goes_on_without_costs(runs, tmp_path):
     """Here nothing is measured, as where the memory is too short for it."""
     comparison = compare(grid_of(tmp_path, "stl,hps"))

@@ -70,6 +70,11 @@ class Cost:
     flops: int
     passes: dict[str, float]
 
+    @property
+    def batched_flops(self) -> float:
+        """Of all tasks, in one call for one image, where what is before the fork is computed once."""
+        return self.flops * (next(iter(self.passes.values())) / len(self.tasks) if self.passes else 1.0)
+
 
 def model_cost(model: nn.Module) -> Cost:
     """What a model and each of its tasks cost.

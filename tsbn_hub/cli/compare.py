@@ -42,7 +42,7 @@ def compare(
         typer.Option(help="With commas: each method tries them with seed 0, and gets the best on validation data."),
     ] = None,
     equal_compute: Annotated[
-        bool, typer.Option("--equal-compute", help="Hard sharing also with as many trunk passes as task norms take.")
+        bool, typer.Option("--equal-compute", help="Hard sharing also with as many FLOPs as task norms take.")
     ] = False,
     jobs: Annotated[int, typer.Option(help="Runs at a time.")] = 1,
     max_hours: Annotated[float | None, typer.Option(help="Stop then; the same command goes on.")] = None,

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from rich.console import Console
 
-from ..analysis import passes_by_fork
+from ..analysis import model_cost
 from ..baselines import HARD_SHARING
 from ..results import Results
 from ..training.loaders import first_image
@@ -31,7 +31,8 @@ class Budget:
         jobs: How many runs are at work at a time.
         hours: When to stop; None: when all is done.
         learning_rates: Each method tries these with seed 0; none: the config's.
-        equal_compute: Hard sharing is also trained for as many trunk passes as each method with norms of its tasks.
+        equal_compute: Hard sharing is also trained with as many floating-point operations as each method with norms of
+            its tasks.
 
     Raises:
         ValueError: if a number is not positive.
@@ -114,23 +115,25 @@ class _Comparing:
     def _with_equal_compute(self, variants: list[Variant]) -> list[Variant]:
         if not self.budget.equal_compute:
             return variants
-        passes = dict.fromkeys(self._passes(each) for each in variants if each.method in _WITH_TASK_NORMS)
-        further = [each for number in passes if number > 1 for each in self.grid.with_the_compute_of(number)]
+        times = dict.fromkeys(self._compute(each) for each in variants if each.method in _WITH_TASK_NORMS)
+        further = [each for number in times if number > 1 for each in self.grid.with_the_compute_of(number)]
         last = max((at for at, each in enumerate(variants) if each.method == HARD_SHARING), default=-1)
         return [*variants[: last + 1], *further, *variants[last + 1 :]]
 
-    def _passes(self, variant: Variant) -> float:
-        """How many trunk passes a step costs, in three digits, as labels have it. A network that cannot be has none."""
-        if variant in self.refused:
+    def _compute(self, variant: Variant) -> float:
+        """How many times the operations of hard sharing a step costs, in three digits, as labels have it."""
+        hard_sharing = self.grid.with_the_compute_of(1.0)[0]
+        try:
+            return float(f"{self._flops(variant) / self._flops(hard_sharing):.3g}")
+        except ValueError:  # a network that cannot be: its run will say so
             return 1.0
+
+    def _flops(self, variant: Variant) -> float:
+        """Of an image, for all tasks."""
         config = self.grid.run(variant, seed=0).config
         data = build_data(config, "train")
         channels, height, width = first_image(data).shape
-        try:
-            model = build_model(config, build_tasks(config, data), (channels, height, width))
-        except ValueError:  # its run will say so
-            return 1.0
-        return float(f"{next(iter(passes_by_fork(model).values()), 1.0):.3g}")
+        return model_cost(build_model(config, build_tasks(config, data), (channels, height, width))).batched_flops
 
     def comparison(self) -> Comparison:
         """Do what is left to do."""

@@ -146,10 +146,7 @@ def _joined(networks: Sequence[_Network], seconds: Sequence[float], one_pass: fl
     costs = [model_cost(model) for model in models]
     tasks = [task for cost in costs for task in cost.tasks]
     parameters = sum(cost.parameters for cost in costs)
-    # What is before the first gated norm is computed once.
-    flops = sum(
-        cost.flops * (next(iter(cost.passes.values())) / len(cost.tasks) if cost.passes else 1.0) for cost in costs
-    )
+    flops = sum(cost.batched_flops for cost in costs)
     of_tasks = sum(task.head_parameters + task.norm_parameters for task in tasks) if len(models) == 1 else parameters
     return MethodCost(
         parameters=parameters,

@@ -165,9 +165,9 @@ class Grid:
         """The rows, without those that would be another row's run under a second name."""
         return self._variants_of(self.methods)
 
-    def with_the_compute_of(self, passes: float) -> list[Variant]:
-        """Hard sharing, trained for as many trunk passes as a method that needs `passes` of them for all tasks."""
-        return [replace(variant, epochs=passes) for variant in self._variants_of([HARD_SHARING])]
+    def with_the_compute_of(self, times: float) -> list[Variant]:
+        """Hard sharing, trained for as many operations as a method that needs `times` those of its own in a step."""
+        return [replace(variant, epochs=times) for variant in self._variants_of([HARD_SHARING])]
 
     def _variants_of(self, methods: Sequence[str]) -> list[Variant]:
         found: dict[Variant, None] = {}
