@@ -4,6 +4,7 @@ A process imports for five seconds and then often works for one. This file is al
 """
 
 import importlib
+import importlib.util
 import json
 import os
 import runpy
@@ -19,9 +20,10 @@ ALL = (
     "tsbn_hub.cli.main", "tsbn_hub.training", "tsbn_hub.hub", "tsbn_hub.analysis", "timm.models", "torchmetrics",
     "matplotlib.figure",
 )  # fmt: skip
-# Nothing of these reads from the environment which Hub is spoken with, and where its cache is.
+# Nothing of these reads from the environment which Hub is spoken with, and where its cache is. By its version
+# huggingface_hub has httpx or httpx2.
 WITHOUT_HUB = (
-    "torch._dynamo", "torch.fx", "torchvision.transforms.v2", "safetensors.torch", "httpx2", "yaml", "typer",
+    "torch._dynamo", "torch.fx", "torchvision.transforms.v2", "safetensors.torch", "httpx", "httpx2", "yaml", "typer",
     "rich.console", "PIL.Image",
 )  # fmt: skip
 
@@ -97,6 +99,7 @@ def exit_code_of(run: Callable[[], None]) -> int:
 
 if __name__ == "__main__":
     for module in sys.argv[1:]:
-        importlib.import_module(module)
+        if importlib.util.find_spec(module.partition(".")[0]) is not None:
+            importlib.import_module(module)
     request = request_of_a_fork()
     os._exit(exit_code_of(lambda: run_python(**request)))
