@@ -69,6 +69,19 @@ def test_the_last_stage_against_equal_compute():
     assert f"where hard sharing has {accuracies(comparison, 'hps')[0]:.1f}% and TSσBN {ours[0]:.1f}%" in PAGE
 
 
+@pytest.mark.parametrize(
+    ("name", "reference"),
+    [("avatars_ten_attributes", "hps, 1.38x epochs"), ("scenes_last_stage", "hps, 1.03x epochs")],
+)
+def test_the_last_stage_on_other_tasks(name, reference):
+    comparison = comparison_of(stored(name).rows, reference)
+    delta = comparison.delta(next(row for row in comparison.rows if row.label == "tssigma"))
+    assert (
+        f"against the hard sharing of equal compute TSσBN has a Δm of {delta.mean:.1f} ± {delta.half_width:.1f}%"
+        in PAGE
+    )
+
+
 def test_the_last_stage_trained_longer():
     short, long = stored("avatars_last_stage"), stored("avatars_last_stage_long")
     of_each = [
