@@ -21,6 +21,12 @@ def stored(name):
     return read_comparison(pages.RESULTS / f"{name}.json")
 
 
+def delta_of_tssigma(name, reference):
+    """Δm over another row than the table's reference."""
+    comparison = comparison_of(stored(name).rows, reference)
+    return comparison.delta(next(row for row in comparison.rows if row.label == "tssigma"))
+
+
 def accuracies(comparison, label):
     """By seed the mean over tasks, in percent."""
     row = next(row for row in comparison.rows if row.label == label)
@@ -59,9 +65,7 @@ def test_every_table_of_the_page_is_stored():
 
 
 def test_the_last_stage_against_equal_compute():
-    comparison = stored("avatars_last_stage")
-    against = comparison_of(comparison.rows, "hps, 1.21x epochs")
-    delta = against.delta(next(row for row in against.rows if row.label == "tssigma"))
+    comparison, delta = stored("avatars_last_stage"), delta_of_tssigma("avatars_last_stage", "hps, 1.21x epochs")
     assert f"a Δm of {delta.mean:.1f} ± {delta.half_width:.1f}%" in PAGE
     ours, theirs = accuracies(comparison, "tssigma"), accuracies(comparison, "hps, 1.21x epochs")
     leads = [own - other for own, other in zip(ours, theirs, strict=True)]
@@ -98,8 +102,6 @@ def test_the_control_of_the_last_stage():
 
 
 def test_choosing_settings_says_the_same():
-    comparison = comparison_of(stored("avatars_last_stage").rows, "hps, 1.21x epochs")
-    row = next(row for row in comparison.rows if row.label == "tssigma")
-    delta = comparison.delta(row)
+    delta = delta_of_tssigma("avatars_last_stage", "hps, 1.21x epochs")
     text = " ".join((ROOT / "docs" / "choosing-settings.md").read_text("utf-8").split())
     assert f"{delta.mean:.1f} ± {delta.half_width:.1f}% in Δm" in text

@@ -1,5 +1,6 @@
 """Comparing methods: the runs, what they cost, and the table."""
 
+import math
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -113,27 +114,28 @@ class _Comparing:
         return list(variants)
 
     def _with_equal_compute(self, variants: list[Variant]) -> list[Variant]:
-        if not self.budget.equal_compute:
+        ours = [each for each in variants if each.method in _WITH_TASK_NORMS]
+        if not self.budget.equal_compute or not ours:
             return variants
-        times = dict.fromkeys(self._compute(each) for each in variants if each.method in _WITH_TASK_NORMS)
+        of_hard_sharing = self._flops(self.grid.with_the_compute_of(1.0)[0])
+        # In three digits, as labels have it.
+        times = dict.fromkeys(float(f"{self._flops(each) / of_hard_sharing:.3g}") for each in ours)
         further = [each for number in times if number > 1 for each in self.grid.with_the_compute_of(number)]
         last = max((at for at, each in enumerate(variants) if each.method == HARD_SHARING), default=-1)
         return [*variants[: last + 1], *further, *variants[last + 1 :]]
 
-    def _compute(self, variant: Variant) -> float:
-        """How many times the operations of hard sharing a step costs, in three digits, as labels have it."""
-        hard_sharing = self.grid.with_the_compute_of(1.0)[0]
-        try:
-            return float(f"{self._flops(variant) / self._flops(hard_sharing):.3g}")
-        except ValueError:  # a network that cannot be: its run will say so
-            return 1.0
-
     def _flops(self, variant: Variant) -> float:
-        """Of an image, for all tasks."""
+        """Of an image, for all tasks; NaN of a network that cannot be, as its run will say."""
+        if variant in self.refused:
+            return math.nan
         config = self.grid.run(variant, seed=0).config
         data = build_data(config, "train")
         channels, height, width = first_image(data).shape
-        return model_cost(build_model(config, build_tasks(config, data), (channels, height, width))).batched_flops
+        try:
+            model = build_model(config, build_tasks(config, data), (channels, height, width))
+        except ValueError:
+            return math.nan
+        return model_cost(model).batched_flops
 
     def comparison(self) -> Comparison:
         """Do what is left to do."""

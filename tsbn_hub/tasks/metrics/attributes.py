@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 from torchmetrics.functional.classification import binary_average_precision
 
-from ..thresholds import above, best_thresholds
+from ..thresholds import DEFAULT_THRESHOLD, above, best_thresholds
 from .metric import ScoredKind, register_metric
 from .pairs import PairsMetric
 
@@ -32,7 +32,7 @@ class AttributeMetric(PairsMetric):
     @classmethod
     def of_kind(cls, kind: ScoredKind, **options: Any) -> Self:
         """The metric for a kind with thresholds."""
-        return cls(getattr(kind, "thresholds", [0.5] * kind.outputs), kind.missing, **options)
+        return cls(getattr(kind, "thresholds", [DEFAULT_THRESHOLD] * kind.outputs), kind.missing, **options)
 
     def compute_from(self, prediction: Tensor, target: Tensor) -> Tensor:
         """The metric of all pairs."""
