@@ -58,15 +58,10 @@ def _rows(stored: Mapping[str, Any]) -> list[Row]:
         for row in stored["rows"]
         for score in row["scores"]
     }
-
-    def results(scores: Mapping[str, float | None]) -> list[Results]:
-        known = {measures[name]: value for name, value in scores.items() if name in measures}
-        return [_results(known, stored["data"])]
-
     return [
         Row(
             row["method"],
-            {int(seed): results(scores) for seed, scores in row["by_seed"].items()},
+            {int(seed): [_results(scores, measures, stored["data"])] for seed, scores in row["by_seed"].items()},
             missing=row["missing"],
             settings=row["settings"],
             seconds=row["training_seconds"],
@@ -76,9 +71,14 @@ def _rows(stored: Mapping[str, Any]) -> list[Row]:
     ]
 
 
-def _results(scores: Mapping[Measure, float | None], data: list[Mapping[str, Any]]) -> Results:
+def _results(
+    scores: Mapping[str, float | None], measures: Mapping[str, Measure], data: list[Mapping[str, Any]]
+) -> Results:
     by_task: dict[str, list[Metric]] = {}
-    for measure, value in scores.items():
+    for name, value in scores.items():
+        measure = measures.get(name)
+        if measure is None:  # no seed of any row could measure it
+            continue
         metric = Metric(measure.metric, value, measure.higher_is_better, measure.is_share)
         by_task.setdefault(measure.task, []).append(metric)
     return Results(
