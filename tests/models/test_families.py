@@ -1,4 +1,7 @@
-"""Every family of timm: what a task computes is what its plain model computes, bit for bit."""
+"""Every family of timm: what a task computes is what its plain model computes, bit for bit.
+
+All tasks in one batched pass multiply larger matrices, whose sums some CPUs order in another way: that is rounding.
+"""
 
 import copy
 import gc
@@ -17,6 +20,7 @@ from tsbn_hub.norms import SharedBatchNorm, TaskBatchNorm, TaskNorm
 from .families import FAMILIES, UNLIKE, Small
 
 TASKS = ["second", "first", "third"]  # not in alphabetical order
+ROUNDING = 1e-5  # of the largest value
 LOADED = ["sigmoid", "affine"]
 # Every day each family is loaded or folded, and trained in one of two ways; those that are unlike the others, in all.
 HALF, OTHER_HALF = (
@@ -105,8 +109,10 @@ def test_loading_keeps_the_function(family, style):
         expected = plain(x)
         model = load(small, plain, **STYLES[style]).eval()
         assert isinstance(model, type(plain))
+        for task in TASKS:
+            assert_same(model(x, task=task), expected, task)
         for task, output in model(x).items():
-            assert_same(output, expected, task)
+            assert_same(output, expected, f"{task}, of all", bound=ROUNDING)
         assert_same(model.fold("first")(x), expected, "fold after loading")
 
 
@@ -122,7 +128,7 @@ def test_a_task_is_its_folded_plain_model(family, style):
     model.eval()
     x = small.images()
     with torch.no_grad():
-        outputs = model(x)
+        outputs = {task: model(x, task=task) for task in TASKS}
         folded = {task: model.fold(task) for task in TASKS}
         reloaded = small.plain()
         for task in TASKS:
@@ -130,7 +136,8 @@ def test_a_task_is_its_folded_plain_model(family, style):
             assert not any(isinstance(m, TaskNorm | TaskClassifier | SharedBatchNorm) for m in folded[task].modules())
             reloaded.load_state_dict(folded[task].state_dict(), strict=True)
             assert_same(outputs[task], reloaded.eval()(x), f"fold of {task}, reloaded")
-            assert_same(model(x, task=task), outputs[task], f"one call for {task}")
+        for task, output in model(x).items():
+            assert_same(output, outputs[task], f"{task}, of all", bound=ROUNDING)
         assert any(
             (one != other).any() for one, other in zip(leaves(outputs["first"]), leaves(outputs["third"]), strict=True)
         ), "the tasks' outputs must differ, or this test shows nothing"
