@@ -4,7 +4,8 @@ python benchmarks/pages.py
 
 A table stands between <!-- table: NAME --> and <!-- end -->, where NAME is a stored file without its suffix; of several
 names the seeds are put together. <!-- picture: NAME --> before an image of the page says what it is drawn from. With
---check nothing is written, and the exit status is 1 where a table is not that of its file.
+"NAME by KEY" they show gains by the values of a setting. With --check nothing is written, and the exit status is 1
+where a table is not that of its file.
 """
 
 import argparse
@@ -14,7 +15,7 @@ from pathlib import Path
 
 from rich.console import Console
 
-from tsbn_hub.compare import Comparison, draw_comparison, read_comparison
+from tsbn_hub.compare import Comparison, draw_comparison, draw_setting, read_comparison, setting_table
 from tsbn_hub.compare.formats import markdown
 from tsbn_hub.files.atomic import write_atomically
 
@@ -41,8 +42,12 @@ def main() -> None:
             raise SystemExit(1)
         return
     write_atomically({PAGE: lambda path: path.write_text(made, encoding="utf-8")})
-    for names, picture in _PICTURE.findall(made):
-        draw_comparison(_comparison(names), PAGE.parent / picture)
+    for shown, picture in _PICTURE.findall(made):
+        names, _, key = shown.partition(" by ")
+        if key:
+            draw_setting(_comparison(names), key, PAGE.parent / picture)
+        else:
+            draw_comparison(_comparison(names), PAGE.parent / picture)
     console.print(f"{PAGE.relative_to(ROOT)}: {len(TABLE.findall(made))} tables", soft_wrap=True)
 
 
@@ -51,10 +56,11 @@ def with_tables(page: str) -> str:
     return TABLE.sub(lambda found: f"{found[1]}{_table(found[2])}{found[3]}", page)
 
 
-def _table(names: str) -> str:
-    if names == "learning":
+def _table(shown: str) -> str:
+    if shown == "learning":
         return learning_table(json.loads((RESULTS / "learning.json").read_text("utf-8")))
-    return markdown(_comparison(names))
+    names, _, key = shown.partition(" by ")
+    return setting_table(_comparison(names), key) if key else markdown(_comparison(names))
 
 
 def _comparison(names: str) -> Comparison:

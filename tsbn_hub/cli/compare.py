@@ -67,13 +67,14 @@ def compare(
 
     from accelerate import Accelerator
 
-    from ..compare import Budget, Grid, compare_runs, draw_comparison, write_tables
+    from ..compare import Budget, Grid, compare_runs, draw_comparison, draw_setting, write_tables
     from ..compare import compare as compare_grid
     from ..compare.formats import console_table
     from ..files.names import RECIPE
     from ..training.report import console_of
 
     console = console_of(Accelerator())
+    tried: dict[str, list[object]] = {}
     if config is not None:
         tried, overrides = _settings(set or [])
         grid = Grid(
@@ -101,6 +102,9 @@ def compare(
     console.print(console_table(comparison))
     if draw_comparison(comparison, out / "comparison.png"):
         files.append(out / "comparison.png")
+    for key in (key.rpartition(".")[2] for key in tried):
+        if draw_setting(comparison, key, out / f"{key}.png"):
+            files.append(out / f"{key}.png")
     typer.echo(f"{out}: {', '.join(file.name for file in files)}")
     if missing := sum(len(row.missing) for row in comparison.rows):
         typer.echo(f"Runs that are missing: {missing}." + (" The same command goes on with them." if config else ""))

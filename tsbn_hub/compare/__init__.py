@@ -6,6 +6,7 @@ from .formats import write_tables
 from .grid import Grid, Variant
 from .intervals import Interval, interval_of
 from .picture import draw_comparison
+from .setting import draw_setting, gains_by_setting, setting_table
 from .stored import read_comparison
 from .table import Comparison, Measure, Row
 
@@ -20,7 +21,10 @@ __all__ = [
     "compare",
     "compare_runs",
     "draw_comparison",
+    "draw_setting",
+    "gains_by_setting",
     "interval_of",
     "read_comparison",
+    "setting_table",
     "write_tables",
 ]

@@ -5,7 +5,7 @@ import io
 import json
 import math
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
@@ -57,10 +57,15 @@ def _write(text: str, path: Path) -> None:
 def markdown(comparison: Comparison) -> str:
     """A table in Markdown, and what its columns mean."""
     columns = _columns(comparison)
-    lines = [[column.name for column in columns], ["---"] * len(columns)]
-    lines += [[column.shown(row) for column in columns] for row in comparison.rows]
-    table = ["| " + " | ".join(cell.replace("|", "\\|") for cell in line) + " |" for line in lines]
-    return "\n".join([*table, "", *(f"- {note}" for note in _notes(comparison))]) + "\n"
+    rows = [[column.shown(row) for column in columns] for row in comparison.rows]
+    table = markdown_table([column.name for column in columns], rows)
+    return "\n".join([table, *(f"- {note}" for note in _notes(comparison))]) + "\n"
+
+
+def markdown_table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    """Cells as a table in Markdown."""
+    lines = [header, ["---"] * len(header), *rows]
+    return "".join("| " + " | ".join(cell.replace("|", "\\|") for cell in line) + " |\n" for line in lines)
 
 
 def latex(comparison: Comparison) -> str:
@@ -171,7 +176,7 @@ def _columns(comparison: Comparison) -> list[_Column]:
     reference = _reference_of_time(comparison)
     columns = [
         _Column("method", lambda row: row.label),
-        _Column("Δm %", lambda row: _interval(comparison.delta(row), 2)),
+        _Column("Δm %", lambda row: shown_interval(comparison.delta(row), 2)),
     ]
     columns += [_Column(name, partial(_score, comparison, group)) for name, group in _shown_measures(comparison)]
     of_costs: list[tuple[str, Callable[[Row], str]]] = [
@@ -255,12 +260,13 @@ def _title(measure: Measure) -> str:
 def _score(comparison: Comparison, measures: list[Measure], row: Row) -> str:
     found = comparison.mean(row, measures)
     if found is None or not measures[0].is_share:
-        return _interval(found, 4)
+        return shown_interval(found, 4)
     half = None if found.half_width is None else 100 * found.half_width
-    return _interval(Interval(100 * found.mean, half, found.runs), 1)
+    return shown_interval(Interval(100 * found.mean, half, found.runs), 1)
 
 
-def _interval(found: Interval | None, digits: int) -> str:
+def shown_interval(found: Interval | None, digits: int) -> str:
+    """A mean with its half-width, or what stands for none."""
     if found is None:
         return _WITHOUT
     half = "" if found.half_width is None else f" ± {found.half_width:.{digits}f}"

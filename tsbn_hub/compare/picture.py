@@ -10,10 +10,11 @@ from .intervals import Interval
 from .table import Comparison
 
 if TYPE_CHECKING:
+    from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-_COLORS = (*COLORS, "#000000")  # with more methods, markers tell them apart
-_EXTRA = "compare"
+EXTRA = "compare"
+_COLORS = (*COLORS, "#000000")  # with more rows, markers tell them apart
 _MARKERS = "osD^vPX*"
 
 
@@ -36,7 +37,7 @@ def draw_comparison(comparison: Comparison, path: str | Path) -> bool:
     Raises:
         ImportError: if matplotlib is not installed.
     """
-    check_matplotlib(_EXTRA)
+    check_matplotlib(EXTRA)
     points = [
         (row.label, row.cost.passes, delta)
         for row in comparison.rows
@@ -44,7 +45,7 @@ def draw_comparison(comparison: Comparison, path: str | Path) -> bool:
     ]
     if not points:
         return False
-    write_figure(partial(_figure, points, comparison.reference), path, _EXTRA)
+    write_figure(partial(_figure, points, comparison.reference), path, EXTRA)
     return True
 
 
@@ -62,21 +63,30 @@ def _figure(points: Sequence[Point], reference: str | None) -> "Figure":
             x,
             delta.mean,
             yerr=delta.half_width,
-            color=_COLORS[number % len(_COLORS)],
-            marker=_MARKERS[number // len(_COLORS) % len(_MARKERS)],
-            markersize=8,
+            **mark_of(number),
             capsize=4,
             linestyle="none",
             label=label,
         )
     axes.set_xlabel("floating-point operations for all tasks (a plain network for one task = 1)")
-    axes.set_ylabel(f"Δm over {reference}, %")
-    bars = any(delta.half_width is not None for _, _, delta in points)
-    axes.set_title("Gain against cost" + ("; bars: 95% interval over seeds" if bars else ""), fontsize="medium")
-    axes.grid(alpha=0.3)
-    axes.spines[["top", "right"]].set_visible(False)
+    label_gains(axes, "Gain against cost", reference, [delta for _, _, delta in points])
     figure.legend(loc="outside right upper", frameon=False)
     return figure
+
+
+def mark_of(number: int) -> dict[str, str | int]:
+    """The colour and the marker of a row, by its place in the picture."""
+    marker = _MARKERS[number // len(_COLORS) % len(_MARKERS)]
+    return {"color": _COLORS[number % len(_COLORS)], "marker": marker, "markersize": 8}
+
+
+def label_gains(axes: "Axes", title: str, reference: str | None, deltas: Sequence[Interval]) -> None:
+    """Say what the vertical axis is, and the bars on it."""
+    axes.set_ylabel(f"Δm over {reference}, %")
+    bars = any(delta.half_width is not None for delta in deltas)
+    axes.set_title(title + ("; bars: 95% interval over seeds" if bars else ""), fontsize="medium")
+    axes.grid(alpha=0.3)
+    axes.spines[["top", "right"]].set_visible(False)
 
 
 def _apart(values: Sequence[float]) -> list[float]:
