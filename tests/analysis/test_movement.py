@@ -13,6 +13,8 @@ from tsbn_hub.analysis import draw_movement, importance_matrix, read_gates
 from tsbn_hub.analysis.gates.movement_picture import _figure
 from tsbn_hub.training import Stopped, TrainingConfig, train
 
+LONG = "a long name of a task, " * 4
+
 
 @pytest.fixture(scope="module")
 def run(tmp_path_factory):
@@ -82,8 +84,10 @@ def lines_of(tasks, layers, epochs, name="task"):
     ]  # fmt: skip
 
 
-@pytest.mark.parametrize(("tasks", "layers", "epochs"), [(1, 1, 1), (2, 53, 3), (6, 8, 100), (40, 155, 30), (7, 1, 0)])
-@pytest.mark.parametrize("name", ["$task", "a long name of a task, " * 4])
+@pytest.mark.parametrize(
+    ("tasks", "layers", "epochs", "name"),
+    [(1, 1, 1, "$task"), (2, 53, 3, LONG), (6, 8, 100, "$task"), (40, 155, 30, LONG), (7, 1, 0, LONG)],
+)
 def test_the_picture(tasks, layers, epochs, name):
     lines = lines_of(tasks, layers, epochs, name)
     with warnings.catch_warnings():

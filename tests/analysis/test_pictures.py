@@ -1,7 +1,7 @@
 """Pictures of the gates."""
 
 import warnings
-from itertools import pairwise
+from itertools import pairwise, product
 
 import pytest
 import timm
@@ -9,6 +9,7 @@ import torch
 from PIL import Image
 
 import tsbn_hub
+from tests.matrices import cases_of
 from tsbn_hub import Task, TsbnForMultiTask
 from tsbn_hub.analysis import Importance, draw_importance
 from tsbn_hub.analysis.figures import short
@@ -59,9 +60,13 @@ def test_long_names_leave_the_plots_their_height(tmp_path):
     assert sizes[0] == sizes[1], "the modules that all layers are in are not shown"
 
 
-@pytest.mark.parametrize("layers", [1, 53, 155])
-@pytest.mark.parametrize("tasks", [1, 2, 3, 40])
-@pytest.mark.parametrize("name", ["name", LONG], ids=["short", "long"])
+@pytest.mark.parametrize(
+    ("name", "tasks", "layers"),
+    cases_of(
+        product(["name", LONG], [1, 2, 3, 40], [1, 53, 155]),
+        [("name", 1, 1), (LONG, 1, 155), (LONG, 2, 53), ("name", 3, 155), (LONG, 3, 1), (LONG, 40, 155)],
+    ),
+)
 def test_all_is_in_the_picture(name, tasks, layers):
     figure = drawn(importance_of([f"{name} {at}" for at in range(tasks)], layers, name=name))
     assert figure.get_figwidth() <= 16 and figure.get_figheight() <= 20 and figure.dpi == 120

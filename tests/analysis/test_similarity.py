@@ -11,7 +11,7 @@ from sklearn.metrics.pairwise import cosine_similarity
 import tsbn_hub
 from tests.analysis.gratings import GRATINGS, trained_on_gratings
 from tests.analysis.test_pictures import LONG, importance_of
-from tests.matrices import NIGHTLY
+from tests.matrices import NIGHTLY, cases_of
 from tsbn_hub.analysis import TaskCosines, cluster_tasks, draw_cosines, gate_similarity
 from tsbn_hub.analysis.figures import cut
 from tsbn_hub.analysis.similarity.picture import _figure
@@ -66,8 +66,13 @@ def test_what_cannot_be_compared():
         cluster_tasks(undefined)
 
 
-@pytest.mark.parametrize("tasks", [2, 3, 5, 12, 40, 70])
-@pytest.mark.parametrize(("layers", "name"), [(1, "task"), (53, LONG)], ids=["short", "long"])
+@pytest.mark.parametrize(
+    ("tasks", "layers", "name"),
+    cases_of(
+        ((tasks, *rest) for tasks in (2, 3, 5, 12, 40, 70) for rest in ((1, "task"), (53, LONG))),
+        [(2, 53, LONG), (3, 1, "task"), (5, 53, LONG), (12, 1, "task"), (40, 53, LONG), (70, 1, "task")],
+    ),
+)
 def test_the_picture(tasks, layers, name):
     importance = importance_of([f"{name} {at}" for at in range(max(tasks, 3))], layers)
     cosines = gate_similarity(importance)

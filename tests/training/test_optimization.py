@@ -66,8 +66,10 @@ def test_what_is_accepted_leaves_tasks_apart_and_what_is_refused_does_not(name):
     assert (accepted(model_with_tasks(), name) is None) == (mixes or starts_elsewhere)
 
 
-@pytest.mark.parametrize("name", [name for name in NAMES if accepted(model_with_tasks(["a", "b"]), name)])
+@pytest.mark.parametrize("name", NAMES)
 def test_idle_tasks_stay_at_rest_with_all_that_is_accepted(name):
+    if not accepted(model_with_tasks(["a", "b"]), name):
+        return  # the test above holds why
     model = timm.create_model("test_vit2_tsbn", tasks=["a", "b", "c"], num_classes=2).train()
     optimizer = create_optimizer(model, name, lr=1e-3)
     for active in (["a"], ["b"], ["a", "c"], ["b"]):
