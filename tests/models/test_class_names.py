@@ -215,3 +215,16 @@ def test_other_numbers_of_classes_have_no_names(tmp_path):
     )
     model = timm.create_model(f"local-dir:{tmp_path}", pretrained=True, num_classes=2)
     assert model.task_labels == [None, AGES] and model.task_classes == [2, 2]
+
+
+def test_a_class_may_be_named_as_a_key_of_the_libraries(tmp_path):
+    """Where a string would ask for another repo, a class weight asks for nothing."""
+    loss = {"name": "cross_entropy", "class_weights": {"backbone": 2, "architecture": 0.5}}
+    task = Task("part", labels=["backbone", "architecture"], kind_args={"loss": loss})
+    tsbn_hub.save_pretrained(TsbnForMultiTask.from_backbone("timm/test_resnet", [task], pretrained=False), tmp_path)
+    assert tsbn_hub.from_pretrained(tmp_path).config.tasks == [task]
+    config = json.loads((tmp_path / "config.json").read_text())
+    config["tasks"][0]["kind_args"]["loss"]["class_weights"]["backbone"] = "2"
+    (tmp_path / "config.json").write_text(json.dumps(config))
+    with pytest.raises(ValueError, match="backbone='2': a checkpoint may not ask for that"):
+        tsbn_hub.from_pretrained(tmp_path)

@@ -7,6 +7,7 @@ import pytest
 import torch
 from torch._dynamo.testing import CompileCounter
 
+from tests.matrices import cases_of
 from tsbn_hub import TsbnBackbone, TsbnConfig
 
 from .hf_backbones import (
@@ -112,7 +113,10 @@ def test_exported_strictly(name):
     _assert_exports(BACKBONES[name], BACKBONES[name].backbone(), strict=True, task="m")
 
 
-@pytest.mark.parametrize(("name", "strict"), [("vit", True), ("vit", False), ("swin", False), ("resnet", False)])
+@pytest.mark.parametrize(
+    ("name", "strict"),
+    cases_of([("vit", True), ("vit", False), ("swin", False), ("resnet", False)], [("vit", True), ("resnet", False)]),
+)
 def test_exported_with_all_heads(name, strict):
     _assert_exports(BACKBONES[name], BACKBONES[name].multi_task(), strict, task=None)
 

@@ -62,18 +62,24 @@ class Folder:
         return done.stdout
 
 
-@pytest.fixture(scope="module", params=METHODS)
-def trained(request, tmp_path_factory):
-    """A folder with a run, which was stopped after its first epoch and then went on."""
+@pytest.fixture(scope="module")
+def processes():
+    """Where processes come from, with and without huggingface_hub."""
     with Forks(*ALL) as forks, Forks(*WITHOUT_HUB) as without_hub:
-        folder = Folder(tmp_path_factory.mktemp("stranger"), forks, without_hub)
-        config = {**CONFIG, **METHODS[request.param], "output": "run"}
-        (folder.path / "run.yaml").write_text(yaml.safe_dump(config))
-        folder.tsbn("train", "run.yaml", "--output", "whole")
-        stopped = folder.run("-c", STOPPED)
-        assert stopped.returncode == 0, stopped.stderr
-        assert "Going on in epoch 2" in folder.tsbn("train", "run.yaml")
-        yield folder
+        yield forks, without_hub
+
+
+@pytest.fixture(scope="module", params=METHODS)
+def trained(request, processes, tmp_path_factory):
+    """A folder with a run, which was stopped after its first epoch and then went on."""
+    folder = Folder(tmp_path_factory.mktemp("stranger"), *processes)
+    config = {**CONFIG, **METHODS[request.param], "output": "run"}
+    (folder.path / "run.yaml").write_text(yaml.safe_dump(config))
+    folder.tsbn("train", "run.yaml", "--output", "whole")
+    stopped = folder.run("-c", STOPPED)
+    assert stopped.returncode == 0, stopped.stderr
+    assert "Going on in epoch 2" in folder.tsbn("train", "run.yaml")
+    return folder
 
 
 STOPPED = """

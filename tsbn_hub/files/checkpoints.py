@@ -30,12 +30,12 @@ _LARGEST_BY_KEY = {
 }
 
 # The keys by which timm and transformers would look for something beside the checkpoint (a file, a repo, code, a
-# device), and what is allowed there.
+# device), and what JSON is allowed there. A number at `backbone` is of a label of that name, such as its class weight.
 _ELSEWHERE = {
-    re.compile(r"(^|\.)model_args\.(checkpoint_path|device|pretrained(?!_window_size))"): re.compile("None"),
+    re.compile(r"(^|\.)model_args\.(checkpoint_path|device|pretrained(?!_window_size))"): re.compile("null"),
     re.compile(r"(^|\.)architecture$"): re.compile("[^:]*"),
-    re.compile(r"(^|\.)backbone$"): re.compile("None"),
-    re.compile(r"(^|\.)_?attn_implementation"): re.compile("None|eager|sdpa|flex_attention"),
+    re.compile(r"(^|\.)backbone$"): re.compile(r"null|-?\d.*"),
+    re.compile(r"(^|\.)_?attn_implementation"): re.compile('null|"(eager|sdpa|flex_attention)"'),
 }
 
 
@@ -80,7 +80,7 @@ def check_values(values: object, where: object) -> None:
             raise CheckpointError(f"{where} has {key[:30]}…, nested deeper than any config.")
         if isinstance(value, int) and abs(value) > _largest(key):
             raise CheckpointError(f"{where} has {key}={str(value)[:30]}, which is no size of a network.")
-        if not isinstance(value, dict | list) and _asks_elsewhere(key, str(value)):
+        if not isinstance(value, dict | list) and _asks_elsewhere(key, json.dumps(value, default=str)):
             raise CheckpointError(f"{where} has {key}={str(value)[:100]!r}: a checkpoint may not ask for that.")
 
 
