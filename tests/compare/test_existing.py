@@ -56,14 +56,23 @@ def test_labels_say_what_differs_and_matters(run):
         run("one", method="tssigma", gate_lr_scale=1.0, epochs=2, workers=1),
         run("two", method="tssigma", gate_lr_scale=10.0, epochs=2),
         run("three", method="tssigma", gate_lr_scale=10.0, epochs=2, heads={"side": "small"}),
+        run("four", method="tssigma", gate_lr_scale=10.0, epochs=2, model_args={"gated": "layer4*"}),
     ]
     assert list(rows(compare_runs(folders))) == [
         "stl, epochs=1",
-        "hps, heads={}, epochs=2",
-        "tssigma, heads={}, epochs=2, gate_lr_scale=1.0",
-        "tssigma, heads={}, epochs=2, gate_lr_scale=10.0",
-        "tssigma, heads={'side': 'small'}, epochs=2, gate_lr_scale=10.0",
+        "hps, epochs=2",
+        "tssigma, epochs=2, gate_lr_scale=1.0",
+        "tssigma, epochs=2, gate_lr_scale=10.0",
+        "tssigma, heads.side=small, epochs=2, gate_lr_scale=10.0",
+        "tssigma, gated=layer4*, epochs=2, gate_lr_scale=10.0",
     ]
+
+
+def test_what_all_have_alike_is_not_said(run):
+    """Hard sharing has no gates, and so none of their settings."""
+    gated = {"model_args": {"gated": "layer4*"}}
+    folders = [run("shared", method="hps"), run("one", gate_noise=1.0, **gated), run("two", **gated)]
+    assert list(rows(compare_runs(folders))) == ["hps", "tssigma, gate_noise=1.0", "tssigma, gate_noise=0.0"]
 
 
 def test_gates_of_one_task_are_not_single_task_learning(run):

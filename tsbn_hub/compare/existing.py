@@ -18,6 +18,7 @@ from .grid import ALONE, concerns, reference_of
 from .running import seconds_in
 from .table import NOT_FINISHED, Comparison, Row, comparison_of
 
+_FIELDS = [field.name for field in dataclasses.fields(TrainingConfig)]
 _NOT_IN_LABELS = (*OF_THE_MACHINE, "seed", "imports", "norm", "method", "balancing")
 _OF_EACH_TASK = (*ALONE, "tasks", "heads", "lr")  # what single-task runs of one row have of their own
 
@@ -44,17 +45,32 @@ def compare_runs(
     """
     runs = [_Existing(Path(folder)) for folder in folders]
     values = [run.values() for run in runs]
-    keys = [field.name for field in dataclasses.fields(TrainingConfig)]
-    differing = [key for key in keys if len({repr(each[key]) for each in values if key in each}) > 1]
+    keys = dict.fromkeys(key for each in values for key in each)
+    differing = [
+        key
+        for key in sorted(keys, key=_place)
+        if len({repr(each.get(key)) for run, each in zip(runs, values, strict=True) if run.is_concerned_by(key)}) > 1
+    ]
     by_row: dict[str, list[_Existing]] = {}
     for run, each in zip(runs, values, strict=True):
-        label = ", ".join([run.name, *(f"{key}={each[key]}" for key in differing if key in each)])
+        label = ", ".join([run.name, *(f"{_short(key)}={each[key]}" for key in differing if key in each)])
         by_row.setdefault(label, []).append(run)
     rows = [_row(label, of_row) for label, of_row in by_row.items()]
     if out is not None:
         _measure(rows, list(by_row.values()), Path(out), console or Console(quiet=True), trust)
     at = reference_of([of_row[0].method for of_row in by_row.values()])
     return comparison_of(rows, None if at is None else rows[at].label)
+
+
+def _place(key: str) -> int:
+    """Where the key stands in a config."""
+    return _FIELDS.index(key.partition(".")[0])
+
+
+def _short(key: str) -> str:
+    """As labels say it: model_args.gated is gated."""
+    name, _, inner = key.partition(".")
+    return inner if name.endswith("_args") else key
 
 
 class _Existing:
@@ -76,14 +92,20 @@ class _Existing:
         return self.method + ("" if balancing == "equal" else f" + {balancing}")
 
     def values(self) -> dict[str, object]:
-        """By key of the config, what may be said beside the name."""
-        balancing = None if self.is_single_task else self.config.balancing
+        """By key of the config, with dots into mappings, what may be said beside the name."""
+        found: dict[str, object] = {}
+        for name in _FIELDS:
+            value = getattr(self.config, name)
+            found |= (
+                {f"{name}.{key}": each for key, each in value.items()} if isinstance(value, dict) else {name: value}
+            )
+        return {key: value for key, value in found.items() if self.is_concerned_by(key)}
+
+    def is_concerned_by(self, key: str) -> bool:
+        """Whether the key changes anything for this run, and is not of its own among those of its row."""
         left_out = (*_NOT_IN_LABELS, *(_OF_EACH_TASK if self.is_single_task else ()))
-        return {
-            field.name: getattr(self.config, field.name)
-            for field in dataclasses.fields(self.config)
-            if field.name not in left_out and concerns(field.name, self.method, balancing)
-        }
+        balancing = None if self.is_single_task else self.config.balancing
+        return key.partition(".")[0] not in left_out and concerns(key, self.method, balancing)
 
     def recipe(self, trust: bool) -> TrainingConfig:
         """The config, whose code is imported as far as that is allowed."""
