@@ -59,11 +59,14 @@ def _figure(points: Sequence[Point], reference: str | None) -> "Figure":
     axes = figure.subplots()
     axes.axhline(0, color="0.6", linewidth=1, zorder=0)
     for number, (x, (label, _, delta)) in enumerate(zip(_apart([each[1] for each in points]), points, strict=True)):
+        color, marker = mark_of(number)
         axes.errorbar(
             x,
             delta.mean,
             yerr=delta.half_width,
-            **mark_of(number),
+            color=color,
+            marker=marker,
+            markersize=8,
             capsize=4,
             linestyle="none",
             label=label,
@@ -74,10 +77,9 @@ def _figure(points: Sequence[Point], reference: str | None) -> "Figure":
     return figure
 
 
-def mark_of(number: int) -> dict[str, str | int]:
+def mark_of(number: int) -> tuple[str, str]:
     """The colour and the marker of a row, by its place in the picture."""
-    marker = _MARKERS[number // len(_COLORS) % len(_MARKERS)]
-    return {"color": _COLORS[number % len(_COLORS)], "marker": marker, "markersize": 8}
+    return _COLORS[number % len(_COLORS)], _MARKERS[number // len(_COLORS) % len(_MARKERS)]
 
 
 def label_gains(axes: "Axes", title: str, reference: str | None, deltas: Sequence[Interval]) -> None:

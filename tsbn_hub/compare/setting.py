@@ -95,6 +95,7 @@ def _figure(curves: Mapping[str, Mapping[float, Interval]], key: str, reference:
         plain_numbers(axes.xaxis)
     axes.set_xticks(values, [f"{value:g}" for value in values])
     for number, (label, deltas) in enumerate(curves.items()):
+        color, marker = mark_of(number)
         shift = 0.01 * (2 * number - len(curves) + 1)  # side by side: bars would cover each other
         axes.errorbar(
             [
@@ -103,7 +104,9 @@ def _figure(curves: Mapping[str, Mapping[float, Interval]], key: str, reference:
             ],
             [delta.mean for delta in deltas.values()],
             yerr=[delta.half_width or 0.0 for delta in deltas.values()],
-            **mark_of(number),
+            color=color,
+            marker=marker,
+            markersize=6,
             capsize=3,
             label=label,
         )
