@@ -11,9 +11,9 @@ _BATCHES = {16: 0, 32: 1_000, 64: 10_000}  # the samples of a batch, and from ho
 # tell of sides, sizes or places. Measured on 220 pictures of products with six labels, mean absolute errors of a price
 # by size and category, seeds 0 and 1: without 6.6 and 4.9, with color 6.5 and 4.1, with shift 7.5 and 5.2.
 _AUGMENTATION = {"color": 0.2}
-# Measured on the same pictures, seeds 0 and 1, on 801 others: with 1e-3 errors of 5.8 and 5.8, with 2e-3 of 6.0 and 5.5,
-# with 3e-3 of 6.7 and 5.7. Of 400 avatars with three labels, seed 0, accuracies of 23, 16 and 73% with 2e-3, and of 24, 18
-# and 78% with 3e-3; with 1e-3 half of the first is lost.
+# Measured on the same pictures, seeds 0 and 1, on 801 others: errors of 5.8 and 5.8 with 1e-3, of 6.0 and 5.5
+# with 2e-3, of 6.7 and 5.7 with 3e-3. Of 400 avatars with three labels, seed 0: accuracies of 23, 16 and 73% with
+# 2e-3, of 24, 18 and 78% with 3e-3; with 1e-3 half of the first is lost.
 _LEARNING_RATE = 2e-3
 _STEPS, _MOST_EPOCHS, _LEAST_EPOCHS = 600, 50, 3
 
