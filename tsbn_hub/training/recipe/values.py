@@ -2,8 +2,11 @@
 
 import json
 import math
+from functools import cache
 from types import UnionType
 from typing import Any, Literal, Union, get_args, get_origin
+
+from pydantic import ConfigDict, TypeAdapter, ValidationError
 
 
 def check_value(name: str, value: object, hint: Any) -> None:
@@ -50,17 +53,14 @@ def _is_number_with_exponent(value: object) -> bool:
 
 
 def _fits(value: object, hint: Any) -> bool:
-    origin, parts = get_origin(hint), get_args(hint)
-    if hint is Any:
-        return True
-    if origin in (Union, UnionType):
-        return any(_fits(value, each) for each in parts)
-    if origin is Literal:
-        return value in parts
-    if origin is list:
-        return isinstance(value, list) and all(_fits(each, parts[0]) for each in value)
-    if origin is dict:
-        return isinstance(value, dict) and all(_fits(each, parts[0]) for each in value)
-    if isinstance(value, bool):
-        return hint is bool
-    return isinstance(value, (int, float) if hint is float else hint)
+    try:
+        _adapter(hint).validate_python(value)
+    except ValidationError:
+        return False
+    return True
+
+
+@cache
+def _adapter(hint: Any) -> TypeAdapter[Any]:
+    """Strict: nothing is made of another type, but for whole numbers where others may be."""
+    return TypeAdapter(hint, config=ConfigDict(strict=True))
