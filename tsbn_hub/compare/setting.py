@@ -6,7 +6,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ..analysis.figures import DOTS_AN_INCH, check_matplotlib, plain_numbers, write_figure
+from ..analysis.figures import DOTS_AN_INCH, check_matplotlib, write_figure
 from .formats import markdown_table, shown_interval
 from .intervals import Interval
 from .picture import EXTRA, label_gains, mark_of
@@ -92,8 +92,8 @@ def _figure(curves: Mapping[str, Mapping[float, Interval]], key: str, reference:
     logarithmic = values[0] > 0 and values[-1] >= 10 * values[0]
     if logarithmic:
         axes.set_xscale("log")
-        plain_numbers(axes.xaxis)
     axes.set_xticks(values, [f"{value:g}" for value in values])
+    axes.minorticks_off()
     for number, (label, deltas) in enumerate(curves.items()):
         color, marker = mark_of(number)
         shift = 0.01 * (2 * number - len(curves) + 1)  # side by side: bars would cover each other
