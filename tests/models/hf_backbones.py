@@ -109,6 +109,8 @@ BACKBONES = {
     "timm/test_efficientnet": Tiny(TimmWrapperConfig(architecture="test_efficientnet"), (64, 96)),
     "timm/mobilenetv3_small_050": Tiny(TimmWrapperConfig(architecture="mobilenetv3_small_050"), (64, 96)),
 }
+SHALLOW = BACKBONES | {"vit": Tiny(ViTConfig(**{**_TOKENS, "num_hidden_layers": 2}), (32, 32))}
+"""For graphs, which take time by the layer."""
 FEW = ["vit", "swin", "convnext", "resnet", "timm/test_resnet"]  # of every kind one, for what no architecture changes
 
 SOME = cases_of(BACKBONES, FEW)  # nightly all

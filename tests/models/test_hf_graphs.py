@@ -11,15 +11,17 @@ from tests.matrices import cases_of
 from tsbn_hub import TsbnBackbone, TsbnConfig
 
 from .hf_backbones import (
-    BACKBONES,
     FEW,
     NAMES,
+    SHALLOW,
+    SOME,
     assert_equal,
     assert_states_equal,
-    few_backbones,
     leaves,
-    some_backbones,
 )
+
+some_backbones = pytest.mark.parametrize("tiny", [SHALLOW[name] for name in SOME], ids=SOME)
+few_backbones = pytest.mark.parametrize("tiny", [SHALLOW[name] for name in FEW], ids=FEW)
 
 
 @pytest.fixture(autouse=True)
@@ -59,7 +61,7 @@ def test_one_compiled_graph_with_all_heads(tiny):
 
 @pytest.mark.parametrize("name", ["vit", "resnet"])
 def test_compiled_training_step(name):
-    tiny = BACKBONES[name]
+    tiny = SHALLOW[name]
     model, x, labels = tiny.multi_task(), tiny.images(), tiny.labels()
     gradients = []
     state = copy.deepcopy(model.state_dict())
@@ -79,7 +81,7 @@ def test_compiled_training_step(name):
 
 @pytest.mark.parametrize("name", ["vit", "resnet"])
 def test_one_compiled_graph_for_a_tensor_of_rows(name):
-    model, x = BACKBONES[name].backbone(), BACKBONES[name].images(3)
+    model, x = SHALLOW[name].backbone(), SHALLOW[name].images(3)
     graphs = CompileCounter()
     compiled = torch.compile(model, backend=graphs, fullgraph=True)
     with torch.no_grad():
@@ -91,7 +93,7 @@ def test_one_compiled_graph_for_a_tensor_of_rows(name):
 
 def test_compiled_with_sizes_that_change():
     """From the first call on: transformers would install what records hidden states in it, and break the graph."""
-    model = BACKBONES["vit"].multi_task()
+    model = SHALLOW["vit"].multi_task()
     compiled = torch.compile(model, backend="eager", fullgraph=True)
     for size in ((64, 64), (64, 128)):
         x = torch.randn(2, 3, *size)
@@ -105,12 +107,12 @@ EXPORTED = [*FEW, "beit", "dinov3_vit", "segformer"]
 
 @pytest.mark.parametrize("name", EXPORTED)
 def test_exported_with_a_task_set(name):
-    _assert_exports(BACKBONES[name], BACKBONES[name].backbone(), strict=False, task="a")
+    _assert_exports(SHALLOW[name], SHALLOW[name].backbone(), strict=False, task="a")
 
 
 @pytest.mark.parametrize("name", ["vit", "resnet"])
 def test_exported_strictly(name):
-    _assert_exports(BACKBONES[name], BACKBONES[name].backbone(), strict=True, task="m")
+    _assert_exports(SHALLOW[name], SHALLOW[name].backbone(), strict=True, task="m")
 
 
 @pytest.mark.parametrize(
@@ -118,7 +120,7 @@ def test_exported_strictly(name):
     cases_of([("vit", True), ("vit", False), ("swin", False), ("resnet", False)], [("vit", True), ("resnet", False)]),
 )
 def test_exported_with_all_heads(name, strict):
-    _assert_exports(BACKBONES[name], BACKBONES[name].multi_task(), strict, task=None)
+    _assert_exports(SHALLOW[name], SHALLOW[name].multi_task(), strict, task=None)
 
 
 @torch.no_grad()
@@ -148,7 +150,7 @@ def test_copies_are_models_of_their_own(tiny):
 
 @pytest.mark.parametrize("name", ["swin", "resnet"])
 def test_threads_with_different_tasks(name):
-    model, x = BACKBONES[name].multi_task(), BACKBONES[name].images()
+    model, x = SHALLOW[name].multi_task(), SHALLOW[name].images()
     with torch.no_grad():
         expected = {task: model(x, task=task).logits[task] for task in NAMES}
     wrong, barrier = [], threading.Barrier(3)
@@ -201,7 +203,7 @@ def test_bfloat16_and_channels_last(tiny):
 
 @pytest.mark.parametrize("name", ["swin", "resnet"])
 def test_exported_backbone(name):
-    tiny = BACKBONES[name]
+    tiny = SHALLOW[name]
     model, x = TsbnBackbone(TsbnConfig(tiny.config, NAMES)).eval(), tiny.images()
     model.set_task("m")
     program = torch.export.export(model, (x,))
