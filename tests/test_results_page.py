@@ -8,11 +8,13 @@ import pytest
 
 from benchmarks import pages
 from tests.scripts import ROOT, run_script
-from tsbn_hub.compare import read_comparison
+from tsbn_hub.compare import gains_by_setting, read_comparison
 from tsbn_hub.compare.formats import as_json
 from tsbn_hub.compare.table import comparison_of
 
-PAGE = " ".join(pages.PAGE.read_text("utf-8").split())
+PAGE, SETTINGS = (
+    " ".join(path.read_text("utf-8").split()) for path in (pages.PAGE, ROOT / "docs" / "choosing-settings.md")
+)
 COMPARISONS = sorted(
     path.stem for path in pages.RESULTS.glob("*.json") if "rows" in json.loads(path.read_text("utf-8"))
 )
@@ -112,7 +114,26 @@ def test_the_control_of_the_last_stage():
     assert f"seed 0 scores {100 * statistics.fmean(values):.1f}%" in PAGE
 
 
+def test_where_gates_start_and_how_fast_they_learn():
+    curves = gains_by_setting(stored("avatars_starts"), "gate_lr_scale")
+    alike, scattered = (
+        [f"{curves[f'tssigma, gate_noise={noise}'][rate].mean:.1f}" for rate in (1, 10, 100, 300)] for noise in (0, 1)
+    )
+    said = "{}% at the trunk's rate, {}% at 10 times, {}% at 100 times and {}% at 300 times".format(*alike)
+    also = "A start at N(0, 1) makes these {}, {}, {} and {}%".format(*scattered)
+    for text in (PAGE, SETTINGS):
+        assert said in text and also.removeprefix("A ") in text
+
+
+def test_statistics_affines_and_gates():
+    comparison = stored("avatars_gated_norms")
+    means = {row.label: f"{comparison.delta(row).mean:.1f}%" for row in comparison.rows}
+    assert (
+        f"statistics alone {means['stats']}, TSBN {means['tsbn']}, TSσBN {means['tssigma']}, and with the affine kept "
+        f"beside the gates {means['tssigma, keep_affine=True']}" in PAGE
+    )
+
+
 def test_choosing_settings_says_the_same():
     delta = delta_of_tssigma("avatars_last_stage", "hps, 1.21x epochs")
-    text = " ".join((ROOT / "docs" / "choosing-settings.md").read_text("utf-8").split())
-    assert f"{delta.mean:.1f} ± {delta.half_width:.1f}% in Δm" in text
+    assert f"{delta.mean:.1f} ± {delta.half_width:.1f}% in Δm" in SETTINGS
