@@ -25,14 +25,14 @@ from .commands import files, tsbn
 SHAPES, COLOURS = ("plate", "box", "star"), {"red": (210, 40, 40), "green": (40, 170, 60), "blue": (50, 70, 210)}
 
 
-def draw_products(folder, count, size=(32, 32)):
-    """Pictures of products and tables of what they are, with gaps; one file is cut off."""
+def draw_products(folder, count, *sizes, radii=(5, 14)):
+    """Pictures of products in some sizes and tables of what they are, with gaps; one file is cut off."""
     chance = random.Random(0)
     (folder / "img").mkdir(parents=True)
     rows = []
     for number in range(count):
-        shape, colour, radius = SHAPES[number % 3], list(COLOURS)[number // 3 % 3], chance.randint(5, 14)
-        framed = number % 2
+        shape, colour, radius = SHAPES[number % 3], list(COLOURS)[number // 3 % 3], chance.randint(*radii)
+        framed, size = number % 2, chance.choice(sizes or [(32, 32)])
         image = Image.new("RGB", size, (230, 230, 230))
         draw, (x, y) = ImageDraw.Draw(image), (size[0] // 2, size[1] // 2)
         box = (x - radius, y - radius, x + radius, y + radius)
@@ -163,7 +163,7 @@ def test_one_of_config_and_table(arguments, message):
 
 def test_the_model_follows_the_data(tmp_path):
     """What is chosen gives way to what is said."""
-    draw_products(tmp_path, 40, size=(128, 128))
+    draw_products(tmp_path, 40, (128, 128))
     given = {"train": str(tmp_path / "train.csv"), "max_broken": 0.1}
     config = config_of_table(given, {})
     assert isinstance(config, TrainingConfig) and config.model == "resnet18_tsbn" and config.output == "runs/train"
@@ -181,7 +181,7 @@ def test_the_model_follows_the_data(tmp_path):
 @pytest.mark.parametrize("library", ["timm", "transformers"])
 def test_predictions_see_what_the_training_saw(library, fit, tmp_path):
     """A model makes a photo one size as the table does, whichever library it is of."""
-    draw_products(tmp_path, 24, size=(60, 40))
+    draw_products(tmp_path, 24, (60, 40))
     columns = {"price": None, "framed": None} if library == "timm" else {}
     data_args = {"train": str(tmp_path / "train.csv"), "max_broken": 0.2, "fit": fit, "size": 32, "columns": columns}
     config = config_of_table(data_args, {"output": str(tmp_path / "run")})
@@ -204,9 +204,22 @@ def first_samples(folder, data_args):
 
 @pytest.mark.skipif(not NIGHTLY, reason="trains for minutes")
 def test_it_learns(tmp_path):
-    draw_products(tmp_path, 320)
-    run = tmp_path / "run"
+    """By commands alone, from pictures of several sizes to a file that onnxruntime runs."""
+    draw_products(tmp_path, 320, (64, 64), (80, 64), (64, 96), (120, 90), radii=(12, 28))
+    run, photos = tmp_path / "run", tmp_path / "img"
     told = tsbn("train", "--table", tmp_path / "train.csv", "--test-table", tmp_path / "test.csv", "--output", run)
     assert told.exit_code == 0, told.output
-    scores = json.loads(tsbn("evaluate", run, "--json").output)
-    assert scores["shape"]["accuracy"] > 0.9 and scores["framed"]["accuracy"] > 0.9 and scores["price"]["mae"] < 6
+    told = tsbn("evaluate", run, "--json", "--report", tmp_path / "report")
+    scores = json.loads(told.stdout)
+    assert scores["shape"]["accuracy"] > 0.9 and scores["framed"]["accuracy"] > 0.9
+    assert scores["price"]["mae"] < 6  # of prices from 30 to 70
+    assert (tmp_path / "report" / "report.html").is_file()
+    told = tsbn("predict", run, photos, "--output", tmp_path / "predicted.csv")
+    assert told.exit_code == 3, told.output  # one file is broken
+    with (tmp_path / "predicted.csv").open(encoding="utf-8") as file:
+        assert len(list(csv.DictReader(file))) == 320
+    assert tsbn("export", run, "--out", tmp_path / "products.onnx").exit_code == 0
+    images = np.asarray(read_image(photos / "0000.jpg").convert("RGB").resize((64, 64))).transpose(2, 0, 1)[None]
+    (shapes,) = InferenceSession(tmp_path / "products.onnx").run(["shape"], {"images": images})
+    assert shapes.shape == (1, 3) and shapes.sum() == pytest.approx(1, abs=1e-4)
+    assert tsbn("card", run).exit_code == 0 and tsbn("push", run, "me/products", "--dry-run").exit_code == 0
