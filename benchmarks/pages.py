@@ -43,11 +43,11 @@ def main() -> None:
         return
     write_atomically({PAGE: lambda path: path.write_text(made, encoding="utf-8")})
     for shown, picture in _PICTURE.findall(made):
-        names, _, key = shown.partition(" by ")
+        comparison, key = _comparison_by(shown)
         if key:
-            draw_setting(_comparison(names), key, PAGE.parent / picture)
+            draw_setting(comparison, key, PAGE.parent / picture)
         else:
-            draw_comparison(_comparison(names), PAGE.parent / picture)
+            draw_comparison(comparison, PAGE.parent / picture)
     console.print(f"{PAGE.relative_to(ROOT)}: {len(TABLE.findall(made))} tables", soft_wrap=True)
 
 
@@ -59,12 +59,14 @@ def with_tables(page: str) -> str:
 def _table(shown: str) -> str:
     if shown == "learning":
         return learning_table(json.loads((RESULTS / "learning.json").read_text("utf-8")))
+    comparison, key = _comparison_by(shown)
+    return setting_table(comparison, key) if key else markdown(comparison)
+
+
+def _comparison_by(shown: str) -> tuple[Comparison, str]:
+    """What "NAME …" or "NAME … by KEY" stands for; without a key that is empty."""
     names, _, key = shown.partition(" by ")
-    return setting_table(_comparison(names), key) if key else markdown(_comparison(names))
-
-
-def _comparison(names: str) -> Comparison:
-    return read_comparison(*(RESULTS / f"{name}.json" for name in names.split()))
+    return read_comparison(*(RESULTS / f"{name}.json" for name in names.split())), key
 
 
 def learning_table(scores: dict[str, dict[str, float]]) -> str:

@@ -1,6 +1,7 @@
 """A tiny model, with random weights, of every architecture of transformers and timm that these tests are for."""
 
 import copy
+from collections.abc import Iterable, Mapping
 from typing import Any, NamedTuple
 
 import pytest
@@ -115,9 +116,14 @@ FEW = ["vit", "swin", "convnext", "resnet", "timm/test_resnet"]  # of every kind
 
 SOME = cases_of(BACKBONES, FEW)  # nightly all
 
-every_backbone = pytest.mark.parametrize("tiny", BACKBONES.values(), ids=BACKBONES)
-some_backbones = pytest.mark.parametrize("tiny", [BACKBONES[name] for name in SOME], ids=SOME)
-few_backbones = pytest.mark.parametrize("tiny", [BACKBONES[name] for name in FEW], ids=FEW)
+
+def each_of(names: Iterable[str], table: Mapping[str, Tiny] = BACKBONES) -> pytest.MarkDecorator:
+    """Run a test with each of these backbones, as `tiny`."""
+    names = list(names)
+    return pytest.mark.parametrize("tiny", [table[name] for name in names], ids=names)
+
+
+every_backbone, some_backbones, few_backbones = each_of(BACKBONES), each_of(SOME), each_of(FEW)
 
 
 @torch.no_grad()

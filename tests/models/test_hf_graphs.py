@@ -17,11 +17,11 @@ from .hf_backbones import (
     SOME,
     assert_equal,
     assert_states_equal,
+    each_of,
     leaves,
 )
 
-some_backbones = pytest.mark.parametrize("tiny", [SHALLOW[name] for name in SOME], ids=SOME)
-few_backbones = pytest.mark.parametrize("tiny", [SHALLOW[name] for name in FEW], ids=FEW)
+some_backbones, few_backbones = each_of(SOME, SHALLOW), each_of(FEW, SHALLOW)
 
 
 @pytest.fixture(autouse=True)

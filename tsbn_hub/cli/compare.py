@@ -70,6 +70,7 @@ def compare(
     from ..compare import Budget, Grid, compare_runs, draw_comparison, draw_setting, write_tables
     from ..compare import compare as compare_grid
     from ..compare.formats import console_table
+    from ..compare.grid import name_in_labels
     from ..files.names import RECIPE
     from ..training.report import console_of
 
@@ -102,7 +103,7 @@ def compare(
     console.print(console_table(comparison))
     if draw_comparison(comparison, out / "comparison.png"):
         files.append(out / "comparison.png")
-    for key in (key.rpartition(".")[2] for key in tried):
+    for key in map(name_in_labels, tried):
         if draw_setting(comparison, key, out / f"{key}.png"):
             files.append(out / f"{key}.png")
     typer.echo(f"{out}: {', '.join(file.name for file in files)}")

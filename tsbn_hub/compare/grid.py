@@ -59,7 +59,7 @@ class Variant:
     def label(self) -> str:
         """What a table calls it."""
         words = [self.method + (f" + {self.balancing}" if self.balancing not in (None, "equal") else "")]
-        words += [f"{key.rpartition('.')[2]}={value}" for key, value in self.settings]
+        words += [f"{name_in_labels(key)}={value}" for key, value in self.settings]
         words += [f"{self.epochs:.3g}x epochs"] if self.epochs != 1 else []
         return ", ".join(words)
 
@@ -233,6 +233,11 @@ class Grid:
     def _read(self, values: dict[str, object]) -> TrainingConfig:
         config = TrainingConfig.of(self._of_file, str(self.file), **values)
         return replace(config, imports=list(dict.fromkeys([*config.imports, *self.imports])))
+
+
+def name_in_labels(key: str) -> str:
+    """What the labels of a grid call a key: its last part."""
+    return key.rpartition(".")[2]
 
 
 def reference_of(methods: Sequence[str]) -> int | None:

@@ -57,7 +57,6 @@ def _figure(points: Sequence[Point], reference: str | None) -> "Figure":
         figsize=(6 + 0.085 * longest, max(4.2, 0.5 + 0.22 * len(points))), dpi=DOTS_AN_INCH, layout="constrained"
     )
     axes = figure.subplots()
-    axes.axhline(0, color="0.6", linewidth=1, zorder=0)
     for number, (x, (label, _, delta)) in enumerate(zip(_apart([each[1] for each in points]), points, strict=True)):
         color, marker = mark_of(number)
         axes.errorbar(
@@ -73,7 +72,6 @@ def _figure(points: Sequence[Point], reference: str | None) -> "Figure":
         )
     axes.set_xlabel("floating-point operations for all tasks (a plain network for one task = 1)")
     label_gains(axes, "Gain against cost", reference, [delta for _, _, delta in points])
-    figure.legend(loc="outside right upper", frameon=False)
     return figure
 
 
@@ -83,12 +81,14 @@ def mark_of(number: int) -> tuple[str, str]:
 
 
 def label_gains(axes: "Axes", title: str, reference: str | None, deltas: Sequence[Interval]) -> None:
-    """Say what the vertical axis is, and the bars on it."""
+    """Say what the vertical axis, its zero and the bars are, and beside the axes what each mark is."""
+    axes.axhline(0, color="0.6", linewidth=1, zorder=0)
     axes.set_ylabel(f"Δm over {reference}, %")
     bars = any(delta.half_width is not None for delta in deltas)
     axes.set_title(title + ("; bars: 95% interval over seeds" if bars else ""), fontsize="medium")
     axes.grid(alpha=0.3)
     axes.spines[["top", "right"]].set_visible(False)
+    axes.figure.legend(loc="outside right upper", frameon=False)
 
 
 def _apart(values: Sequence[float]) -> list[float]:

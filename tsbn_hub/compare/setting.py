@@ -53,7 +53,7 @@ def setting_table(comparison: Comparison, key: str) -> str:
         key: The setting, as `gains_by_setting` takes it.
     """
     curves = gains_by_setting(comparison, key)
-    values = sorted({value for deltas in curves.values() for value in deltas})
+    values = _values(curves)
     header = [f"Δm over {comparison.reference}, % by {key}", *(f"{value:g}" for value in values)]
     rows = [[label, *(shown_interval(deltas.get(value), 1) for value in values)] for label, deltas in curves.items()]
     return markdown_table(header, rows)
@@ -76,10 +76,15 @@ def draw_setting(comparison: Comparison, key: str, path: str | Path) -> bool:
     """
     check_matplotlib(EXTRA)
     curves = gains_by_setting(comparison, key)
-    if len({value for deltas in curves.values() for value in deltas}) < 2:
+    if len(_values(curves)) < 2:
         return False
     write_figure(partial(_figure, curves, key, comparison.reference), path, EXTRA)
     return True
+
+
+def _values(curves: Mapping[str, Mapping[float, Interval]]) -> list[float]:
+    """All values of the setting, in rising order."""
+    return sorted({value for deltas in curves.values() for value in deltas})
 
 
 def _figure(curves: Mapping[str, Mapping[float, Interval]], key: str, reference: str | None) -> "Figure":
@@ -87,8 +92,7 @@ def _figure(curves: Mapping[str, Mapping[float, Interval]], key: str, reference:
 
     figure = Figure(figsize=(6 + 0.085 * max(map(len, curves)), 4.2), dpi=DOTS_AN_INCH, layout="constrained")
     axes = figure.subplots()
-    axes.axhline(0, color="0.6", linewidth=1, zorder=0)
-    values = sorted({value for deltas in curves.values() for value in deltas})
+    values = _values(curves)
     logarithmic = values[0] > 0 and values[-1] >= 10 * values[0]
     if logarithmic:
         axes.set_xscale("log")
@@ -112,5 +116,4 @@ def _figure(curves: Mapping[str, Mapping[float, Interval]], key: str, reference:
         )
     axes.set_xlabel(key)
     label_gains(axes, f"Gain by {key}", reference, [delta for deltas in curves.values() for delta in deltas.values()])
-    figure.legend(loc="outside right upper", frameon=False)
     return figure
