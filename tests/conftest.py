@@ -10,6 +10,7 @@ from accelerate.state import AcceleratorState
 from hypothesis import settings
 
 from tests.forks import Forks
+from tests.matrices import NIGHTLY
 
 # Two test processes share two cores.
 torch.set_num_threads(1)
@@ -20,6 +21,14 @@ os.environ.setdefault("HF_HUB_OFFLINE", "1")
 settings.register_profile("ci", max_examples=50, derandomize=True, deadline=None)
 settings.register_profile("nightly", max_examples=1000, deadline=None, print_blob=True)
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "ci"))
+
+
+def pytest_collection_modifyitems(config, items):
+    """What is marked `nightly` is left out by day."""
+    by_night = [] if NIGHTLY else [item for item in items if item.get_closest_marker("nightly")]
+    if by_night:
+        config.hook.pytest_deselected(items=by_night)
+        items[:] = [item for item in items if not item.get_closest_marker("nightly")]
 
 
 @pytest.fixture(autouse=True)

@@ -11,7 +11,6 @@ import yaml
 from onnxruntime import InferenceSession
 from PIL import Image, ImageDraw
 
-from tests.matrices import NIGHTLY
 from tsbn_hub.data import Table, read_image
 from tsbn_hub.data.notes import image_fit_of
 from tsbn_hub.models import surface_of
@@ -202,7 +201,7 @@ def first_samples(folder, data_args):
     return {name: data[at] for at, name in enumerate(["img/0000.jpg", "img/0001.png"])}
 
 
-@pytest.mark.skipif(not NIGHTLY, reason="trains for minutes")
+@pytest.mark.nightly
 def test_it_learns(tmp_path):
     """By commands alone, from pictures of several sizes to a file that onnxruntime runs."""
     draw_products(tmp_path, 320, (64, 64), (80, 64), (64, 96), (120, 90), radii=(12, 28))
