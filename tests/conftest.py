@@ -1,5 +1,6 @@
 """Settings of all tests."""
 
+import gc
 import os
 import textwrap
 from pathlib import Path
@@ -21,6 +22,16 @@ os.environ.setdefault("HF_HUB_OFFLINE", "1")
 settings.register_profile("ci", max_examples=50, derandomize=True, deadline=None)
 settings.register_profile("nightly", max_examples=1000, deadline=None, print_blob=True)
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "ci"))
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_collection():
+    """What is imported and collected stays, and searches for garbage need not look at it: not now, and not in tests."""
+    gc.disable()
+    collected = yield
+    gc.freeze()
+    gc.enable()
+    return collected
 
 
 def pytest_collection_modifyitems(config, items):
