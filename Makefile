@@ -8,7 +8,7 @@ BIN := $(VENV)/bin
 THREADS ?= $(shell $(PYTHON) -c "import os; print(os.cpu_count())")
 LAUNCH := OMP_NUM_THREADS=$(THREADS) $(BIN)/accelerate launch --num_processes 1 --num_machines 1 --mixed_precision no --dynamo_backend no
 
-.PHONY: demo test unit lint lowest conformance bench pages clean
+.PHONY: demo test unit nightly lint lowest conformance bench pages clean
 
 demo: $(VENV)/ready
 	$(LAUNCH) examples/finetune.py examples/configs/multi_digits.yaml
@@ -22,6 +22,10 @@ test: lint unit
 WORKERS ?= 4
 unit: $(VENV)/ready
 	PYTHONDONTWRITEBYTECODE= OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(WORKERS) --dist worksteal
+
+# Every case of the tests, also those that are left out by day.
+nightly:
+	TSBN_HUB_NIGHTLY=1 $(MAKE) unit
 
 lint: $(VENV)/ready
 	$(BIN)/ruff check .
