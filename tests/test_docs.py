@@ -15,6 +15,7 @@ import urllib.request
 from http.server import HTTPServer
 from pathlib import Path
 
+import pytest
 import timm
 import torch
 from PIL import Image
@@ -103,6 +104,7 @@ def test_the_trainer_of_transformers(tmp_path, monkeypatch):
     assert {"eval_loss_room", "eval_loss_age"} <= scope["scores"].keys()
 
 
+@pytest.mark.nightly
 def test_the_server(tmp_path, monkeypatch):
     """The commands of the page, but the training, then the server, and a request of a client."""
     monkeypatch.chdir(tmp_path)
@@ -198,6 +200,7 @@ def test_the_architecture_has_the_floors():
     assert [sorted(floor.split(" & ")) for floor in drawn.split(" --> ")] == floors[:-1]  # all but the version
 
 
+@pytest.mark.nightly
 def test_extending(tmp_path):
     """All code of the page is one file, in a process of its own: what it registers is not known to other tests."""
     (tmp_path / "my_parts.py").write_text("\n".join([*code_of("docs/extending.md"), SEEN]))

@@ -300,6 +300,7 @@ class Rooms(Dataset):
 """
 
 
+@pytest.mark.nightly
 def test_the_report_of_a_dense_model(tmp_path, monkeypatch):
     """Of transformers; a task has a slash in its name, another no target; it is made by one process."""
     config = config_of_data(tmp_path, DENSE, "Rooms", model="timm/test_resnet", batch_size=4)

@@ -46,7 +46,7 @@ class StoppedError(Exception):
     pass
 
 
-@pytest.fixture(scope="module", params=cases_of(WAYS, ["cross-stitch", "mtan"]))
+@pytest.fixture(scope="module", params=cases_of(WAYS, ["cross-stitch"]))
 def run(request, tmp_path_factory):
     """A run that was stopped after its first epoch and went on, and one that was not."""
     folder = tmp_path_factory.mktemp(request.param)

@@ -5,6 +5,7 @@ import re
 
 import pytest
 
+from tests.matrices import cases_of
 from tests.scripts import ROOT, run_script
 from tsbn_hub.baselines import methods
 from tsbn_hub.training.balancing.balancing import balancings
@@ -40,7 +41,7 @@ def test_none_is_left_out():
     assert {path.stem for path in (ROOT / "benchmarks").glob("*.py")} == set(BENCHMARKS)
 
 
-@pytest.mark.parametrize("name", BENCHMARKS)
+@pytest.mark.parametrize("name", cases_of(BENCHMARKS, [name for name in BENCHMARKS if name != "bench"]))
 def test_it_runs(name, capsys, monkeypatch, tmp_path):
     arguments, printed = BENCHMARKS[name]
     monkeypatch.chdir(tmp_path)

@@ -13,6 +13,7 @@ from tsbn_hub.hub import Results
 from .commands import files, tsbn
 
 
+@pytest.mark.nightly
 def test_single_task_runs_in_the_card(config, tmp_path):
     run, alone = tmp_path / "run", [tmp_path / task for task in ("keys", "corner")]
     for folder, tasks in ((run, "keys,corner"), *((folder, folder.name) for folder in alone)):

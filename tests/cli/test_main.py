@@ -1,8 +1,6 @@
 """The command line as a whole: version, help, near-misses, completion."""
 
 import re
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -87,13 +85,13 @@ def test_the_script_of_the_completion():
     assert "--install-completion" in tsbn("--help").stdout
 
 
-def test_a_line_of_huggingface_hub_is_printed_once():
+def test_a_line_of_huggingface_hub_is_printed_once(python):
     code = (
         "import logging, sys; from tsbn_hub.cli.main import app; sys.argv = ['tsbn', 'info', 'nothing']\n"
         "try: app()\nexcept SystemExit: pass\n"
         "for name in ('huggingface_hub.utils', 'timm'): logging.getLogger(name).warning('a line of %s', name)"
     )
-    lines = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stderr.splitlines()
+    lines = python(code).stderr.splitlines()
     assert [line for line in lines if "a line of" in line] == [
         "a line of huggingface_hub.utils", "WARNING timm: a line of timm"
     ]  # fmt: skip

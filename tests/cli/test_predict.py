@@ -15,7 +15,6 @@ import pytest
 from PIL import Image
 
 import tsbn_hub
-from tests.matrices import NIGHTLY
 from tsbn_hub.data import read_image
 from tsbn_hub.deploy import predict
 
@@ -160,7 +159,8 @@ def test_no_image_becomes_output(checkpoint, tmp_path):
     assert files(tmp_path) == before
 
 
-@pytest.mark.parametrize("workers", [0, 1] if NIGHTLY else [1])
+@pytest.mark.nightly
+@pytest.mark.parametrize("workers", [0, 1])
 def test_ctrl_c_in_predict(workers, checkpoint, tmp_path):
     """What is said until then stays, in whole records; what was there before, too."""
     folder = photos(tmp_path, count=1, broken=())

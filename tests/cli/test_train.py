@@ -8,6 +8,7 @@ import pytest
 import torch
 import yaml
 
+from tests.matrices import NIGHTLY, cases_of
 from tsbn_hub.files.names import MARK
 from tsbn_hub.hub import Results
 from tsbn_hub.tasks import Classification
@@ -96,11 +97,11 @@ def test_a_dry_run_writes_nothing(config, tmp_path):
     assert files(tmp_path) == before and not (tmp_path / "run").exists()
 
 
-@pytest.mark.parametrize("precision", ["no", "bf16"])
+@pytest.mark.parametrize("precision", cases_of(["no", "bf16"], ["bf16"]))
 def test_train_then_evaluate(precision, config, tmp_path, monkeypatch):
     predict, seen = Classification.predict, set()
     monkeypatch.setattr(Classification, "predict", lambda self, logits: seen.add(logits.dtype) or predict(self, logits))
-    arguments = ["train", config, "--mixed-precision", precision, "--set", "data_args.size=200"]
+    arguments = ["train", config, "--mixed-precision", precision, "--set", f"data_args.size={200 if NIGHTLY else 48}"]
     told = tsbn(*arguments)
     assert told.exit_code == 0, told.output
     run = tmp_path / "run"

@@ -16,21 +16,36 @@ def file_of_source(package: str, path: str) -> Path:
     Raises:
         FileNotFoundError: if PyPI cannot be reached.
     """
+    (file,) = files_of_source(package, [path])
+    return file
+
+
+def files_of_source(package: str, paths: list[str]) -> list[Path]:
+    """Several files, in one folder. They are read in one pass, for each pass decompresses the archive.
+
+    Raises:
+        FileNotFoundError: if PyPI cannot be reached.
+    """
     name = f"{package}-{importlib.metadata.version(package)}"
-    file, archive = CACHE / name / Path(path).name, CACHE / f"{name}.tar.gz"
-    if not file.is_file():
-        file.parent.mkdir(parents=True, exist_ok=True)
+    folder, archive = CACHE / name, CACHE / f"{name}.tar.gz"
+    files = {f"{name}/{path}": folder / Path(path).name for path in paths}
+    missing = {path for path, file in files.items() if not file.is_file()}
+    if missing:
+        folder.mkdir(parents=True, exist_ok=True)
         # Of several processes that come here at once, none may read what another has half written.
         with TemporaryDirectory(dir=CACHE) as own:
             if not archive.is_file():
                 _download(name, own).replace(archive)
-            with tarfile.open(archive) as members:
-                content = members.extractfile(f"{name}/{path}")
-                assert content is not None
-                extracted = Path(own, file.name)
-                extracted.write_bytes(content.read())
-            extracted.replace(file)
-    return file
+            with tarfile.open(archive, "r|gz") as members:
+                for member in members:
+                    if member.name in missing:
+                        content = members.extractfile(member)
+                        assert content is not None
+                        extracted = Path(own, files[member.name].name)
+                        extracted.write_bytes(content.read())
+                        extracted.replace(files[member.name])
+    assert all(file.is_file() for file in files.values()), f"{archive} has not all of {paths}."
+    return list(files.values())
 
 
 def _download(name: str, folder: str) -> Path:

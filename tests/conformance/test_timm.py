@@ -2,13 +2,23 @@
 
 import pytest
 
+from tests.matrices import NIGHTLY
+
 from .__main__ import FEW, run
 
 # With one task, a model has a plain classifier and norms of one row: two architectures show that.
 ONE_TASK = ["test_efficientnet", "test_vit"]
 
 
-@pytest.mark.parametrize(("architectures", "tasks"), [(ONE_TASK, 1), (FEW, 3)], ids=["one task", "three tasks"])
+# Every day one with BatchNorms and one with LayerNorms: what others have is in tests/models/test_families.py.
+THREE_TASKS = FEW if NIGHTLY else ["test_resnet", "test_vit"]
+
+
+@pytest.mark.parametrize(
+    ("architectures", "tasks"),
+    [pytest.param(ONE_TASK, 1, marks=pytest.mark.nightly), (THREE_TASKS, 3)],
+    ids=["one task", "three tasks"],
+)
 @pytest.mark.timeout(900)
 def test_timms_own_model_tests(architectures, tasks):
     try:

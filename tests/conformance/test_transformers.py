@@ -2,7 +2,7 @@
 
 import unittest
 from fnmatch import fnmatchcase
-from itertools import product
+from itertools import chain, product
 from typing import Any, NamedTuple
 from unittest.mock import patch
 
@@ -11,7 +11,7 @@ import torch
 from torch import nn
 from transformers import ConvNextConfig, Dinov2Config, PreTrainedConfig, SwinConfig, ViTConfig
 
-from tests.matrices import cases_of
+from tests.matrices import NIGHTLY, cases_of
 from tsbn_hub import Task, TsbnBackbone, TsbnConfig, TsbnForMultiTask, TsbnModel
 
 from .transformers_suite import suite
@@ -204,25 +204,34 @@ def _source_distribution():
         pytest.skip(f"transformers' source distribution cannot be had: {error}")
 
 
-@pytest.mark.usefixtures("_source_distribution")
-@pytest.mark.parametrize(
-    ("model_class", "backbone"),
-    cases_of(
-        product(TASKS, BACKBONES),
-        [
-            (TsbnForMultiTask, "vit"),
-            (TsbnModel, "dinov2"),
-            (TsbnBackbone, "swin"),
-            (TsbnBackbone, "convnext"),
-        ],
-    ),
-)
-def test_transformers_own_tests(model_class, backbone):
+DAILY = [(TsbnForMultiTask, "vit"), (TsbnModel, "dinov2"), (TsbnBackbone, "swin"), (TsbnBackbone, "convnext")]
+
+
+def names_of(model_class, backbone):
+    """The names of the tests of a case."""
+    names = unittest.defaultTestLoader.getTestCaseNames(case_of(model_class, BACKBONES[backbone]))
+    return [name for name in names if not left_out(name, model_class, backbone)]
+
+
+@pytest.fixture(scope="module")
+def names(_source_distribution):
+    """By case those that run: nightly all; otherwise each of transformers' tests with one of the cases, in turn."""
+    every = {case: names_of(*case) for case in (product(TASKS, BACKBONES) if NIGHTLY else DAILY)}
+    if NIGHTLY:
+        return every
+    some = {case: [] for case in every}
+    for name in sorted(set(chain(*every.values()))):
+        takers = [case for case in every if name in every[case]]
+        some[min(takers, key=lambda case: len(some[case]))].append(name)
+    return some
+
+
+@pytest.mark.parametrize(("model_class", "backbone"), cases_of(product(TASKS, BACKBONES), DAILY))
+def test_transformers_own_tests(model_class, backbone, names):
     case = case_of(model_class, BACKBONES[backbone])
     result = unittest.TestResult()
-    for name in unittest.defaultTestLoader.getTestCaseNames(case):
-        if not left_out(name, model_class, backbone):
-            case(name).run(result)
+    for name in names[model_class, backbone]:
+        case(name).run(result)
     assert result.wasSuccessful(), "\n\n".join(trace for _, trace in result.failures + result.errors)
     # What a machine must have for a test, the test says; of any other that skips itself, say in LEFT_OUT why.
     assert not [skip for skip in result.skipped if not skip[1].startswith("test requires")]

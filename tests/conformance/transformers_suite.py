@@ -6,7 +6,7 @@ from types import ModuleType
 from typing import Any
 from unittest.mock import patch
 
-from .sources import file_of_source
+from .sources import files_of_source
 
 _PACKAGE = "tests_of_transformers"
 _FILES = ["test_modeling_common", "test_backbone_common", "test_configuration_common"]
@@ -25,8 +25,8 @@ def suite(file: str) -> ModuleType:
         FileNotFoundError: if PyPI cannot be reached.
     """
     if _PACKAGE not in sys.modules:
-        folders = {str(file_of_source("transformers", f"tests/{each}.py").parent) for each in _FILES}
-        _add_package(_PACKAGE, [*folders])
+        first, *_ = files_of_source("transformers", [f"tests/{each}.py" for each in _FILES])
+        _add_package(_PACKAGE, [str(first.parent)])
         for name, content in _STUBS.items():
             _add_package(f"{_PACKAGE}.{name.partition('.')[0]}", [])
             vars(_add_package(f"{_PACKAGE}.{name}", [])).update(content)

@@ -17,6 +17,8 @@ print({split: len(each) for split, each in data.items()}, [(task.name, task.kind
 sample = data["train"][1]
 print(tuple(sample["image"].shape), int(sample["image"].max()), sample["targets"]["price"].item())
 print(len(find_images(["hf:ada/products"])), find_images(["hf:ada/products"])[1].read().size)
+from tsbn_hub.cli.main import app
+app(["train", "--table", "hf:ada/none"])
 """
 
 
@@ -28,11 +30,11 @@ class HubOfDataSets(LoopbackHub):
         return super().answer(replace(request, target=target))
 
 
-@pytest.fixture
-def hub(tmp_path):
-    (tmp_path / "rows").mkdir()
-    content = parquet_table(tmp_path / "rows").read_bytes()
-    with HubOfDataSets(tmp_path / "hub") as hub:
+@pytest.fixture(scope="module")
+def hub(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("hub")
+    content = parquet_table(folder).read_bytes()
+    with HubOfDataSets(folder / "hub") as hub:
         hub.commit(
             "ada/products", {"data/train-00000-of-00001.parquet": content, "data/test-00000-of-00001.parquet": content}
         )
@@ -40,20 +42,19 @@ def hub(tmp_path):
         assert not hub.errors
 
 
-def run(hub, home, script):
-    environment = hub.environment(home, HF_HUB_OFFLINE="0")
-    return subprocess.run([sys.executable, "-c", script], env=environment, capture_output=True, text=True, timeout=120)
+@pytest.fixture(scope="module")
+def told(hub, tmp_path_factory):
+    """Of a process, which is one for both tests, for it imports for seconds."""
+    environment = hub.environment(tmp_path_factory.mktemp("home"), HF_HUB_OFFLINE="0")
+    return subprocess.run([sys.executable, "-c", SCRIPT], env=environment, capture_output=True, text=True, timeout=120)
 
 
-def test_it_is_downloaded(hub, tmp_path):
-    told = run(hub, tmp_path / "home", SCRIPT)
-    assert told.returncode == 0, told.stderr
+def test_it_is_downloaded(hub, told):
     tasks = [("shape", "classification"), ("framed", "attributes"), ("price", "regression")]
     assert told.stdout.splitlines() == [f"{{'train': 12, 'test': 12}} {tasks}", "(3, 32, 32) 1 1.5", "12 (32, 32)"]
     assert any("/datasets/ada/products/resolve/" in asked.path and asked.status == 200 for asked in hub.requests)
 
 
-def test_there_is_none(hub, tmp_path):
-    told = run(hub, tmp_path / "home", "from tsbn_hub.cli.main import app; app(['train', '--table', 'hf:ada/none'])")
+def test_there_is_none(hub, told):
     assert told.returncode == 1 and not hub.errors
     assert "tsbn: Dataset 'ada/none' doesn't exist on the Hub" in told.stderr and "Traceback" not in told.stderr

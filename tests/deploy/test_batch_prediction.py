@@ -59,6 +59,7 @@ def test_a_batch_says_what_single_images_do(build, workers, photos):
                 assert (value == expected.value).float().mean() > 0.999  # but for classes that are as good
 
 
+@pytest.mark.nightly
 def test_a_process_that_is_no_fork_reads_images(photos, tmp_path, monkeypatch):
     """As on Windows, macOS and in Python 3.14: of files, of a table of files, and of one that holds them."""
     cells = [{"bytes": path.read_bytes(), "path": None} for path in sorted(photos.iterdir())]

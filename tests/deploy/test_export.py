@@ -1,5 +1,6 @@
 """Exported files: what they give is what `predict` gives, for every kind, both libraries and both formats."""
 
+import functools
 import json
 from pathlib import Path
 from typing import NamedTuple
@@ -8,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 
-from tests.matrices import cases_of
+from tests.matrices import NIGHTLY, cases_of
 from tsbn_hub import Task
 from tsbn_hub.deploy import Exported, export_onnx, export_program, predict
 from tsbn_hub.deploy.export import file as export_file
@@ -41,9 +42,13 @@ class File(NamedTuple):
     exported: Exported
 
     def run(self, images, **more):
-        file_format = OnnxFile() if self.exported.path.suffix == ".onnx" else TorchFile()
         inputs = {self.exported.description.images.name: torch.from_numpy(images), **more}
-        return file_format.load(self.exported.path)(inputs)
+        return loaded(self.exported.path)(inputs)
+
+
+@functools.cache
+def loaded(path):
+    return (OnnxFile() if path.suffix == ".onnx" else TorchFile()).load(path)
 
 
 def export(model, folder, name, **options):
@@ -128,7 +133,7 @@ def test_metadata(of_every_kind):
 
 @pytest.fixture(scope="module")
 def of_a_vit(tmp_path_factory):
-    return export(transformers_model("vit"), tmp_path_factory.mktemp("vit"), "onnx")
+    return export(transformers_model("vit"), tmp_path_factory.mktemp("vit"), "onnx" if NIGHTLY else "torch-export")
 
 
 @pytest.fixture(scope="module")
@@ -136,7 +141,7 @@ def of_timm(tmp_path_factory):
     return export(timm_model(), tmp_path_factory.mktemp("timm"), "onnx")
 
 
-@pytest.mark.parametrize("name", ["of_every_kind", "of_timm", "of_a_vit"])
+@pytest.mark.parametrize("name", cases_of(["of_every_kind", "of_timm", "of_a_vit"], ["of_every_kind"]))
 def test_openvino_reads_the_file(name, request):
     openvino = pytest.importorskip("openvino")
     file = request.getfixturevalue(name)
@@ -155,7 +160,7 @@ def test_openvino_reads_the_file(name, request):
 
 MODELS = {"timm": timm_model, **{name: lambda name=name: transformers_model(name) for name in CONFIGS}}
 TABLE = [(model, name, values) for model in MODELS for name in FORMATS for values in ("uint8", "float")]
-DAILY = [("vit", "torch-export", "float"), ("swin", "onnx", "uint8")]
+DAILY = [("swin", "onnx", "uint8")]  # of the others there are files below
 
 
 @pytest.mark.parametrize(("model", "name", "values"), cases_of(TABLE, DAILY))
@@ -189,6 +194,7 @@ def test_a_vit_takes_images_of_any_size(of_a_vit):
             assert (output.double() - expected.double()).abs().mean() < 1e-4, (task, height, width)
 
 
+@pytest.mark.nightly
 def test_a_file_takes_the_sizes_that_its_network_takes(tmp_path):
     """A graph may be for even sizes alone, where the network is for any: then it is for the one size, and says so."""
     model = transformers_model("resnet", [KINDS[7]])
@@ -268,7 +274,7 @@ SAME_SHAPE = {
 INPUT_TABLE = [(model, name) for model in SAME_SHAPE for name in FORMATS]
 
 
-@pytest.mark.parametrize(("model", "name"), cases_of(INPUT_TABLE, [("timm", "torch-export"), ("resnet", "onnx")]))
+@pytest.mark.parametrize(("model", "name"), cases_of(INPUT_TABLE, [("timm", "torch-export")]))
 def test_the_task_as_an_input(model, name, tmp_path):
     file = export(SAME_SHAPE[model](), tmp_path, name, tasks=["right", "left"], task_input=True)
     told = file.exported.description

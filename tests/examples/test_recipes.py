@@ -9,6 +9,7 @@ import torch
 
 from tests.cli.commands import tsbn
 from tests.data.folders import write_celeba, write_cityscapes, write_nyuv2
+from tests.matrices import cases_of
 from tests.own_code import nothing_imported
 from tests.scripts import ROOT
 from tsbn_hub.training import TrainingConfig
@@ -29,7 +30,16 @@ def root(tmp_path):
     return make
 
 
-@pytest.mark.parametrize("command", SMOKE, ids=lambda command: re.search(r"(\w+)\.yaml", command)[1])
+def recipe_of(command):
+    return re.search(r"(\w+)\.yaml", command)[1]
+
+
+DAILY = ["celeba_cnn9", "nyuv2_resnet50_deeplab"]
+
+
+@pytest.mark.parametrize(
+    "command", cases_of(SMOKE, [command for command in SMOKE if recipe_of(command) in DAILY]), ids=recipe_of
+)
 def test_a_trial(command, root, tmp_path, monkeypatch):
     monkeypatch.chdir(ROOT)
     program, train, config, *overrides = shlex.split(command)

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.matrices import NIGHTLY
 from tsbn_hub.data import MultiDigits, tasks_of
 from tsbn_hub.files.module_names import files_needed_by
 from tsbn_hub.files.own_code import can_be_found, import_all, import_own, imported, origin_of, origins_of, place_of
@@ -149,9 +150,12 @@ print(origin_of(Thing))
 """
 
 
-def test_the_script_that_runs(tmp_path):
+def test_the_script_that_runs(python, tmp_path):
     script = write(tmp_path / "src" / "main_script.py", SCRIPT)
-    done = subprocess.run([sys.executable, "src/main_script.py"], cwd=tmp_path, capture_output=True, text=True)
+    if NIGHTLY:
+        done = subprocess.run([sys.executable, "src/main_script.py"], cwd=tmp_path, capture_output=True, text=True)
+    else:
+        done = python("import runpy; runpy.run_path('src/main_script.py', run_name='__main__')", cwd=tmp_path)
     assert done.stdout.splitlines() == ["src/main_script.py " + str(script), "True True", "src/main_script.py"], done
 
 

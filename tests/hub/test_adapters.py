@@ -131,12 +131,20 @@ MODELS = {
 }
 
 
+# Those that go through folders every day; the others go straight from model to model.
+IN_FOLDERS = [
+    "two-classifiers", "affine-vit", "statistics", "gated-list", "image-size", "no-classifier", "hf-swin",
+    "hf-resnet-dropped", "hf-timm-vit", "hf-decoders",
+]  # fmt: skip
+
+
 @pytest.fixture(params=MODELS, scope="module")
 def model(request):
     """A model of three tasks. Tests leave it as it is."""
     return MODELS[request.param]()
 
 
+@pytest.mark.parametrize("model", cases_of(MODELS, [name for name in MODELS if name not in IN_FOLDERS]), indirect=True)
 @pytest.mark.parametrize("task", cases_of(["z", "a", "m"], ["a"]))
 def test_round_trip(model, task, tmp_path):
     tsbn_hub.save_task(model, task, tmp_path)
@@ -149,6 +157,7 @@ def test_round_trip(model, task, tmp_path):
         assert torch.equal(task_state_dict(surface_of(base), task)[name], tensor), name
 
 
+@pytest.mark.parametrize("model", cases_of(MODELS, IN_FOLDERS), indirect=True)
 def test_round_trip_by_folders(model, tmp_path):
     """The base from a folder of ours, and all of it saved and loaded once more."""
     if next(model.parameters()).dtype != torch.float32 and not isinstance(model, TsbnForMultiTask):
@@ -351,7 +360,9 @@ def test_keywords_of_a_plain_base_of_timm(tmp_path):
     assert_equal_outputs(outputs(again), outputs(model))
 
 
-@pytest.mark.parametrize("backbone", ["vit", "swin", "resnet", "timm/test_resnet"])
+@pytest.mark.parametrize(
+    "backbone", cases_of(["vit", "swin", "resnet", "timm/test_resnet"], ["vit", "timm/test_resnet"])
+)
 def test_a_plain_base_of_transformers(backbone, tmp_path):
     """Its folder is known to the model that was made from it."""
     folder = tmp_path / "base"

@@ -3,6 +3,7 @@
 import copy
 from collections.abc import Callable
 from functools import partial
+from itertools import product
 
 import pytest
 import timm.layers
@@ -13,6 +14,7 @@ from timm.models import metaformer
 from torch import Tensor, nn
 
 import tsbn_hub  # noqa: F401
+from tests.matrices import cases_of
 from tsbn_hub.norms import NormOptions, TaskBatchNorm, TaskNorm, TaskSelector, convert, gated_norms, kernels
 
 TASKS = ["second", "first", "third"]
@@ -93,11 +95,20 @@ VARIANTS: dict[str, tuple[Callable[..., nn.Module], tuple[int, ...]]] = {
 }
 WITH_AFFINE = [name for name in VARIANTS if "without affine" not in name]
 HAS_FAST = [name for name in WITH_AFFINE if hasattr(VARIANTS[name][0](C), "_fast_norm") and "Fp32" not in name]
-modes = pytest.mark.parametrize("training", [False, True], ids=["eval", "train"])
 # A norm in float32 differs from one that computes in its input's number format in float64 alone, on a CPU.
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float64": torch.float64}
-low_dtypes = pytest.mark.parametrize("dtype", list(DTYPES.values())[:2], ids=list(DTYPES)[:2])
-dtypes = pytest.mark.parametrize("dtype", DTYPES.values(), ids=list(DTYPES))
+MODES = {"eval": False, "train": True}
+# Every day a variant has each style and each number format once, in one of the modes, which change with the variants.
+CONVERTED = [
+    (variant, list(MODES)[(at + number) % 2], dtype)
+    for at, variant in enumerate(WITH_AFFINE)
+    for number, dtype in enumerate(DTYPES)
+]
+FOLDED = [
+    (variant, style, list(MODES)[(at + number) % 2], list(DTYPES)[(at // 2 + number) % 2])
+    for at, variant in enumerate(VARIANTS)
+    for number, style in enumerate(STYLES)
+]
 
 
 @torch.no_grad()
@@ -141,10 +152,9 @@ def test_every_registered_class_is_tested():
     assert {known for known in registered if known.__module__.startswith(("torch.", "timm."))} <= set(CASES)
 
 
-@dtypes
-@modes
-@pytest.mark.parametrize("variant", WITH_AFFINE)
-def test_conversion_keeps_the_function(variant, training, dtype):
+@pytest.mark.parametrize(("variant", "mode", "dtype"), cases_of(product(WITH_AFFINE, MODES, DTYPES), CONVERTED))
+def test_conversion_keeps_the_function(variant, mode, dtype):
+    training, dtype = MODES[mode], DTYPES[dtype]
     plain = build(variant).to(dtype).train(training)
     for x in inputs(variant):
         net = convert(nn.Sequential(copy.deepcopy(plain)), tasks=TASKS, gated="*")
@@ -156,11 +166,11 @@ def test_conversion_keeps_the_function(variant, training, dtype):
                 assert torch.equal(net[0].get_buffer(name)[row], buffer), name
 
 
-@low_dtypes
-@modes
-@pytest.mark.parametrize("style", STYLES)
-@pytest.mark.parametrize("variant", VARIANTS)
-def test_a_task_norm_is_its_folded_plain_norm(variant, style, training, dtype):
+@pytest.mark.parametrize(
+    ("variant", "style", "mode", "dtype"), cases_of(product(VARIANTS, STYLES, MODES, list(DTYPES)[:2]), FOLDED)
+)
+def test_a_task_norm_is_its_folded_plain_norm(variant, style, mode, dtype):
+    training, dtype = MODES[mode], DTYPES[dtype]
     plain = build(variant).to(dtype).train(training)
     net = randomize(convert(nn.Sequential(plain), tasks=TASKS, gated="*", **STYLES[style]).to(dtype))
     folded = {task: net.fold(task)[0] for task in TASKS}

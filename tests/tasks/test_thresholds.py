@@ -7,6 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.metrics import f1_score, precision_recall_curve
 
+from tests.matrices import NIGHTLY
 from tsbn_hub.tasks.thresholds import above, best_thresholds
 
 
@@ -27,7 +28,7 @@ def f1_at(threshold, probabilities, target):
 levels = st.sampled_from([0.0, 1e-45, 0.25, 0.4, 0.49999997, 0.5, 0.50000006, 0.75, 0.99999994, 1.0])
 
 
-@settings(deadline=None, max_examples=200)
+@settings(deadline=None, max_examples=200 if NIGHTLY else 50)
 @given(st.lists(st.tuples(levels, st.sampled_from([0, 1, -100])), min_size=1, max_size=12))
 def test_no_threshold_is_better(rows):
     probabilities, target = ([row[at] for row in rows] for at in range(2))
