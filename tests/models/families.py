@@ -28,10 +28,19 @@ class Small(NamedTuple):
 
 
 UNLIKE = (
-    "beit", "coat", "convit", "convnext", "densenet", "efficientnet", "eva", "ghostnet", "levit", "mlp_mixer",
-    "mobilevit", "pit", "resnet", "senet", "swin_transformer", "vision_transformer", "xcit",
+    "coat", "convnext", "densenet", "efficientnet", "eva", "levit", "mlp_mixer", "resnet", "swin_transformer",
+    "vision_transformer",
 )  # fmt: skip
 """The families whose layers differ most, for what hardly depends on the family."""
+
+WITHOUT_CHECKPOINTING = (
+    "coat", "convit", "crossvit", "cspnet", "dla", "hrnet", "inception_v3", "nasnet", "pit", "selecsls", "senet",
+    "sequencer", "twins", "vgg", "xception",
+)  # fmt: skip
+"""Here timm has no gradient checkpointing."""
+
+SLOW = ("inception_resnet_v2", "inception_v4", "pnasnet")
+"""Large in every setting, and built of blocks like those of inception_v3 and nasnet."""
 
 FAMILIES: dict[str, Small] = {
     "beit": Small("beit_base_patch16_224", 64, dict(img_size=64, embed_dim=64, depth=2, num_heads=2)),
@@ -52,16 +61,16 @@ FAMILIES: dict[str, Small] = {
     "densenet": Small("densenet121", 32, dict(block_config=(2, 2, 2, 2))),
     "dla": Small("dla46x_c", 32),
     "dpn": Small("dpn48b", 32, dict(k_sec=(1, 2, 2, 1))),
-    "edgenext": Small("edgenext_xx_small", 32),
-    "efficientformer": Small("efficientformer_l1", 224, dict(depths=(1, 1, 1, 2))),
-    "efficientformer_v2": Small("efficientformerv2_s0", 64, dict(img_size=64)),
+    "edgenext": Small("edgenext_xx_small", 32, dict(depths=(1, 1, 2, 1))),
+    "efficientformer": Small("efficientformer_l1", 224, dict(depths=(1, 1, 1, 1))),
+    "efficientformer_v2": Small("efficientformerv2_s0", 64, dict(img_size=64, depths=(1, 1, 2, 1))),
     "efficientnet": Small("test_efficientnet", 32),
     "efficientvim": Small("efficientvim_m1", 32),
-    "efficientvit_mit": Small("efficientvit_b0", 32),
-    "efficientvit_msra": Small("efficientvit_m0", 64, dict(img_size=64)),
+    "efficientvit_mit": Small("efficientvit_b0", 32, dict(depths=(1, 1, 1, 1))),
+    "efficientvit_msra": Small("efficientvit_m0", 64, dict(img_size=64, depth=(1, 1, 1))),
     "eva": Small("eva02_tiny_patch14_224", 28, dict(img_size=28, depth=2)),
-    "fasternet": Small("fasternet_t0", 32),
-    "fastvit": Small("fastvit_t8", 32),
+    "fasternet": Small("fasternet_t0", 32, dict(depths=(1, 1, 1, 1))),
+    "fastvit": Small("fastvit_t8", 32, dict(layers=(1, 1, 2, 1))),
     "focalnet": Small("focalnet_tiny_srf", 32),
     "gcvit": Small("gcvit_xxtiny", 64, dict(img_size=64)),
     "gemma4_vit": Small("gemma4_vit_167m", 32, dict(depth=2, embed_dim=64, num_heads=2)),
@@ -71,11 +80,11 @@ FAMILIES: dict[str, Small] = {
     "hieradet_sam2": Small("sam2_hiera_tiny", 32, dict(embed_dim=32)),
     "hrnet": Small("hrnet_w18_small", 32),
     "iformer": Small("iformer_t", 32),
-    "inception_next": Small("inception_next_atto", 32),
+    "inception_next": Small("inception_next_atto", 32, dict(depths=(1, 1, 1, 1))),
     "inception_resnet_v2": Small("inception_resnet_v2", 96),
     "inception_v3": Small("inception_v3", 96),
     "inception_v4": Small("inception_v4", 96),
-    "lcnetv2": Small("lcnetv2_small", 32),
+    "lcnetv2": Small("lcnetv2_small", 32, dict(depths=(1, 1, 1, 1))),
     "levit": Small("levit_128s", 64, dict(img_size=64)),
     "lowformer": Small("lowformer_b0", 32),
     "mambaout": Small("test_mambaout", 32),
@@ -91,14 +100,14 @@ FAMILIES: dict[str, Small] = {
     "nextvit": Small("nextvit_small", 32, dict(depths=(1, 2, 5, 1))),
     "pit": Small("pit_ti_224", 64, dict(img_size=64)),
     "pnasnet": Small("pnasnet5large", 32),
-    "pvt_v2": Small("pvt_v2_b0", 32),
+    "pvt_v2": Small("pvt_v2_b0", 32, dict(depths=(1, 1, 1, 1))),
     "qwen3_vit": Small("qwen3_vit_88m", 32, dict(depth=2, embed_dim=64, num_heads=2)),
     "rdnet": Small("rdnet_tiny", 32, dict(growth_rates=(16, 32, 32, 32, 32, 48, 64))),
     "regnet": Small("regnetx_002", 32),
     "repghost": Small("repghostnet_050", 32),
     "repvit": Small("repvit_m1", 32, dict(depth=(1, 1, 3, 1))),
     "resnet": Small("test_resnet", 32),
-    "resnetv2": Small("resnetv2_18", 32),
+    "resnetv2": Small("resnetv2_18", 32, dict(layers=(1, 1, 1, 1))),
     "rexnet": Small("rexnet_100", 32),
     "selecsls": Small("selecsls42", 32),
     "senet": Small("legacy_seresnet18", 32),
@@ -115,7 +124,9 @@ FAMILIES: dict[str, Small] = {
     "swin_transformer_v2_cr": Small(
         "swinv2_cr_tiny_224", 64, dict(img_size=64, window_size=4, depths=(1, 1, 2, 1), embed_dim=24)
     ),
-    "tiny_vit": Small("tiny_vit_5m_224", 32, dict(embed_dims=(16, 32, 64, 96), num_heads=(1, 2, 4, 6))),
+    "tiny_vit": Small(
+        "tiny_vit_5m_224", 32, dict(depths=(1, 1, 1, 1), embed_dims=(16, 32, 64, 96), num_heads=(1, 2, 4, 6))
+    ),
     "tnt": Small("tnt_s_legacy_patch16_224", 32, dict(img_size=32, depth=2)),
     "tresnet": Small("tresnet_m", 32, dict(layers=[1, 1, 2, 1])),
     "twins": Small("twins_svt_small", 64, dict(img_size=64, depths=(1, 1, 2, 1))),
@@ -136,7 +147,7 @@ FAMILIES: dict[str, Small] = {
     "mobilevit": Small("mobilevit_xxs", 32),
     "res2net": Small("res2next50", 32, dict(layers=(1, 1, 1, 1))),
     "resnest": Small("resnest14d", 32),
-    "sknet": Small("skresnet18", 32),
+    "sknet": Small("skresnet18", 32, dict(layers=(1, 1, 1, 1))),
     "vision_transformer_hybrid": Small("vit_tiny_r_s16_p8_224", 64, dict(img_size=64, depth=2)),
     "vitamin": Small("vitamin_small_224", 64, dict(img_size=64)),
 }

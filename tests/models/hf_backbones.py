@@ -110,11 +110,12 @@ BACKBONES = {
     "timm/test_efficientnet": Tiny(TimmWrapperConfig(architecture="test_efficientnet"), (64, 96)),
     "timm/mobilenetv3_small_050": Tiny(TimmWrapperConfig(architecture="mobilenetv3_small_050"), (64, 96)),
 }
-SHALLOW = BACKBONES | {"vit": Tiny(ViTConfig(**{**_TOKENS, "num_hidden_layers": 2}), (32, 32))}
+SHALLOW = BACKBONES | {"vit": Tiny(ViTConfig(**{**_TOKENS, "num_hidden_layers": 1}), (32, 32))}
 """For graphs, which take time by the layer."""
 FEW = ["vit", "swin", "convnext", "resnet", "timm/test_resnet"]  # of every kind one, for what no architecture changes
+FEWEST = ["vit", "resnet", "timm/test_resnet"]  # each day: norms of tokens and of maps, and a model of timm
 
-SOME = cases_of(BACKBONES, FEW)  # nightly all
+SOME = cases_of(BACKBONES, FEWEST)  # nightly all
 
 
 def each_of(names: Iterable[str], table: Mapping[str, Tiny] = BACKBONES) -> pytest.MarkDecorator:
@@ -123,7 +124,17 @@ def each_of(names: Iterable[str], table: Mapping[str, Tiny] = BACKBONES) -> pyte
     return pytest.mark.parametrize("tiny", [table[name] for name in names], ids=names)
 
 
-every_backbone, some_backbones, few_backbones = each_of(BACKBONES), each_of(SOME), each_of(FEW)
+def each_day(part: int, parts: int = 4) -> list[str]:
+    """The fewest backbones, and one part of the others: a test has one part of them, and another test the next."""
+    return [*FEWEST, *[name for name in BACKBONES if name not in FEWEST][part::parts]]
+
+
+def backbones(part: int) -> pytest.MarkDecorator:
+    """Run a test with each backbone, each day with one part of them."""
+    return each_of(cases_of(BACKBONES, each_day(part)))
+
+
+some_backbones, few_backbones = each_of(SOME), each_of(cases_of(FEW, FEWEST))
 
 
 @torch.no_grad()

@@ -65,7 +65,7 @@ def test_timm(timm_folder, path, value, message):
     ("key", "value", "message"),
     [
         ("hidden_size", 2 * 10**4, "describes a model of .* values, and the weights beside it are"),
-        ("num_hidden_layers", 10**5, "many more layers than the weights have"),
+        pytest.param("num_hidden_layers", 10**5, "many more layers than the weights have", marks=pytest.mark.nightly),
         ("image_size", 10**5, "describes a model of"),
         ("num_hidden_layers", 10**10, "no size of a network"),
         ("window_size", 65, "no size of a network"),

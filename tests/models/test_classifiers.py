@@ -1,10 +1,13 @@
 """One classifier a task, wherever the plain model has one."""
 
+from itertools import cycle, product
+
 import pytest
 import timm
 import torch
 
 import tsbn_hub  # noqa: F401
+from tests.matrices import cases_of
 from tsbn_hub.models.timm.classifiers import TaskClassifier
 
 SIZES = {"gender": 2, "age": 8, "hair": 5}
@@ -24,8 +27,12 @@ def build(architecture, **kwargs):
     return model, torch.randn(3, 3, size, size)
 
 
-@pytest.mark.parametrize("norm", ["sigmoid", "shared"])
-@pytest.mark.parametrize("architecture", ARCHITECTURES)
+@pytest.mark.parametrize(
+    ("architecture", "norm"),
+    cases_of(
+        product(ARCHITECTURES, ["sigmoid", "shared"]), zip(ARCHITECTURES, cycle(["sigmoid", "shared"]), strict=False)
+    ),
+)
 def test_each_task_has_rows_of_its_own(architecture, norm):
     model, x = build(architecture, norm=norm)
     outputs = model(x)

@@ -11,6 +11,7 @@ from torch import nn
 from torch._dynamo.testing import CompileCounter
 
 import tsbn_hub
+from tests.matrices import cases_of
 from tsbn_hub import Task, TsbnForMultiTask
 
 from .test_families import randomize
@@ -80,7 +81,7 @@ def test_a_graph_that_breaks():
 
 
 @torch.no_grad()
-@pytest.mark.parametrize("how", ["in place", "wrapped"])
+@pytest.mark.parametrize("how", cases_of(["in place", "wrapped"], ["in place"]))
 def test_a_compiled_part(how):
     model = small()
     if how == "in place":
@@ -110,7 +111,7 @@ def test_one_graph_for_the_blocks_of_all_tasks():
 
 @torch.no_grad()
 def test_a_block_of_another_model_is_not_this_one_s():
-    one, other, x = small(), small(), images()
+    one, other, x = of_two_norms(), of_two_norms(), images()
     for parameter in other.parameters():
         parameter.mul_(1.1)
     expected = one(x)
@@ -123,6 +124,7 @@ def test_a_block_of_another_model_is_not_this_one_s():
             assert torch.equal(compiled(x), expected["a"])
 
 
+@pytest.mark.nightly
 @torch.no_grad()
 def test_tasks_of_different_sizes():
     model, x = timm.create_model("test_resnet_tsbn", num_classes={"gender": 2, "age": 8}).eval(), images()
@@ -157,7 +159,7 @@ def test_a_model_of_transformers():
 
 
 @torch.no_grad()
-@pytest.mark.parametrize("strict", [False, True])
+@pytest.mark.parametrize("strict", cases_of([False, True], [False]))
 def test_exported_within_a_block(strict):
     model, x = small(), images()
     model.set_task("a")

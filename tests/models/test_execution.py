@@ -12,10 +12,9 @@ from tests.matrices import cases_of
 from tsbn_hub.norms import TaskModule
 
 from .families import FAMILIES, UNLIKE
-from .hf_backbones import BACKBONES
+from .hf_backbones import BACKBONES, each_day
 
 TASKS = ["a", "b", "c"]
-CHOSEN = cases_of(FAMILIES, UNLIKE)
 WITHOUT_RULE = {
     "sequencer": "aten::lstm",
 }
@@ -63,7 +62,7 @@ def assert_same(ours: dict[str, Tensor], theirs: dict[str, Tensor], bound: float
         assert (ours[name] - tensor).abs().max() <= bound * largest, name
 
 
-@pytest.mark.parametrize("family", CHOSEN)
+@pytest.mark.parametrize("family", cases_of(FAMILIES, UNLIKE))
 def test_a_training_step(family):
     model, x = build(family), FAMILIES[family].images(6).double()
     one_after_another, together = copy.deepcopy(model), model
@@ -82,7 +81,7 @@ def test_a_training_step(family):
 
 
 @torch.no_grad()
-@pytest.mark.parametrize("family", CHOSEN)
+@pytest.mark.parametrize("family", cases_of(FAMILIES, UNLIKE[::3]))
 def test_outputs_in_evaluation(family):
     model, x = build(family).float().eval(), FAMILIES[family].images(2)
     model.execution = "sequential"
@@ -93,7 +92,7 @@ def test_outputs_in_evaluation(family):
         torch.testing.assert_close(outputs[task], expected[task], rtol=1e-4, atol=1e-5)
 
 
-@pytest.mark.parametrize("name", BACKBONES)
+@pytest.mark.parametrize("name", cases_of(BACKBONES, each_day(2)))
 def test_backbones_of_transformers(name):
     """In evaluation: their dropouts would draw one mask for all tasks, or one for each."""
     tiny = BACKBONES[name]

@@ -2,6 +2,7 @@
 
 import copy
 import pickle
+from itertools import cycle, product
 
 import pytest
 import timm
@@ -18,6 +19,7 @@ from transformers import (
     UperNetForSemanticSegmentation,
 )
 
+from tests.matrices import cases_of
 from tsbn_hub.files.registry import UnknownNameError
 from tsbn_hub.models.heads import FeatureInfo, Features, Head, make_head, register_head
 from tsbn_hub.models.heads.head import heads
@@ -237,8 +239,9 @@ def test_bfloat16(name):
     head.train()(halved, SIZE).float().mean().backward()
 
 
-@pytest.mark.parametrize("training", [False, True])
-@pytest.mark.parametrize("name", DENSE)
+@pytest.mark.parametrize(
+    ("name", "training"), cases_of(product(DENSE, [False, True]), zip(DENSE, cycle([False, True]), strict=False))
+)
 def test_one_compiled_graph(name, training):
     head = with_statistics(head_for(name)).train(training)
     reference = copy.deepcopy(head)
@@ -255,7 +258,7 @@ def test_one_compiled_graph(name, training):
         assert torch.equal(mine, theirs)
 
 
-@pytest.mark.parametrize("name", DENSE)
+@pytest.mark.parametrize("name", cases_of(DENSE, ["small", "upernet"]))
 def test_export_with_any_batch(name):
     head = with_statistics(head_for(name)).eval()
     batch = {0: torch.export.Dim("batch")}

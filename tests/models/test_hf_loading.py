@@ -10,12 +10,14 @@ from safetensors.torch import load_file, save_file
 from transformers import AutoConfig, AutoModel
 from transformers.utils import logging
 
+from tests.matrices import cases_of
 from tsbn_hub import Task, TsbnBackbone, TsbnConfig, TsbnForMultiTask, TsbnModel
 from tsbn_hub.norms import TaskNorm
 
 from .hf_backbones import (
     BACKBONES,
     FEW,
+    FEWEST,
     TASKS,
     assert_states_equal,
     few_backbones,
@@ -101,7 +103,10 @@ def test_superfluous_heads_are_reported(tmp_path, transformers_logs):
     assert_states_equal(again, model)
 
 
-@pytest.mark.parametrize("name", [name for name in BACKBONES if not name.startswith("timm/")])
+OF_TRANSFORMERS = [name for name in BACKBONES if not name.startswith("timm/")]
+
+
+@pytest.mark.parametrize("name", cases_of(OF_TRANSFORMERS, ["vit", "beit", "swinv2", "dinov3_vit", "resnet"]))
 def test_missing_weights_of_the_trunk_start_fresh(name, tmp_path, nan_memory):
     model = BACKBONES[name].multi_task()
     model.save_pretrained(tmp_path)
@@ -149,7 +154,7 @@ def test_one_missing_weight_of_a_head(tmp_path, nan_memory):
         assert torch.isfinite(mine).all() and (key in gone) != torch.equal(mine, tensor), key
 
 
-@pytest.mark.parametrize("name", FEW)
+@pytest.mark.parametrize("name", cases_of(FEW, FEWEST))
 def test_missing_gates(name, tmp_path):
     model = BACKBONES[name].multi_task()
     model.save_pretrained(tmp_path)
@@ -201,7 +206,7 @@ def test_superfluous_gates(tmp_path):
         model.load_state_dict(weights)
 
 
-@pytest.mark.parametrize("name", FEW)
+@pytest.mark.parametrize("name", cases_of(FEW, FEWEST))
 def test_another_number_of_tasks(name, tmp_path):
     model = BACKBONES[name].multi_task()
     model.save_pretrained(tmp_path)

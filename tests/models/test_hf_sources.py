@@ -20,6 +20,7 @@ from transformers import (
 )
 
 import tsbn_hub
+from tests.matrices import cases_of
 from tsbn_hub import CheckpointError, TsbnForMultiTask, TsbnModel
 from tsbn_hub.models.hf.sources import image_processor_of
 
@@ -36,7 +37,9 @@ from .test_hf_saving import assert_round_trip
 ROUNDING = 1e-6  # the same weights at another alignment in memory may take another kernel
 
 
-@pytest.mark.parametrize("name", ["vit", "swin", "dinov2", "convnext", "resnet", "segformer"])
+@pytest.mark.parametrize(
+    "name", cases_of(["vit", "swin", "dinov2", "convnext", "resnet", "segformer"], ["vit", "swin", "resnet"])
+)
 def test_from_a_folder_of_transformers(name, tmp_path):
     tiny = BACKBONES[name]
     plain, x = tiny.plain(), tiny.images()
@@ -66,7 +69,10 @@ def test_from_a_classifier_and_its_folder(tmp_path):
             assert_equal(model.tsbn(x, task="a", output_hidden_states=True).hidden_states[-1], expected, bound=ROUNDING)
 
 
-@pytest.mark.parametrize("name", [name for name in BACKBONES if name.startswith("timm/")])
+OF_TIMM = [name for name in BACKBONES if name.startswith("timm/")]
+
+
+@pytest.mark.parametrize("name", cases_of(OF_TIMM, ["timm/test_resnet", "timm/test_vit"]))
 def test_from_timm(name):
     tiny = BACKBONES[name]
     torch.manual_seed(0)
@@ -230,7 +236,10 @@ def vit_with_processor(folder) -> ViTModel:
     return plain
 
 
-@pytest.mark.parametrize("content", ['{"size"', "[1]", '{"image_processor_type": 3}', '{"size": 3.5}'], ids=str)
+DAMAGED = ['{"size"', "[1]", '{"image_processor_type": 3}', '{"size": 3.5}']
+
+
+@pytest.mark.parametrize("content", cases_of(DAMAGED, DAMAGED[::2]), ids=str)
 def test_a_damaged_image_processor_is_not_none(content, tmp_path):
     vit_with_processor(tmp_path / "plain")
     TsbnForMultiTask.from_backbone(tmp_path / "plain", TASKS).save_pretrained(tmp_path / "ours")

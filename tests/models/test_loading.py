@@ -3,6 +3,7 @@
 import copy
 import math
 import re
+from itertools import cycle, product
 
 import numpy as np
 import pytest
@@ -14,6 +15,7 @@ from timm.models.vision_transformer import VisionTransformer
 from torch import nn
 
 import tsbn_hub
+from tests.matrices import cases_of
 from tsbn_hub.models import TimmTaskModel
 from tsbn_hub.models.timm.classifiers import TaskClassifier
 from tsbn_hub.norms import TaskNorm
@@ -78,8 +80,7 @@ def assert_unchanged(model: nn.Module, before: dict[str, torch.Tensor]) -> None:
     assert [key for key in before if not torch.equal(before[key], after[key])] == []
 
 
-@pytest.mark.parametrize("way", WAYS)
-@pytest.mark.parametrize("architecture", SIZES)
+@pytest.mark.parametrize(("architecture", "way"), cases_of(product(SIZES, WAYS), zip(SIZES, cycle(WAYS), strict=False)))
 def test_a_plain_checkpoint_keeps_its_function(architecture, way, tmp_path):
     plain, x = build_plain(architecture), images(architecture)
     given = copy.deepcopy(plain.state_dict())
@@ -99,9 +100,19 @@ def test_a_plain_checkpoint_keeps_its_function(architecture, way, tmp_path):
             assert module.sizes == [plain.num_classes] * len(TASKS)
 
 
-@pytest.mark.parametrize("way", WAYS)
-@pytest.mark.parametrize("gate_init", [0.05, 0.3, 0.9, 0.99])
-@pytest.mark.parametrize("architecture", ["test_resnet", "test_vit"])
+INITS = [0.05, 0.3, 0.9, 0.99]
+
+
+@pytest.mark.parametrize(
+    ("architecture", "gate_init", "way"),
+    cases_of(
+        product(["test_resnet", "test_vit"], INITS, WAYS),
+        [
+            *product(["test_resnet"], INITS, ["load_state_dict"]),
+            *zip(cycle(["test_vit", "test_resnet"]), [0.3] * len(WAYS), WAYS, strict=False),
+        ],
+    ),
+)
 def test_another_gate_init_keeps_the_function_to_rounding(architecture, gate_init, way, tmp_path):
     plain, x = build_plain(architecture), images(architecture)
     model = load(architecture, plain, tmp_path, way, gate_init=gate_init)
@@ -445,6 +456,7 @@ def test_features_only(architecture, feature_cls, tmp_path):
         assert_same(changed, expected, "the second row is the task `first`")
 
 
+@pytest.mark.nightly
 @pytest.mark.parametrize("architecture", ["efficientnet_b1_pruned", "ecaresnet50d_pruned"])
 def test_pruned(architecture, tmp_path):
     plain, x = build_plain(architecture), images(architecture)

@@ -1,6 +1,7 @@
 """What checkpoints say of code from outside the package, and who may import it."""
 
 import json
+from itertools import cycle, product
 from pathlib import Path
 
 import pytest
@@ -8,6 +9,7 @@ import timm
 import torch
 
 import tsbn_hub
+from tests.matrices import cases_of
 from tests.own_code import HEAD, KIND, nothing_imported, working_directory
 from tsbn_hub import Task, TsbnForMultiTask
 from tsbn_hub.files.own_code import import_own
@@ -79,7 +81,7 @@ def test_trust(checkpoint, load):
             assert torch.equal(logits, checkpoint[task])
 
 
-@pytest.mark.parametrize("load", LOADERS)
+@pytest.mark.parametrize("load", cases_of(LOADERS, LOADERS[:1]))
 def test_what_the_user_has_imported_needs_no_permission(checkpoint, load, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     with nothing_imported():
@@ -99,8 +101,12 @@ def test_it_is_said_anew_when_it_is_saved_again(checkpoint):
     assert tsbn_hub.from_pretrained("plain").tasks == ["place"]
 
 
-@pytest.mark.parametrize("imports", ["src/my_weights.py", [1], {"a": "b"}])
-@pytest.mark.parametrize("load", LOADERS)
+NO_LISTS = ["src/my_weights.py", [1], {"a": "b"}]
+
+
+@pytest.mark.parametrize(
+    ("load", "imports"), cases_of(product(LOADERS, NO_LISTS), zip(cycle(LOADERS), NO_LISTS, strict=False))
+)
 def test_imports_that_are_no_list(checkpoint, load, imports):
     config = json.loads(Path("model/config.json").read_text())
     Path("model/config.json").write_text(json.dumps(config | {"imports": imports}))

@@ -1,7 +1,7 @@
 """Saving: a folder holds the model bit for bit, for timm and transformers; a folded model needs nothing of ours."""
 
 import json
-from itertools import product
+from itertools import cycle, product
 from pathlib import Path
 
 import pytest
@@ -36,8 +36,7 @@ def reload(folder: Path, **kwargs: object) -> list[nn.Module]:
     """By timm and by us, each from random weights of its own."""
     models = [
         timm.create_model(f"local-dir:{folder}", pretrained=True, **kwargs),
-        tsbn_hub.from_pretrained(folder, **kwargs),
-        tsbn_hub.from_pretrained(str(folder), **kwargs),
+        *(tsbn_hub.from_pretrained(name, **kwargs) for name in cases_of([folder, str(folder)], [folder])),
     ]
     return [model.eval() for model in models]
 
@@ -84,9 +83,9 @@ STYLES = [
     cases_of(
         product(SIZES, [ONE, THREE], STYLES),
         [
-            *product(["test_resnet", "test_vit"], [THREE], STYLES),
-            *product(["test_resnet"], [ONE], STYLES),
-            *product(["test_convnext", "test_efficientnet", "test_byobnet"], [ONE, THREE], STYLES[:1]),
+            *product(["test_resnet"], [THREE], STYLES),
+            ("test_resnet", ONE, STYLES[2]),
+            *zip(list(SIZES)[1:], cycle([THREE, ONE]), STYLES[1:], strict=False),
         ],
     ),
     ids=str,
@@ -134,11 +133,13 @@ def test_order_of_tasks_is_that_of_the_rows(tmp_path):
         assert not torch.equal(again(images(), task="a"), model(images(), task="z"))
 
 
-@pytest.mark.parametrize("architecture", ["test_resnet", "test_vit"])
-@pytest.mark.parametrize("style", [dict(), dict(norm="affine")], ids=["sigmoid", "affine"])
-def test_round_trip_after_tasks_came_and_went(architecture, style, tmp_path):
+@pytest.mark.parametrize(
+    ("architecture", "norm"),
+    cases_of(product(["test_resnet", "test_vit"], ["sigmoid", "affine"]), [("test_resnet", "sigmoid")]),
+)
+def test_round_trip_after_tasks_came_and_went(architecture, norm, tmp_path):
     x = images(architecture)
-    model = build(architecture, num_classes={"second": 4, "first": 6}, **style)
+    model = build(architecture, num_classes={"second": 4, "first": 6}, norm=norm)
     model.add_task("alone", num_classes=3)
     model.add_task("like", like="first")
     randomize(model)

@@ -6,6 +6,7 @@ import torch
 from torch import nn
 
 import tsbn_hub
+from tests.matrices import cases_of
 from tsbn_hub import Task, TsbnForMultiTask
 from tsbn_hub.norms import SharedBatchNorm, TaskBatchNorm, TaskNorm, reestimate_statistics
 from tsbn_hub.training.optimization import param_groups
@@ -30,7 +31,7 @@ def randomized(model):
 
 
 @torch.no_grad()
-@pytest.mark.parametrize("family", MIXED)
+@pytest.mark.parametrize("family", cases_of(MIXED, ["resnet", "efficientnet", "levit"]))
 def test_a_task_is_its_folded_plain_model(family):
     small = FAMILIES[family]
     model = randomized(small.converted(tasks=TASKS, norm="statistics")).eval()

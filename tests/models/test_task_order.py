@@ -4,6 +4,7 @@ import copy
 import json
 import shutil
 from collections import OrderedDict
+from itertools import product
 
 import pytest
 import timm
@@ -16,6 +17,7 @@ from torch import nn
 from torch.optim.swa_utils import AveragedModel
 
 import tsbn_hub
+from tests.matrices import cases_of
 from tsbn_hub import Task, TsbnForMultiTask, TsbnModel
 from tsbn_hub.files.checkpoints import CheckpointError, note_tasks_of_weights
 from tsbn_hub.training.balancing import DynamicWeightAverage, UncertaintyWeighting
@@ -67,8 +69,13 @@ def refused(model, load):
     assert all(torch.equal(before[name], tensor) for name, tensor in model.state_dict().items())
 
 
-@pytest.mark.parametrize("build", [of_timm, of_transformers, of_torch])
-@pytest.mark.parametrize("way", WAYS)
+LIBRARIES = [of_timm, of_transformers, of_torch]
+
+
+@pytest.mark.parametrize(
+    ("way", "build"),
+    cases_of(product(WAYS, LIBRARIES), [*product(WAYS, [of_timm, of_torch]), ("as it is", of_transformers)]),
+)
 def test_another_order_is_refused(way, build, tmp_path):
     state_dict = WAYS[way](build(ORDER), tmp_path)
     refused(build(OTHER), lambda model: model.load_state_dict(state_dict))

@@ -1,5 +1,7 @@
 """A folder builds what was saved, also where timm builds an architecture otherwise as soon as weights are loaded."""
 
+from itertools import product
+
 import pytest
 import timm
 import torch
@@ -9,6 +11,7 @@ from torch import nn
 from transformers import AutoModel
 
 import tsbn_hub
+from tests.matrices import cases_of
 from tsbn_hub import Task, TsbnForMultiTask
 
 TASKS = {"b": 3, "a": 2}
@@ -51,8 +54,13 @@ def activations(model: nn.Module) -> set[type]:
 
 
 @torch.no_grad()
-@pytest.mark.parametrize("as_pretrained", [False, True])
-@pytest.mark.parametrize("architecture", ["fbnetc_100", "activated_for_weights"])
+@pytest.mark.parametrize(
+    ("architecture", "as_pretrained"),
+    cases_of(
+        product(["fbnetc_100", "activated_for_weights"], [False, True]),
+        [("fbnetc_100", True), ("activated_for_weights", False), ("activated_for_weights", True)],
+    ),
+)
 def test_a_model_is_built_as_it_was(architecture, as_pretrained, tmp_path):
     torch.manual_seed(0)
     model = timm.create_model(f"{architecture}_tsbn", as_pretrained=as_pretrained, num_classes=TASKS)

@@ -20,6 +20,7 @@ from transformers import (
     Wav2Vec2Config,
 )
 
+from tests.matrices import cases_of
 from tests.models.hf_backbones import BACKBONES, randomized
 from tests.models.vision_architectures import (
     TASKS,
@@ -39,7 +40,9 @@ REFUSED = ["clip", "detr", "idefics3_vision", "imagegpt", "pixtral", "swin2sr", 
 SMALL = dict(hidden_size=32, num_hidden_layers=2, num_attention_heads=4, intermediate_size=64)
 
 
-@pytest.mark.parametrize("model_type", [*WORK, *REFUSED])
+@pytest.mark.parametrize(
+    "model_type", cases_of([*WORK, *REFUSED], ["clip_vision_model", "rt_detr_resnet", "vitpose_backbone", *REFUSED])
+)
 def test_what_becomes_of_an_architecture(model_type):
     outcome = try_out(model_type)
     assert outcome == documented()[model_type]

@@ -1,6 +1,7 @@
 """What breaks other conversions of timm models (facts/timm.md): one test for each."""
 
 import copy
+from itertools import cycle, product
 
 import pytest
 import timm
@@ -70,10 +71,12 @@ FUSABLE = {
     "iformer_t": 32,
     "nextvit_small": 32,
 }
+# Of fuse, reparameterize and switch_to_deploy each one, and two with several branches.
+FUSED_EACH_DAY = ["mobileone_s0", "levit_128s", "lcnetv2_small", "iformer_t"]
 
 
 @torch.no_grad()
-@pytest.mark.parametrize("architecture", cases_of(FUSABLE, list(FUSABLE)[::2]))
+@pytest.mark.parametrize("architecture", cases_of(FUSABLE, FUSED_EACH_DAY))
 def test_fusing_is_refused_before_a_fold_and_right_after_it(architecture):
     model = build(architecture, tasks=TASKS[:2], num_classes=10)
     x = torch.randn(2, 3, FUSABLE[architecture], FUSABLE[architecture])
@@ -96,7 +99,10 @@ def test_fusing_is_refused_before_a_fold_and_right_after_it(architecture):
 
 
 @torch.no_grad()
-@pytest.mark.parametrize("architecture", ["efficientvim_m1", "mobileone_s0", "levit_128s", "lcnetv2_small"])
+@pytest.mark.parametrize(
+    "architecture",
+    cases_of(["efficientvim_m1", "mobileone_s0", "levit_128s", "lcnetv2_small"], ["levit_128s", "lcnetv2_small"]),
+)
 def test_fusing_beside_the_gated_norms(architecture):
     """A part whose BatchNorm is not gated is refused, too, or fused right: never silently wrong."""
     last = build(architecture, tasks=["a"]).recipe.names[-1]
@@ -145,7 +151,7 @@ def gated_after_reset(architecture: str, num_classes: int, **kwargs: object) -> 
     return set(gated_norms(plain, **kwargs))
 
 
-@pytest.mark.parametrize("architecture", RESETTABLE)
+@pytest.mark.parametrize("architecture", cases_of(RESETTABLE, ["levit_128s", "iformer_t", "poolformerv2_s12"]))
 def test_reset_classifier_keeps_task_norms(architecture):
     size, kwargs = RESETTABLE[architecture]
     model = build(architecture, **kwargs)
@@ -202,7 +208,7 @@ def test_a_classifier_that_comes_later_has_task_norms(architecture):
     assert not plain_batch_norms(model)
 
 
-@pytest.mark.parametrize("architecture", ["levit_128s", "repvit_m1"])
+@pytest.mark.parametrize("architecture", cases_of(["levit_128s", "repvit_m1"], ["levit_128s"]))
 def test_reset_classifier_beside_the_gated_norms(architecture):
     """A norm of the head that is not gated is one that the tasks share, before and after."""
     first = build(architecture, tasks=["a"]).recipe.names[0]
@@ -216,13 +222,17 @@ def test_reset_classifier_beside_the_gated_norms(architecture):
 # --- set_input_size asks a norm's weight for its device ---
 
 
+OF_WINDOWS = ["swin_tiny_patch4_window7_224", "swinv2_tiny_window8_256", "swinv2_cr_tiny_224"]
+
+
 @torch.no_grad()
-@pytest.mark.parametrize("keep_affine", [False, True])
 @pytest.mark.parametrize(
-    "architecture", ["swin_tiny_patch4_window7_224", "swinv2_tiny_window8_256", "swinv2_cr_tiny_224"]
+    ("architecture", "keep_affine"),
+    cases_of(product(OF_WINDOWS, [False, True]), zip(OF_WINDOWS, [False, True, False], strict=True)),
 )
 def test_set_input_size(architecture, keep_affine):
-    model = build(architecture, keep_affine=keep_affine, img_size=64, window_size=4, depths=(1, 1, 2, 1), num_classes=5)
+    small = dict(img_size=64, window_size=4, embed_dim=24, depths=(1, 1, 2, 1), num_classes=5)
+    model = build(architecture, keep_affine=keep_affine, **small)
     plain = {task: model.fold(task) for task in TASKS}
     model.set_input_size((128, 96), window_size=4)
     x = torch.randn(1, 3, 128, 96)
@@ -236,10 +246,10 @@ def test_set_input_size(architecture, keep_affine):
 # --- construction ---
 
 
-@pytest.mark.parametrize(
-    "architecture",
-    ["efficientnet_b1_pruned", "efficientnet_b2_pruned", "efficientnet_b3_pruned", "ecaresnet50d_pruned"],
-)
+PRUNED = ["efficientnet_b1_pruned", "efficientnet_b2_pruned", "efficientnet_b3_pruned", "ecaresnet50d_pruned"]
+
+
+@pytest.mark.parametrize("architecture", cases_of(PRUNED, PRUNED[:1]))
 def test_pruned_models_are_converted_after_pruning(architecture):
     plain = timm.create_model(architecture)
     model = timm.create_model(f"{architecture}_tsbn", tasks=TASKS, keep_affine=True)
@@ -345,9 +355,16 @@ def test_freezing_drops_no_gates(change, gated):
 # --- optimizers ---
 
 
-@pytest.mark.parametrize("layer_decay", [None, 0.7])
-@pytest.mark.parametrize("style", [{}, {"keep_affine": True}, {"norm": "affine"}], ids=str)
-@pytest.mark.parametrize("architecture", ["test_resnet", "test_vit", "test_convnext", "efficientvim_m1"])
+WITH_DECAY = list(
+    product(
+        ["test_resnet", "test_vit", "test_convnext", "efficientvim_m1"],
+        [{}, {"keep_affine": True}, {"norm": "affine"}],
+        [None, 0.7],
+    )
+)
+
+
+@pytest.mark.parametrize(("architecture", "style", "layer_decay"), cases_of(WITH_DECAY, WITH_DECAY[::5]), ids=str)
 def test_no_weight_decay(architecture, style, layer_decay):
     model = timm.create_model(f"{architecture}_tsbn", tasks=TASKS, **style)
     plain = timm.create_model(architecture)
@@ -371,9 +388,12 @@ def test_no_weight_decay(architecture, style, layer_decay):
 # --- gradients ---
 
 
-@pytest.mark.parametrize("style", [{"keep_affine": True}, {"keep_affine": False}, {"norm": "affine"}], ids=str)
+TRAINED = ["test_resnet", "test_vit", "test_efficientnet", "test_convnext", "test_byobnet", "coat_tiny"]
+STYLES = [{"keep_affine": True}, {"keep_affine": False}, {"norm": "affine"}]
+
+
 @pytest.mark.parametrize(
-    "architecture", ["test_resnet", "test_vit", "test_efficientnet", "test_convnext", "test_byobnet", "coat_tiny"]
+    ("architecture", "style"), cases_of(product(TRAINED, STYLES), zip(TRAINED, cycle(STYLES), strict=False)), ids=str
 )
 def test_every_parameter_has_a_gradient(architecture, style):
     small = next(small for small in FAMILIES.values() if small.architecture == architecture)

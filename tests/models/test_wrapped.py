@@ -195,7 +195,7 @@ TAKE_IT_WRAPPED = {
     export_plain: lambda model, folder: saved(model, folder, lambda folder: export_plain(model, folder, ["a"])),
 }
 
-# These take seconds for a file: in one wrapper, and one of them nightly.
+# These take seconds for a file: in one wrapper, and by night.
 EXPORTS = (export_program, export_onnx)
 
 MUST_COME_BEFORE = {
@@ -219,18 +219,26 @@ def same(one, other):
     return one == other
 
 
+def wrappers_each_day(function):
+    """The wrappers in turn, and one that every function meets."""
+    number = list(TAKE_IT_WRAPPED).index(function)
+    return ["DistributedDataParallel", list(WRAPPERS)[number % len(WRAPPERS)]]
+
+
 @pytest.mark.parametrize("function", list(TAKE_IT_WRAPPED), ids=lambda each: each.__name__)
 def test_wrapped_as_plain(function, tmp_path):
     call, results = TAKE_IT_WRAPPED[function], {}
-    for name, wrap in {"plain": lambda model: model, **WRAPPERS}.items():
-        (tmp_path / name).mkdir()
+    for name in ["plain", *cases_of(WRAPPERS, wrappers_each_day(function))]:
+        (tmp_path / name).mkdir(exist_ok=True)
         torch.manual_seed(0)
-        results[name] = call(wrap(new()).train(), tmp_path / name)
+        wrapped = new() if name == "plain" else WRAPPERS[name](new())
+        results[name] = call(wrapped.train(), tmp_path / name)
     assert {name: same(result, results["plain"]) for name, result in results.items()} == dict.fromkeys(results, True)
 
 
+@pytest.mark.nightly
 @pytest.mark.filterwarnings("ignore")
-@pytest.mark.parametrize("export", cases_of(EXPORTS, [export_program]))
+@pytest.mark.parametrize("export", EXPORTS)
 def test_exported_as_plain(export, tmp_path):
     described = [
         export(each, tmp_path / str(number), ["a"]).description
