@@ -66,7 +66,7 @@ class Sides(Noisy):
 
 CONFIG = {
     "model": "test_resnet_tsbn",
-    "model_args": {"drop_rate": 0.3},
+    "model_args": {"drop_rate": 0.3, "channels": [8, 8, 16, 16], "stem_width": 8},
     "epochs": 3,
     "batch_size": 4,
     "eval_batch_size": 16,
