@@ -15,6 +15,7 @@ from sklearn.metrics import accuracy_score
 
 import tsbn_hub
 from tests.matrices import NIGHTLY, cases_of
+from tests.training.small_runs import SMALL
 from tsbn_hub.files.names import MARK
 from tsbn_hub.norms import TaskNorm
 from tsbn_hub.training import NotFiniteError, TrainingConfig, train
@@ -53,6 +54,7 @@ def config(tmp_path):
     (tmp_path / "tiny.py").write_text(TINY)
     values = {
         "model": "test_resnet_tsbn",
+        "model_args": SMALL,
         "data": f"{tmp_path}/tiny.py:Tiny",
         "output": str(tmp_path / "run"),
         "epochs": 2,
