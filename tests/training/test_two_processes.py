@@ -96,7 +96,9 @@ def trained(folder, number, name):
     return [json.loads(line) for line in lines], load_file(folder / "run" / "model.safetensors")
 
 
-@pytest.mark.parametrize("name", cases_of(RUNS, ["a backward a task over micro-batches", "BatchNorm"]))
+@pytest.mark.parametrize(
+    "name", cases_of(RUNS, ["a backward a task over micro-batches", "hard sharing, a task a step"])
+)
 def test_training(tmp_path, name):
     """A loss is a float32 sum of at most 16 terms: it may differ by 16 * 2^-24 = 1e-6 of its size.
 
