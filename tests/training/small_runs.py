@@ -64,9 +64,10 @@ class Sides(Noisy):
         return {"side": self.corner[at] % 3}
 """
 
+SMALL = {"channels": [8, 8, 16, 16], "stem_width": 8}  # of a test_resnet
 CONFIG = {
     "model": "test_resnet_tsbn",
-    "model_args": {"drop_rate": 0.3},
+    "model_args": {"drop_rate": 0.3, **SMALL},
     "epochs": 3,
     "batch_size": 4,
     "eval_batch_size": 16,

@@ -18,7 +18,7 @@ from .test_units_of_regression import prices_run
 
 @pytest.fixture
 def config(tmp_path):
-    return prices_run(tmp_path, data_args={"size": 64}, epochs=6)
+    return prices_run(tmp_path, data_args={"size": 32}, epochs=6)
 
 
 @pytest.fixture
@@ -48,7 +48,7 @@ def epochs_of(config):
 @pytest.mark.parametrize(
     ("means", "patience", "last"),
     [
-        ([0.5, 0.4, 0.4, 0.9, 0.9, 0.9], 2, 3),
+        pytest.param([0.5, 0.4, 0.4, 0.9, 0.9, 0.9], 2, 3, marks=pytest.mark.nightly),  # as in a run that goes on
         ([0.5, 0.4, 0.6, 0.6, 0.6, 0.9], 2, 5),
         ([0.5, 0.4, 0.6, 0.6, 0.6, 0.9], None, 6),
         ([0.1, 0.2, 0.3, 0.4, 0.5, 0.5], 1, 6),

@@ -5,7 +5,7 @@ import os
 import shutil
 import signal
 import subprocess
-from itertools import product
+from itertools import cycle, product
 from pathlib import Path
 
 import pytest
@@ -37,13 +37,26 @@ def config(tmp_path):
     return write_config(tmp_path, "run", epochs=2)
 
 
+@pytest.fixture(scope="module")
+def stopped_once(tmp_path_factory):
+    """The config of a run that was stopped in its second epoch, and a copy of what it left."""
+    config = write_config(tmp_path_factory.mktemp("stopped"), "run", epochs=2)
+    with pytest.MonkeyPatch.context() as stopping:
+        for name, value in signals("SIGTERM", FIRST + TRAINING + 30).items():
+            stopping.setenv(name, value)
+        with pytest.raises(Stopped, match="epoch 2"):
+            train(TrainingConfig.read(config))
+    return config, shutil.copytree(config.with_suffix(""), config.with_name("copy"))
+
+
 @pytest.fixture
-def stopped(config, monkeypatch):
+def stopped(stopped_once, monkeypatch):
     """The config of a run that was stopped in its second epoch."""
-    for name, value in signals("SIGTERM", FIRST + TRAINING + 30).items():
+    config, copy = stopped_once
+    shutil.rmtree(config.with_suffix(""))
+    shutil.copytree(copy, config.with_suffix(""))
+    for name, value in signals("", at=0).items():
         monkeypatch.setenv(name, value)
-    with pytest.raises(Stopped, match="epoch 2"):
-        train(TrainingConfig.read(config))
     return config
 
 
@@ -55,20 +68,27 @@ def files(folder):
 # Killed in the middle of writing.
 
 
+WRITTEN = [
+    ("training.yaml", 1),
+    ("log.jsonl", 2),
+    ("gates.jsonl", 2),
+    ("state.safetensors", 1),
+    ("state.safetensors", 6),
+    ("model.safetensors", 1),
+    ("config.json", 1),
+]
+
+
 @pytest.mark.parametrize(
-    ("name", "time"),
-    [
-        ("training.yaml", 1),
-        ("log.jsonl", 2),
-        ("gates.jsonl", 2),
-        ("state.safetensors", 1),
-        ("state.safetensors", 6),
-        ("model.safetensors", 1),
-        ("config.json", 1),
-    ],
+    ("written", "how"),
+    cases_of(
+        product(WRITTEN, ["half written", "not in its place"]),
+        zip(WRITTEN, cycle(["not in its place", "half written"])),
+    ),
+    ids=str,
 )
-@pytest.mark.parametrize("moving", [False, True], ids=["half written", "not in its place"])
-def test_killed_in_writing(name, time, moving, config, whole):
+def test_killed_in_writing(written, how, config, whole):
+    (name, time), moving = written, how == "not in its place"
     codes = processes.train(config, target=train_and_die_in_writing, arguments=[name, time, moving])
     assert codes == [-signal.SIGKILL], processes.printed(config)
     folder = config.with_suffix("")
@@ -150,7 +170,9 @@ def disk(tmp_path):
     """A folder with little space, and a function that gives it some."""
     folder = tmp_path / "disk"
     folder.mkdir()
-    mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=8m", "tmpfs", folder], capture_output=True, text=True)
+    mounted = subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", "size=600k", "tmpfs", folder], capture_output=True, text=True
+    )
     if mounted.returncode:
         pytest.skip(f"no file system can be mounted here: {mounted.stderr.strip()}")
     yield folder, lambda: subprocess.run(["mount", "-o", "remount,size=64m", folder], check=True)
@@ -188,8 +210,9 @@ def test_another_config(stopped, whole):
     assert left_by(stopped)[0] == whole[0]
 
 
-def test_another_precision_of_the_launcher(config, monkeypatch):
+def test_another_precision_of_the_launcher(tmp_path, monkeypatch):
     monkeypatch.setenv("ACCELERATE_MIXED_PRECISION", "bf16")  # as `accelerate launch --mixed_precision bf16` does
+    config = write_config(tmp_path, "run", epochs=1)
     scores = train(TrainingConfig.read(config))
     folder = config.with_suffix("")
     AcceleratorState._reset_state(reset_partial_state=True)
@@ -292,10 +315,8 @@ def not_finite(what, task_classes, calls):
     cases_of(
         product(["loss", "gradient"], ["all", "task"], ["keys", "corner"]),
         [
-            ("loss", "all", "keys"),
             ("loss", "task", "corner"),
-            ("gradient", "all", "corner"),
-            ("gradient", "task", "keys"),
+            ("gradient", "all", "keys"),
         ],
     ),
 )

@@ -11,6 +11,7 @@ from accelerate import Accelerator
 from accelerate.utils import DistributedDataParallelKwargs
 from torch.utils.data import Dataset
 
+from tests.matrices import cases_of
 from tests.training import processes
 from tsbn_hub import Task, TsbnForMultiTask
 from tsbn_hub.data import Collate, Scenes
@@ -146,7 +147,7 @@ MODELS = {
 }  # fmt: skip
 
 
-@pytest.mark.parametrize("model", MODELS)
+@pytest.mark.parametrize("model", cases_of(MODELS, ["swin"]))
 def test_a_stopped_run_goes_on_bit_for_bit(model, tmp_path, monkeypatch):
     whole, stopped = (config_of(tmp_path / name, **MODELS[model]) for name in ("whole", "stopped"))
     scores = train(whole)

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from tests.training import processes
 from tests.training.test_hf_trainer import VIT, new_model, samples, trained
 
 
@@ -29,10 +30,22 @@ def run(folder, processes):
         torch.save((trainer.model.state_dict(), losses, scores["eval_loss"]), Path(folder) / "result.pt")
 
 
-def test_two_processes_are_one(tmp_path):
-    run(tmp_path / "one", 1)
+def start_with_torchrun(folder):
     launch = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2"]
-    subprocess.run([*launch, "-m", __name__, str(tmp_path / "two")], check=True, capture_output=True)
+    subprocess.run([*launch, "-m", __name__, str(folder)], check=True, capture_output=True)
+
+
+def start_as_torchrun_does(folder):
+    codes = processes.train(folder, 2, target=run, arguments=[2])
+    assert codes == [0, 0], [processes.printed(folder, rank) for rank in range(2)]
+
+
+@pytest.mark.parametrize(
+    "start", [pytest.param(start_with_torchrun, marks=pytest.mark.nightly), start_as_torchrun_does]
+)
+def test_two_processes_are_one(tmp_path, start):
+    run(tmp_path / "one", 1)
+    start(tmp_path / "two")
     one, two = (torch.load(tmp_path / name / "result.pt") for name in ("one", "two"))
     for key, tensor in one[0].items():
         torch.testing.assert_close(two[0][key], tensor, msg=key, rtol=1e-5, atol=1e-7)

@@ -13,7 +13,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from tests.matrices import cases_of
+from tests.matrices import NIGHTLY, cases_of
 from tests.training import processes
 from tests.training.small_runs import FIRST, TRAINING, VALIDATION, left_by, signals, write_config
 from tsbn_hub.cli.main import app
@@ -49,7 +49,7 @@ def train_here(config, monkeypatch, environment=None):
 @pytest.mark.parametrize("name", ["SIGINT", "SIGTERM"])
 def test_at_random_samples(name, config, whole, monkeypatch):
     handler, draw = signal.getsignal(getattr(signal, name)), random.Random(name)
-    for _ in range(4):
+    for _ in range(4 if NIGHTLY else 2):
         with pytest.raises(Stopped, match=rf"Stopped by {name} in epoch \d, after its step \d+.*goes on") as stopped:
             train_here(config, monkeypatch, signals(name, FIRST + draw.randint(1, TRAINING // 2)))
         assert stopped.value.exit_status == 128 + getattr(signal, name)
@@ -67,7 +67,7 @@ MOMENTS = {
 }
 
 
-@pytest.mark.parametrize("moment", cases_of(MOMENTS, ["validation", "second epoch", "test"]))
+@pytest.mark.parametrize("moment", cases_of(MOMENTS, ["validation", "test"]))
 def test_the_message_says_where(moment, config, whole, monkeypatch, capsys):
     sample, where, saved = MOMENTS[moment]
     with pytest.raises(Stopped, match=rf"in {where}\."):
@@ -112,7 +112,7 @@ STOPPED = {
 }
 
 
-@pytest.mark.parametrize("who", cases_of(STOPPED, ["both", "the first, validation", "the second, test"]))
+@pytest.mark.parametrize("who", cases_of(STOPPED, ["the first, validation", "the second, test"]))
 def test_two_processes(who, config, whole):
     name, ranks, sample, where, statuses = STOPPED[who]
     # A process reads 16 samples an epoch. Those of the validation are one batch, of the first process.
@@ -127,7 +127,11 @@ def test_two_processes(who, config, whole):
 
 @pytest.mark.parametrize(
     ("name", "sample", "status", "way"),
-    [("SIGINT", 1, 130, "fork"), ("SIGKILL", 10, -9, "fork"), ("SIGTERM", 1, 143, "forkserver")],
+    [
+        ("SIGINT", 1, 130, "fork"),
+        pytest.param("SIGKILL", 10, -9, "fork", marks=pytest.mark.nightly),
+        ("SIGTERM", 1, 143, "forkserver"),
+    ],
 )
 def test_processes_that_load_data(name, sample, status, way, config, whole, tmp_path, monkeypatch):
     config = write_config(tmp_path, "stopped", epochs=2, workers=2)
@@ -180,6 +184,7 @@ def test_ctrl_c_at_accelerate_launch(config, whole, monkeypatch):
     assert left_by(config) == whole[1]
 
 
+@pytest.mark.nightly
 def test_torchrun_is_killed(config, whole):
     command = ["torch.distributed.run", "--standalone", "--nproc_per_node=2"]
     # Both processes, and the launcher.

@@ -1,8 +1,10 @@
 """The main job, small: the same script gives TSσBN, TSBN, hard sharing and single-task."""
 
 import json
+import runpy
 import subprocess
 import sys
+from itertools import product
 from pathlib import Path
 
 import pytest
@@ -12,6 +14,8 @@ import yaml
 from sklearn.metrics import accuracy_score
 
 import tsbn_hub
+from tests.matrices import NIGHTLY, cases_of
+from tests.training.small_runs import SMALL
 from tsbn_hub.files.names import MARK
 from tsbn_hub.norms import TaskNorm
 from tsbn_hub.training import NotFiniteError, TrainingConfig, train
@@ -50,6 +54,7 @@ def config(tmp_path):
     (tmp_path / "tiny.py").write_text(TINY)
     values = {
         "model": "test_resnet_tsbn",
+        "model_args": SMALL,
         "data": f"{tmp_path}/tiny.py:Tiny",
         "output": str(tmp_path / "run"),
         "epochs": 2,
@@ -63,12 +68,27 @@ def config(tmp_path):
 
 def launch(*arguments):
     command = [sys.executable, "-m", "accelerate.commands.launch", "--num_processes=1", "examples/finetune.py"]
-    return subprocess.run([*command, *map(str, arguments)], cwd=ROOT, capture_output=True, text=True, timeout=300)
-
-
-def test_the_script_leaves_a_checkpoint_that_timm_loads(config, tmp_path):
-    done = launch("--config", config)
+    done = subprocess.run([*command, *map(str, arguments)], cwd=ROOT, capture_output=True, text=True, timeout=300)
     assert done.returncode == 0, done.stderr[-3000:]
+    return done.stdout
+
+
+@pytest.fixture
+def run_script(monkeypatch, capsys):
+    """Run the script: by night as accelerate launches it, by day in this process. What it prints."""
+
+    def run_here(*arguments):
+        monkeypatch.setattr(sys, "argv", ["finetune.py", *map(str, arguments)])
+        with pytest.raises(SystemExit) as ended:
+            runpy.run_path(str(ROOT / "examples" / "finetune.py"), run_name="__main__")
+        assert not ended.value.code
+        return capsys.readouterr().out
+
+    return launch if NIGHTLY else run_here
+
+
+def test_the_script_leaves_a_checkpoint_that_timm_loads(config, tmp_path, run_script):
+    printed = run_script("--config", config)
     run = tmp_path / "run"
     files = {path.name for path in run.iterdir()}
     of_the_run = {"state.safetensors", "log.jsonl", "gates.jsonl", "training.yaml", "results.json", MARK}
@@ -81,12 +101,14 @@ def test_the_script_leaves_a_checkpoint_that_timm_loads(config, tmp_path):
     assert model.pretrained_cfg["input_size"] == (1, 32, 32)
     saved = (tmp_path / "run" / "config.json").read_text()
     assert "r160_in1k" not in saved and "license" not in saved  # of timm's weights, with which it did not begin
-    assert "bright" in done.stdout and "accuracy" in done.stdout
-    assert all(len(line) <= 100 for line in done.stdout.splitlines() if str(tmp_path) not in line)
+    assert "bright" in printed and "accuracy" in printed
+    assert all(len(line) <= 100 for line in printed.splitlines() if str(tmp_path) not in line)
 
 
-@pytest.mark.parametrize("norm", ["sigmoid", "affine", "shared"])
-@pytest.mark.parametrize("tasks", [None, ["corner"]])
+@pytest.mark.parametrize(
+    ("norm", "tasks"),
+    cases_of(product(["sigmoid", "affine", "shared"], [None, ["corner"]]), [("sigmoid", ["corner"]), ("shared", None)]),
+)
 def test_styles_and_single_task(config, norm, tasks):
     weights = {"weights": {"corner": 2, "bright": 0.5}}  # also of the task that single-task training leaves out
     scores = train(TrainingConfig.read(config, norm=norm, tasks=tasks, epochs=1, balancing_args=weights))

@@ -82,7 +82,7 @@ BY_SIZE, BY_RATES = (None, [12, 6]), ([1, 2], [6, 12])  # rates, and in how many
     ("number", "drawn", "micro_batches"),
     cases_of(
         product([1, 2], [BY_SIZE, BY_RATES], [1, 2]),
-        [(1, BY_SIZE, 2), (1, BY_RATES, 1), (2, BY_SIZE, 1), (2, BY_RATES, 2)],
+        [(1, BY_SIZE, 2), (2, BY_RATES, 1)],
     ),
 )
 def test_a_step_is_for_the_tasks_of_its_data(tmp_path, number, drawn, micro_batches):

@@ -1,10 +1,13 @@
 """A model of hard sharing gets task norms, and its function stays."""
 
+from itertools import cycle, product
+
 import pytest
 import timm
 import torch
 
 import tsbn_hub
+from tests.matrices import cases_of
 from tsbn_hub import Task, TsbnForMultiTask
 from tsbn_hub.models import surface_of
 from tsbn_hub.models.surface import NormStyle
@@ -67,18 +70,21 @@ def config(tmp_path):
     return lambda **values: TrainingConfig(**{**RUN, "data": f"{tmp_path / 'noise.py'}:Noise", **values})
 
 
-@pytest.mark.parametrize("build", [of_timm, of_transformers])
+OPENED = [
+    ("sigmoid", None, 0.5),
+    ("sigmoid", "*layer4*", 0.9),
+    ("affine", None, 0.5),
+    ("sigmoid", "last 20%", 0.5),
+    ("statistics", "*layer3*,*layer4*", 0.5),
+]
+
+
 @pytest.mark.parametrize(
-    ("style", "gated", "gate_init"),
-    [
-        ("sigmoid", None, 0.5),
-        ("sigmoid", "*layer4*", 0.9),
-        ("affine", None, 0.5),
-        ("sigmoid", "last 20%", 0.5),
-        ("statistics", "*layer3*,*layer4*", 0.5),
-    ],
+    ("build", "opened"),
+    cases_of(product([of_timm, of_transformers], OPENED), zip(cycle([of_timm, of_transformers]), OPENED)),
 )
-def test_it_keeps_its_function_and_its_file_says_what_it_is(build, style, gated, gate_init, tmp_path):
+def test_it_keeps_its_function_and_its_file_says_what_it_is(build, opened, tmp_path):
+    style, gated, gate_init = opened
     model = trained(build)
     before = outputs(model)
     surface_of(model).make_norms_task_specific(NormStyle(style, True, gate_init, gated))

@@ -10,13 +10,18 @@ from torch import nn
 from torch.optim.lr_scheduler import CosineAnnealingLR, StepLR
 
 import tsbn_hub
-from tests.matrices import NIGHTLY
+from tests.matrices import NIGHTLY, cases_of
 from tsbn_hub.training import idle_tasks_at_rest
 from tsbn_hub.training.optimization import create_optimizer, create_schedule
 
 # All that timm 1.0.31 can build on a CPU and step after a plain backward pass, but kron, which compiles for a minute.
 LEFT_OUT = ("bnb", "fused", "adahessian", "kron")
 NAMES = [name for name in timm.optim.list_optimizers() if not name.startswith(LEFT_OUT)]
+# By day one of each kind of state and of step, and those that mix: in a layer, over all, by factors, by projections.
+BY_DAY = [
+    "adabelief", "adadelta", "adafactor", "adagrad", "adamp", "adamw", "adopt", "csgdw", "lamb", "laprop", "lars",
+    "lion", "madgrad", "mars", "muon", "nadamw", "novograd", "rmsprop", "rmsproptf", "sgd", "sgdp",
+]  # fmt: skip
 TASKS = [f"task {number}" for number in range(16)]
 
 
@@ -46,7 +51,7 @@ def accepted(model, name, **arguments):
         return None
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", cases_of(NAMES, BY_DAY))
 def test_what_is_accepted_leaves_tasks_apart_and_what_is_refused_does_not(name):
     apart = []
     for others in (0.5, -3.0, 0.0):
@@ -66,7 +71,7 @@ def test_what_is_accepted_leaves_tasks_apart_and_what_is_refused_does_not(name):
     assert (accepted(model_with_tasks(), name) is None) == (mixes or starts_elsewhere)
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", cases_of(NAMES, BY_DAY))
 def test_idle_tasks_stay_at_rest_with_all_that_is_accepted(name):
     if not accepted(model_with_tasks(["a", "b"]), name):
         return  # the test above holds why

@@ -6,12 +6,12 @@ import signal
 
 import pytest
 
-from tests.matrices import cases_of
+from tests.matrices import NIGHTLY, cases_of
 from tests.training import processes
 from tests.training.small_runs import FIRST, TRAINING, left_by, signals, write_config
 from tsbn_hub.cli.main import app
 
-EPOCHS = 3
+EPOCHS, DEATHS = (3, 4) if NIGHTLY else (2, 2)
 
 
 def kill_until_it_ends(config, number, deaths, draw, **how):
@@ -30,14 +30,14 @@ def kill_until_it_ends(config, number, deaths, draw, **how):
 @pytest.fixture(scope="module")
 def whole(tmp_path_factory):
     """What an uninterrupted run of the plain configuration leaves, in one process."""
-    config = write_config(tmp_path_factory.mktemp("whole"), "whole")
+    config = write_config(tmp_path_factory.mktemp("whole"), "whole", epochs=EPOCHS)
     assert processes.train(config) == [0], processes.printed(config)
     return left_by(config)
 
 
 def test_killed_again_and_again_in_one_process(tmp_path, whole):
-    killed = write_config(tmp_path, "killed")
-    assert kill_until_it_ends(killed, 1, 4, random.Random("1 {}"))
+    killed = write_config(tmp_path, "killed", epochs=EPOCHS)
+    assert kill_until_it_ends(killed, 1, DEATHS, random.Random("1 {}"))
     assert left_by(killed) == whole
 
 
@@ -50,9 +50,9 @@ def test_killed_again_and_again_in_one_process(tmp_path, whole):
     ids=str,
 )
 def test_killed_again_and_again(tmp_path, number, changes):
-    whole, killed = (write_config(tmp_path, name, **changes) for name in ("whole", "killed"))
+    whole, killed = (write_config(tmp_path, name, epochs=EPOCHS, **changes) for name in ("whole", "killed"))
     assert processes.train(whole, number) == [0] * number, processes.printed(whole)
-    assert kill_until_it_ends(killed, number, 4, random.Random(f"{number} {changes}"))
+    assert kill_until_it_ends(killed, number, DEATHS, random.Random(f"{number} {changes}"))
     assert left_by(killed) == left_by(whole)
 
 
@@ -87,24 +87,29 @@ WAYS = {
 }
 
 
-@pytest.mark.parametrize(("way", "number"), zip(WAYS, (1, 2, 2), strict=True))
+DRAWN, BY_RATES, JOINED = WAYS
+
+
+@pytest.mark.parametrize(
+    ("way", "number"),
+    cases_of([(DRAWN, 1), (BY_RATES, 1), (BY_RATES, 2), (JOINED, 2)], [(DRAWN, 1), (BY_RATES, 1)]),
+)
 def test_ways_to_train(tmp_path, way, number):
     changes = dict(WAYS[way])
     if "data" in changes:
         changes["data"] = [{**each, "name": f"{tmp_path}/noisy.py:{each['name']}"} for each in MIXTURE]
-    whole, killed = (write_config(tmp_path, name, **changes) for name in ("whole", "killed"))
+    whole, killed = (write_config(tmp_path, name, epochs=EPOCHS, **changes) for name in ("whole", "killed"))
     assert processes.train(whole, number) == [0] * number, processes.printed(whole)
-    assert kill_until_it_ends(killed, number, 2, random.Random(f"{number} {way} 1"))
+    assert kill_until_it_ends(killed, number, DEATHS // 2, random.Random(f"{number} {way} 1"))
     assert left_by(killed) == left_by(whole)
 
 
 def test_the_processes_that_load_data_may_change(tmp_path, whole):
-    killed = write_config(tmp_path, "killed")
-    for workers, at in ((2, 7), (0, 20), (1, 11)):
-        write_config(tmp_path, "killed", workers=workers)
+    for workers, at in ((2, 7), (0, 20), (1, 11))[:DEATHS]:
+        killed = write_config(tmp_path, "killed", epochs=EPOCHS, workers=workers)
         environment = signals("SIGKILL", at, whom="parent" if workers else "self")
         assert processes.train(killed, 1, environment, target=train_with_forks) == [-signal.SIGKILL]
-    write_config(tmp_path, "killed", workers=0)
+    write_config(tmp_path, "killed", epochs=EPOCHS, workers=0)
     assert processes.train(killed) == [0], processes.printed(killed)
     assert left_by(killed) == whole
 

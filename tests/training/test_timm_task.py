@@ -4,6 +4,7 @@ import copy
 import functools
 import math
 import re
+from itertools import product
 from pathlib import Path
 
 import pytest
@@ -18,6 +19,8 @@ from timm.utils import CheckpointSaver, NativeScaler, dispatch_clip_grad
 from torch.utils.data import DataLoader, Dataset
 
 import tsbn_hub
+from tests.matrices import cases_of
+from tests.training.small_runs import SMALL
 from tsbn_hub.data import MultiDigits
 from tsbn_hub.tasks import Classification, Depth
 from tsbn_hub.training.balancing import DynamicWeightAverage, FixedWeights, LossWeighting, UncertaintyWeighting
@@ -153,8 +156,12 @@ class Run:
         }
 
 
-@pytest.mark.parametrize("options", [{}, {"clip": 1.0, "accumulate": 2}])
-@pytest.mark.parametrize("scaled", [False, True])
+ONE, CLIPPED = {}, {"clip": 1.0, "accumulate": 2}
+
+
+@pytest.mark.parametrize(
+    ("scaled", "options"), cases_of(product([False, True], [ONE, CLIPPED]), [(False, ONE), (True, CLIPPED)])
+)
 def test_a_resumed_run_is_the_uninterrupted_one(tmp_path, options, scaled):
     def scaler():
         return NativeScaler(device="cpu") if scaled else None
@@ -196,7 +203,7 @@ def test_training_learns_and_timm_validates_it():
         {"image": image, "targets": {"where": where, "bright": how} if where >= 0 else {"bright": how}}
         for image, where, how in zip(images, quadrant, bright, strict=True)
     ]
-    model = timm.create_model("test_resnet_tsbn", num_classes={"where": 4, "bright": 2}, in_chans=1)
+    model = timm.create_model("test_resnet_tsbn", num_classes={"where": 4, "bright": 2}, in_chans=1, **SMALL)
     training = MultiTaskTraining(model)
     optimizer = create_optimizer_v2(model, "adamw", param_group_fn=lambda each: tsbn_hub.param_groups(each, lr=3e-3))
     training.guard(optimizer)
@@ -365,11 +372,18 @@ def test_weightings_learn():
     assert training.after_epoch() == {}
 
 
-def test_compiled(tmp_path):
+@pytest.mark.parametrize(
+    ("architecture", "keywords"),
+    [
+        pytest.param("test_resnet", {}, marks=pytest.mark.nightly),  # what is deep compiles for long
+        ("test_vit", {"img_size": 32, "embed_dim": 16, "depth": 1}),
+    ],
+)
+def test_compiled(tmp_path, architecture, keywords):
     images, targets = batch()
     results = []
     for compiled in (False, True):
-        training = MultiTaskTraining(build())
+        training = MultiTaskTraining(build(architecture, **keywords))
         optimizer = build_optimizer(training.get_trainable_module())
         training.setup_ema(decay=0.5)
         if compiled:
@@ -391,7 +405,7 @@ def test_compiled(tmp_path):
             averaged = training.get_eval_model(ema=True).eval()(images)
         results.append((result["loss"], saved["state_dict"], saved["state_dict_ema"], averaged))
     torch.testing.assert_close(*results)
-    assert results[0][1].keys() == build().state_dict().keys()
+    assert results[0][1].keys() == build(architecture, **keywords).state_dict().keys()
 
 
 def test_evaluator():

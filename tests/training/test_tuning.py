@@ -12,6 +12,7 @@ from torch.utils.data import Dataset
 
 from tests.cli.commands import tsbn
 from tests.training import processes
+from tests.training.small_runs import SMALL
 from tsbn_hub import Task, TsbnForMultiTask, from_pretrained, load_task, save_pretrained, save_task
 from tsbn_hub.deploy import predict
 from tsbn_hub.hub import write_card
@@ -49,6 +50,7 @@ TUNED = {"looks": {"tune_thresholds": True}}
 def config(tmp_path):
     return TrainingConfig(
         model="test_resnet_tsbn",
+        model_args=SMALL,
         data=f"{__file__}:Looks",
         output=str(tmp_path / "run"),
         kind_args=TUNED,

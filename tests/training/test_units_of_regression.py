@@ -6,6 +6,7 @@ import pytest
 import torch
 from torch.utils.data import Dataset
 
+from tests.training.small_runs import SMALL
 from tsbn_hub import Task, from_pretrained
 from tsbn_hub.hub import write_card
 from tsbn_hub.results.recording import record_run
@@ -36,7 +37,12 @@ class Prices(Dataset):
 
 def prices_run(folder, **changes):
     """The config of a run on `Prices`."""
-    values = {"model": "test_resnet_tsbn", "data": f"{__file__}:Prices", "output": str(folder / "run")}
+    values = {
+        "model": "test_resnet_tsbn",
+        "model_args": SMALL,
+        "data": f"{__file__}:Prices",
+        "output": str(folder / "run"),
+    }
     return TrainingConfig(**{**values, "batch_size": 16, "warmup_epochs": 0, **changes})
 
 
