@@ -23,8 +23,9 @@ ALL = (
 # Nothing of these reads from the environment which Hub is spoken with, and where its cache is. By its version
 # huggingface_hub has httpx or httpx2.
 WITHOUT_HUB = (
-    "torch._dynamo", "torch.fx", "torchvision.transforms.v2", "safetensors.torch", "httpx", "httpx2", "yaml", "typer",
-    "rich.console", "PIL.Image",
+    "torch._dynamo", "torch.distributed.checkpoint", "torch.fx", "torch.utils.flop_counter",
+    "torchvision.transforms.v2", "safetensors.torch", "httpx", "httpx2", "yaml", "typer", "rich.console", "PIL.Image",
+    "filelock", "jinja2", "psutil", "pydantic", "regex", "scipy.optimize", "scipy.sparse", "tokenizers", "tqdm",
 )  # fmt: skip
 
 

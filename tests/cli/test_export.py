@@ -14,6 +14,7 @@ from tsbn_hub import save_pretrained
 from .commands import files, tsbn
 
 
+@pytest.mark.nightly
 def test_a_file_of_torch_export(checkpoint, tmp_path):
     file = tmp_path / "new" / "model.pt2"
     told = tsbn("export", checkpoint, "--format", "torch-export", "--out", file, "--images", "float", columns=80)

@@ -179,6 +179,7 @@ def test_round_trip(model, name, values, tmp_path):
     assert file.exported.size == file.exported.path.stat().st_size
 
 
+@pytest.mark.nightly
 def test_a_vit_takes_images_of_any_size(of_a_vit):
     """Its position embeddings are interpolated within the file, and at its own size they are what they are."""
     file = of_a_vit

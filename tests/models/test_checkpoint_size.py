@@ -100,6 +100,7 @@ def test_windows_over_which_a_backbone_was_pretrained(tmp_path):
     tsbn_hub.from_pretrained(tmp_path)
 
 
+@pytest.mark.nightly
 def test_many_tasks(transformers_folder):
     names = [f"task {number}" for number in range(2000)]
     change(transformers_folder, ("tasks",), [{"name": name, "num_classes": 2} for name in names])

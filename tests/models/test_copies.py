@@ -11,6 +11,7 @@ import torch
 from torch import nn
 
 import tsbn_hub  # noqa: F401
+from tests.matrices import cases_of
 
 from .test_graphs import images, small
 
@@ -26,7 +27,7 @@ def shake(model):
 
 
 @torch.no_grad()
-@pytest.mark.parametrize("how", ["model", "part", "norm", "shared norm"])
+@pytest.mark.parametrize("how", cases_of(["model", "part", "norm", "shared norm"], ["model", "shared norm"]))
 def test_a_compiled_model_s_copies_are_models_of_their_own(how):
     model, x = small(gated="layer*"), images()
     {"model": model, "part": model.layer2, "norm": model.layer1[0].bn1, "shared norm": model.bn1}[how].compile(

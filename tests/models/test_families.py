@@ -42,15 +42,6 @@ def families_each_day(test: int) -> list[str]:
     return [family for family, _ in each_day(test, ["sigmoid"])]
 
 
-@pytest.fixture(autouse=True, scope="module")
-def _imported_objects_stay():
-    """A search for garbage need not look at what the libraries keep: that took as long as a small model's test."""
-    gc.collect()
-    gc.freeze()
-    yield
-    gc.unfreeze()
-
-
 @pytest.fixture(autouse=True)
 def _free_memory():
     yield

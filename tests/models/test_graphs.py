@@ -56,6 +56,7 @@ def test_one_compiled_graph_for_twelve_tasks(architecture, training):
     assert graphs.frame_count == 1
 
 
+@pytest.mark.nightly
 def test_one_compiled_graph_for_a_tensor_of_the_task():
     model, x = small(tasks=TWELVE), images()
     graphs = CompileCounter()
@@ -115,6 +116,7 @@ def test_compiled_calls_with_all_tasks_and_with_a_name():
         assert torch.equal(compiled(x, task=task), output)
 
 
+@pytest.mark.nightly
 def test_compiled_tasks_of_different_sizes():
     model = timm.create_model("test_resnet_tsbn", num_classes={"gender": 2, "age": 8}).eval()
     x = images()

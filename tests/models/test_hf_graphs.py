@@ -94,6 +94,7 @@ def test_one_compiled_graph_for_a_tensor_of_rows(name):
     assert graphs.frame_count == 1
 
 
+@pytest.mark.nightly
 def test_compiled_with_sizes_that_change():
     """From the first call on: transformers would install what records hidden states in it, and break the graph."""
     model = SHALLOW["vit"].multi_task(TASKS[:2])

@@ -165,6 +165,7 @@ def test_a_run_that_was_stopped_ends_with_the_same(config, monkeypatch, tmp_path
     assert left_by(parts) == left_by(config)
 
 
+@pytest.mark.nightly
 def test_going_on_forgets_what_was_tuned_for_other_weights(config, tmp_path):
     train(config)
     further = TrainingConfig(

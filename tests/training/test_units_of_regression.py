@@ -51,6 +51,7 @@ def config(tmp_path):
     return prices_run(tmp_path, epochs=4, lr=5e-3)
 
 
+@pytest.mark.nightly
 def test_prices_are_learned_and_told_in_their_units(config, capsys):
     scores = train(config)
     assert scores["price"]["r2"] > 0.5 and scores["price"]["mae"] < 12
