@@ -142,6 +142,21 @@ def test_statistics_affines_and_gates():
         assert said in PAGE
 
 
+def test_balancing():
+    comparison = stored("avatars_balancing")
+    delta = {row.label: comparison.delta(row) for row in comparison.rows}
+    seconds = {row.label: row.cost.seconds for row in comparison.rows}
+    step = {label: f"{each / seconds['hps']:.2f} times" for label, each in seconds.items()}
+    gain = {label: f"{each.mean:.1f} ± {each.half_width or 0:.1f}%" for label, each in delta.items()}
+    for said in (
+        f"gains the most, {gain['tssigma']} over hard sharing at {step['tssigma']}",
+        f"MTAN gains {delta['mtan'].mean:.1f}% (one seed) at {step['mtan']}",
+        f"CAGrad {gain['hps + cagrad']} at {step['hps + cagrad']}",
+        f"(GLS) loses {gain['hps + gls'].removeprefix('-')}",
+    ):
+        assert said in PAGE
+
+
 def test_choosing_settings_says_the_same():
     delta = delta_of_tssigma("avatars_last_stage", "hps, 1.21x epochs")
     assert f"{delta.mean:.1f} ± {delta.half_width:.1f}% in Δm" in SETTINGS
