@@ -1,13 +1,13 @@
 """One classifier a task, wherever the plain model has one."""
 
-from itertools import cycle, product
+from itertools import product
 
 import pytest
 import timm
 import torch
 
 import tsbn_hub  # noqa: F401
-from tests.matrices import cases_of
+from tests.matrices import cases_of, diagonal
 from tsbn_hub.models.timm.classifiers import TaskClassifier
 
 SIZES = {"gender": 2, "age": 8, "hair": 5}
@@ -29,9 +29,7 @@ def build(architecture, **kwargs):
 
 @pytest.mark.parametrize(
     ("architecture", "norm"),
-    cases_of(
-        product(ARCHITECTURES, ["sigmoid", "shared"]), zip(ARCHITECTURES, cycle(["sigmoid", "shared"]), strict=False)
-    ),
+    cases_of(product(ARCHITECTURES, ["sigmoid", "shared"]), diagonal(ARCHITECTURES, ["sigmoid", "shared"])),
 )
 def test_each_task_has_rows_of_its_own(architecture, norm):
     model, x = build(architecture, norm=norm)

@@ -6,7 +6,7 @@ All tasks in one batched pass multiply larger matrices, whose sums some CPUs ord
 import copy
 import gc
 from collections.abc import Iterable
-from itertools import cycle, product
+from itertools import product
 
 import pytest
 import torch
@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from torch.utils import _pytree as pytree
 
 import tsbn_hub  # noqa: F401
-from tests.matrices import cases_of
+from tests.matrices import cases_of, diagonal
 from tsbn_hub.models.timm.classifiers import TaskClassifier
 from tsbn_hub.norms import SharedBatchNorm, TaskBatchNorm, TaskNorm
 
@@ -35,7 +35,7 @@ def each_day(test: int, styles: Iterable[str]) -> list[tuple[str, str]]:
     quick = [name for name in FAMILIES if name not in SLOW]
     own_test = {name: number % (3 if name in WITHOUT_CHECKPOINTING else 4) for number, name in enumerate(quick)}
     families = [name for name in quick if name in UNLIKE or own_test[name] == test]
-    return list(zip(families, cycle(styles), strict=False))
+    return diagonal(families, styles)
 
 
 def families_each_day(test: int) -> list[str]:

@@ -1,14 +1,14 @@
 """Every architecture of transformers: a task starts as the plain model, and folds into one, bit for bit."""
 
 import copy
-from itertools import cycle, product
+from itertools import product
 
 import pytest
 import torch
 from torch import nn
 from transformers import AutoBackbone, ViTConfig
 
-from tests.matrices import cases_of
+from tests.matrices import cases_of, diagonal
 from tsbn_hub import TsbnBackbone, TsbnConfig, TsbnForMultiTask, TsbnModel
 from tsbn_hub.models.heads import Features
 from tsbn_hub.norms import SharedBatchNorm, TaskNorm
@@ -94,7 +94,7 @@ STYLES = {"sigmoid": {}, "affine": {"norm": "affine"}, "shared": {"norm": "share
 
 @pytest.mark.parametrize(
     ("name", "style"),
-    cases_of(product(BACKBONES, STYLES), zip(each_day(0, 2), cycle(STYLES), strict=False)),
+    cases_of(product(BACKBONES, STYLES), diagonal(each_day(0, 2), STYLES)),
 )
 def test_every_task_starts_as_the_plain_model(name, style):
     tiny = BACKBONES[name]
@@ -147,7 +147,7 @@ FOLDED = {"kept": {}, "dropped": {"keep_affine": False}, "affine": {"norm": "aff
 
 @pytest.mark.parametrize(
     ("name", "style"),
-    cases_of(product(BACKBONES, FOLDED), zip(each_day(1, 2), cycle(FOLDED), strict=False)),
+    cases_of(product(BACKBONES, FOLDED), diagonal(each_day(1, 2), FOLDED)),
 )
 def test_a_task_is_its_folded_plain_model(name, style):
     tiny = BACKBONES[name]

@@ -1,14 +1,14 @@
 """Training models of transformers: recomputation, their Trainer, parameter groups, tasks that come and go."""
 
 import copy
-from itertools import cycle, product
+from itertools import product
 
 import pytest
 import torch
 from torch.utils.data import default_collate
 from transformers import Trainer, TrainingArguments
 
-from tests.matrices import cases_of
+from tests.matrices import cases_of, diagonal
 from tsbn_hub import Task, TsbnForMultiTask, TsbnModel, param_groups
 from tsbn_hub.norms import TaskBatchNorm, TaskNorm
 
@@ -52,7 +52,7 @@ RECOMPUTED = [{}, {"use_reentrant": False}, {"use_reentrant": True}]
 
 @pytest.mark.parametrize(
     ("name", "options"),
-    cases_of(product(CHECKPOINTING, RECOMPUTED), zip(CHECKPOINTING[::2], cycle(RECOMPUTED), strict=False)),
+    cases_of(product(CHECKPOINTING, RECOMPUTED), diagonal(CHECKPOINTING[::2], RECOMPUTED)),
     ids=str,
 )
 def test_gradient_checkpointing_with_several_tasks(name, options):

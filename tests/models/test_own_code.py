@@ -1,7 +1,7 @@
 """What checkpoints say of code from outside the package, and who may import it."""
 
 import json
-from itertools import cycle, product
+from itertools import product
 from pathlib import Path
 
 import pytest
@@ -9,7 +9,7 @@ import timm
 import torch
 
 import tsbn_hub
-from tests.matrices import cases_of
+from tests.matrices import cases_of, diagonal
 from tests.own_code import HEAD, KIND, nothing_imported, working_directory
 from tsbn_hub import Task, TsbnForMultiTask
 from tsbn_hub.files.own_code import import_own
@@ -104,9 +104,7 @@ def test_it_is_said_anew_when_it_is_saved_again(checkpoint):
 NO_LISTS = ["src/my_weights.py", [1], {"a": "b"}]
 
 
-@pytest.mark.parametrize(
-    ("load", "imports"), cases_of(product(LOADERS, NO_LISTS), zip(cycle(LOADERS), NO_LISTS, strict=False))
-)
+@pytest.mark.parametrize(("load", "imports"), cases_of(product(LOADERS, NO_LISTS), diagonal(LOADERS, NO_LISTS)))
 def test_imports_that_are_no_list(checkpoint, load, imports):
     config = json.loads(Path("model/config.json").read_text())
     Path("model/config.json").write_text(json.dumps(config | {"imports": imports}))

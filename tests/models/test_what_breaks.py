@@ -1,7 +1,7 @@
 """What breaks other conversions of timm models (facts/timm.md): one test for each."""
 
 import copy
-from itertools import cycle, product
+from itertools import product
 
 import pytest
 import timm
@@ -12,7 +12,7 @@ from timm.utils import freeze, reparameterize_model, unfreeze
 from torch import nn
 
 import tsbn_hub
-from tests.matrices import cases_of
+from tests.matrices import cases_of, diagonal
 from tsbn_hub.models.timm.classifiers import TaskClassifier
 from tsbn_hub.norms import SharedBatchNorm, TaskBatchNorm, TaskNorm, gated_norms
 from tsbn_hub.norms.kernels import is_norm
@@ -393,7 +393,7 @@ STYLES = [{"keep_affine": True}, {"keep_affine": False}, {"norm": "affine"}]
 
 
 @pytest.mark.parametrize(
-    ("architecture", "style"), cases_of(product(TRAINED, STYLES), zip(TRAINED, cycle(STYLES), strict=False)), ids=str
+    ("architecture", "style"), cases_of(product(TRAINED, STYLES), diagonal(TRAINED, STYLES)), ids=str
 )
 def test_every_parameter_has_a_gradient(architecture, style):
     small = next(small for small in FAMILIES.values() if small.architecture == architecture)

@@ -5,7 +5,7 @@ import os
 import shutil
 import signal
 import subprocess
-from itertools import cycle, product
+from itertools import product
 from pathlib import Path
 
 import pytest
@@ -14,7 +14,7 @@ from accelerate.state import AcceleratorState
 from safetensors import SafetensorError
 from safetensors.torch import save_file
 
-from tests.matrices import cases_of
+from tests.matrices import cases_of, diagonal
 from tests.training import processes
 from tests.training.small_runs import FIRST, TRAINING, left_by, signals, temporary_files, write_config
 from tsbn_hub.cli.main import app
@@ -83,7 +83,7 @@ WRITTEN = [
     ("written", "how"),
     cases_of(
         product(WRITTEN, ["half written", "not in its place"]),
-        zip(WRITTEN, cycle(["not in its place", "half written"])),
+        diagonal(WRITTEN, ["not in its place", "half written"]),
     ),
     ids=str,
 )

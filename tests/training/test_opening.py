@@ -1,13 +1,13 @@
 """A model of hard sharing gets task norms, and its function stays."""
 
-from itertools import cycle, product
+from itertools import product
 
 import pytest
 import timm
 import torch
 
 import tsbn_hub
-from tests.matrices import cases_of
+from tests.matrices import cases_of, diagonal
 from tsbn_hub import Task, TsbnForMultiTask
 from tsbn_hub.models import surface_of
 from tsbn_hub.models.surface import NormStyle
@@ -81,7 +81,7 @@ OPENED = [
 
 @pytest.mark.parametrize(
     ("build", "opened"),
-    cases_of(product([of_timm, of_transformers], OPENED), zip(cycle([of_timm, of_transformers]), OPENED)),
+    cases_of(product([of_timm, of_transformers], OPENED), diagonal([of_timm, of_transformers], OPENED)),
 )
 def test_it_keeps_its_function_and_its_file_says_what_it_is(build, opened, tmp_path):
     style, gated, gate_init = opened

@@ -372,7 +372,6 @@ def test_weightings_learn():
     assert training.after_epoch() == {}
 
 
-@pytest.mark.nightly
 @pytest.mark.parametrize(
     ("architecture", "keywords"),
     [
