@@ -13,6 +13,8 @@ from hypothesis import settings
 from tests.forks import Forks
 from tests.matrices import NIGHTLY
 
+pytest_plugins = "tests.hub.fixtures"
+
 # Two test processes share two cores.
 torch.set_num_threads(1)
 os.environ.setdefault("HF_HUB_OFFLINE", "1")

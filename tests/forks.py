@@ -3,6 +3,7 @@
 A process imports for five seconds and then often works for one. This file is also the program that is forked.
 """
 
+import functools
 import importlib
 import importlib.util
 import json
@@ -20,29 +21,46 @@ ALL = (
     "tsbn_hub.cli.main", "tsbn_hub.training", "tsbn_hub.hub", "tsbn_hub.analysis", "timm.models", "torchmetrics",
     "matplotlib.figure",
 )  # fmt: skip
-# Nothing of these reads from the environment which Hub is spoken with, and where its cache is. By its version
-# huggingface_hub has httpx or httpx2.
-WITHOUT_HUB = (
+# What the package imports of others. Nothing of these reads from the environment which Hub is spoken with, and where its
+# cache is; by its version huggingface_hub has httpx or httpx2.
+BESIDE_HUB = (
     "torch._dynamo", "torch.distributed.checkpoint", "torch.fx", "torch.utils.flop_counter",
-    "torchvision.transforms.v2", "safetensors.torch", "httpx", "httpx2", "yaml", "typer", "rich.console", "PIL.Image",
-    "filelock", "jinja2", "psutil", "pydantic", "regex", "scipy.optimize", "scipy.sparse", "tokenizers", "tqdm",
+    "torchvision.transforms.v2", "safetensors.torch", "httpx", "httpx2", "yaml", "typer", "rich.progress", "rich.table",
+    "PIL.Image", "filelock", "jinja2", "matplotlib.figure", "psutil", "pydantic.json_schema", "regex", "scipy.optimize",
+    "scipy.sparse", "tokenizers", "tqdm",
+)  # fmt: skip
+WITH_HUB = (
+    "huggingface_hub.hf_api", "huggingface_hub.hub_mixin", "huggingface_hub.repocard", "accelerate", "timm.data",
+    "timm.loss", "timm.models", "timm.optim", "timm.scheduler", "torchmetrics.classification",
+    "transformers.backbone_utils", "transformers.modeling_utils", "transformers.models.auto.image_processing_auto",
+    "transformers.models.auto.modeling_auto", "transformers.models.bit.image_processing_bit",
+    "transformers.models.timm_wrapper.modeling_timm_wrapper", "transformers.models.vit.image_processing_vit",
+    "transformers.models.vit.modeling_vit",
 )  # fmt: skip
 
 
 class Forks:
-    """`run(*arguments)` is `python *arguments`, begun with modules imported. Use as a context manager."""
+    """`run(*arguments)` is `python *arguments`, begun with modules imported. Use as a context manager.
 
-    def __init__(self, *modules: str) -> None:
+    They are imported at the first run, in the environment `env`, or in that of then.
+    """
+
+    def __init__(self, *modules: str, env: Mapping[str, str] | None = None) -> None:
         self._modules = modules
+        self._env = env
 
     def __enter__(self) -> "Forks":
-        command = [sys.executable, __file__, *self._modules]
-        self._parent = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._parent.kill()  # it waits for a request, and frees nothing that matters
-        self._parent.communicate()
+        if "_parent" in vars(self):
+            self._parent.kill()  # it waits for a request, and frees nothing that matters
+            self._parent.communicate()
+
+    @functools.cached_property
+    def _parent(self) -> subprocess.Popen[str]:
+        command = [sys.executable, __file__, *self._modules]
+        return subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=self._env)
 
     def run(self, *arguments: str, cwd: Path, env: Mapping[str, str]) -> subprocess.CompletedProcess[str]:
         """Run `-c code` or `-m module`, with further arguments; `env` is the whole environment."""

@@ -40,14 +40,15 @@ class LoopbackHub(Faults):
             hub.repositories["ada/model"].files("main")  # {path: bytes}
     """
 
-    def __init__(self, folder: Path):
+    def __init__(self, folder: Path, port: int = 0):
+        """At a port, or at any that is free; later at the same again."""
         super().__init__()
         self.repositories = Repositories(folder)
         self.requests: list[Asked] = []
         self.errors: list[str] = []
         self._users: list[User] = []
         self._server: _Server | None = None
-        self._port = 0  # any that is free; later the same again
+        self._port = port
 
     @property
     def url(self) -> str:

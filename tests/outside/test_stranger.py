@@ -1,8 +1,7 @@
 """A package of somebody else's adds one of everything that is registered; a run with all of them is used by everything.
 
 Each step is a process of its own, which knows of the package only by what files say. They are forks of one that has
-imported tsbn_hub and nothing of the package; those that speak with a Hub are not, for huggingface_hub reads which one
-when it is imported.
+imported tsbn_hub and nothing of the package.
 """
 
 import json
@@ -14,8 +13,7 @@ import pytest
 import yaml
 from PIL import Image
 
-from tests.forks import ALL, WITHOUT_HUB, Forks
-from tests.hub.loopback import LoopbackHub
+from tests.forks import ALL, Forks
 from tests.matrices import NIGHTLY, cases_of
 from tsbn_hub.files.names import MARK
 
@@ -39,23 +37,14 @@ METHODS = {"task norms": {}, "a trunk": {"method": "copies", "method_args": {"sc
 class Folder:
     """A working directory, in which the package can be imported, or not."""
 
-    def __init__(self, path: Path, forks: Forks, forks_without_hub: Forks) -> None:
+    def __init__(self, path: Path, forks: Forks) -> None:
         self.path = path
-        self.forks, self.forks_without_hub = forks, forks_without_hub
-        self.environment = {
-            **os.environ,
-            "HF_HUB_OFFLINE": "1",
-            "OMP_NUM_THREADS": "1",
-            "XDG_CACHE_HOME": str(path / "cache"),
-            "COLUMNS": "100",
-            "PYTHONPATH": str(HERE),
-        }
+        self.forks = forks
+        self.own = {"XDG_CACHE_HOME": str(path / "cache"), "COLUMNS": "100", "PYTHONPATH": str(HERE)}
+        self.environment = {**os.environ, "HF_HUB_OFFLINE": "1", "OMP_NUM_THREADS": "1", **self.own}
 
     def run(self, *arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
         return self.forks.run(*arguments, cwd=self.path, env=self.environment | environment)
-
-    def run_with_hub(self, *arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
-        return self.forks_without_hub.run(*arguments, cwd=self.path, env=self.environment | environment)
 
     def tsbn(self, *arguments: str) -> str:
         done = self.run("-m", "tsbn_hub.cli", *arguments)
@@ -65,15 +54,15 @@ class Folder:
 
 @pytest.fixture(scope="module")
 def processes():
-    """Where processes come from, with and without huggingface_hub."""
-    with Forks(*ALL) as forks, Forks(*WITHOUT_HUB) as without_hub:
-        yield forks, without_hub
+    """Where processes come from that speak with no Hub."""
+    with Forks(*ALL) as forks:
+        yield forks
 
 
 @pytest.fixture(scope="module", params=cases_of(METHODS, ["task norms"]))
 def trained(request, processes, tmp_path_factory):
     """A folder with a run, which was stopped after its first epoch and then went on."""
-    folder = Folder(tmp_path_factory.mktemp("stranger"), *processes)
+    folder = Folder(tmp_path_factory.mktemp("stranger"), processes)
     config = {**CONFIG, **METHODS[request.param], "output": "run"}
     (folder.path / "run.yaml").write_text(yaml.safe_dump(config))
     folder.tsbn("train", "run.yaml", "--output", "whole")
@@ -161,16 +150,17 @@ print([type(kind).__name__ for kind in model.kinds.values()])
 """
 
 
-def test_by_the_hub_to_another_process(trained, tmp_path):
-    with LoopbackHub(tmp_path / "hub") as hub:
-        hub.add_user("ada", token="hf_ada")
-        settings = hub.environment(tmp_path / "huggingface", "hf_ada").items()
-        environment = {name: value for name, value in settings if name.startswith("HF_")} | {"HF_HUB_OFFLINE": "0"}
-        pushed = trained.run_with_hub("-m", "tsbn_hub.cli", "push", "run", "ada/discs", **environment)
-        assert "is at" in pushed.stdout, pushed.stderr
-        refused, *_, loaded = trained.run_with_hub("-c", LOAD_OF_HUB, **environment).stdout.splitlines()
-        assert "refused" in refused and "stranger" in refused and "Quantile" in loaded
-        assert MARK not in hub.repositories["ada/discs"].files()
+def test_by_the_hub_to_another_process(trained, hub, clients, tmp_path):
+    environment = hub.environment(tmp_path / "huggingface", "hf_ada", **trained.own)
+
+    def run(*arguments):
+        return clients.run(*arguments, cwd=trained.path, env=environment)
+
+    pushed = run("-m", "tsbn_hub.cli", "push", "run", "ada/discs")
+    assert "is at" in pushed.stdout, pushed.stderr
+    refused, *_, loaded = run("-c", LOAD_OF_HUB).stdout.splitlines()
+    assert "refused" in refused and "stranger" in refused and "Quantile" in loaded
+    assert MARK not in hub.repositories["ada/discs"].files()
 
 
 def test_what_is_gone_is_named(trained, tmp_path):
