@@ -1,7 +1,5 @@
 """A table that is a data set of the Hub: downloaded by datasets, from a Hub on this machine."""
 
-import subprocess
-import sys
 from dataclasses import replace
 
 import pytest
@@ -31,10 +29,10 @@ class HubOfDataSets(LoopbackHub):
 
 
 @pytest.fixture(scope="module")
-def hub(tmp_path_factory):
+def hub(hub_port, tmp_path_factory):
     folder = tmp_path_factory.mktemp("hub")
     content = parquet_table(folder).read_bytes()
-    with HubOfDataSets(folder / "hub") as hub:
+    with HubOfDataSets(folder / "hub", hub_port) as hub:
         hub.commit(
             "ada/products", {"data/train-00000-of-00001.parquet": content, "data/test-00000-of-00001.parquet": content}
         )
@@ -43,10 +41,10 @@ def hub(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def told(hub, tmp_path_factory):
-    """Of a process, which is one for both tests, for it imports for seconds."""
-    environment = hub.environment(tmp_path_factory.mktemp("home"), HF_HUB_OFFLINE="0")
-    return subprocess.run([sys.executable, "-c", SCRIPT], env=environment, capture_output=True, text=True, timeout=120)
+def told(hub, clients, tmp_path_factory):
+    """Of a process, which is one for both tests."""
+    home = tmp_path_factory.mktemp("home")
+    return clients.run("-c", SCRIPT, cwd=home, env=hub.environment(home))
 
 
 def test_it_is_downloaded(hub, told):

@@ -160,7 +160,7 @@ def test_openvino_reads_the_file(name, request):
 
 MODELS = {"timm": timm_model, **{name: lambda name=name: transformers_model(name) for name in CONFIGS}}
 TABLE = [(model, name, values) for model in MODELS for name in FORMATS for values in ("uint8", "float")]
-DAILY = [("swin", "onnx", "uint8")]  # of the others there are files below
+DAILY = [("swin", "torch-export", "uint8")]  # of the others there are files below
 
 
 @pytest.mark.parametrize(("model", "name", "values"), cases_of(TABLE, DAILY))
