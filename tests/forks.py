@@ -21,8 +21,8 @@ ALL = (
     "tsbn_hub.cli.main", "tsbn_hub.training", "tsbn_hub.hub", "tsbn_hub.analysis", "timm.models", "torchmetrics",
     "matplotlib.figure",
 )  # fmt: skip
-# What the package imports of others. Nothing of these reads from the environment which Hub is spoken with, and where its
-# cache is; by its version huggingface_hub has httpx or httpx2.
+# What the package imports of others. Nothing of these reads from the environment which Hub is spoken with, and where
+# its cache is; by its version huggingface_hub has httpx or httpx2.
 BESIDE_HUB = (
     "torch._dynamo", "torch.distributed.checkpoint", "torch.fx", "torch.utils.flop_counter",
     "torchvision.transforms.v2", "safetensors.torch", "httpx", "httpx2", "yaml", "typer", "rich.progress", "rich.table",
