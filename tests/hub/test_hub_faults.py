@@ -24,10 +24,12 @@ def test_tokens(hub, run_client):
     ran = run_client(
         WITH_US
         + """
-model = models.timm_model()
+from tsbn_hub.hub import push_folder
+tsbn_hub.save_pretrained(models.timm_model(), "net")
+open("net/README.md", "w").write("# A net")
 
 def pushed(repo, **options):
-    return outcome(lambda: tsbn_hub.push_to_hub(model, repo, **options).url)
+    return outcome(lambda: push_folder("net", repo, **options).url)
 
 def tried(who, token):
     return {

@@ -46,7 +46,7 @@ def train_here(config, monkeypatch, environment=None):
     return train(TrainingConfig.read(config))
 
 
-@pytest.mark.parametrize("name", ["SIGINT", "SIGTERM"])
+@pytest.mark.parametrize("name", cases_of(["SIGINT", "SIGTERM"], ["SIGTERM"]))
 def test_at_random_samples(name, config, whole, monkeypatch):
     handler, draw = signal.getsignal(getattr(signal, name)), random.Random(name)
     for _ in range(4 if NIGHTLY else 2):

@@ -153,7 +153,7 @@ def cost_table(cost: Cost) -> Table:
         )
         if narrower:
             others = ", ".join(f"{name} {passes:.2f}" for name, passes in narrower)
-            table.caption += f" With a narrower gated=, by the first gate: {others}."
+            table.caption += f" With a narrower gated=, by the first gated norm: {others}."
     return table
 
 
