@@ -75,6 +75,15 @@ def test_what_all_have_alike_is_not_said(run):
     assert list(rows(compare_runs(folders))) == ["hps", "tssigma, gate_noise=1.0", "tssigma, gate_noise=0.0"]
 
 
+def test_what_follows_from_the_epochs_is_not_said(run):
+    """As many epochs more for equal compute stretch warm-up and decay, too; a warm-up of its own is said."""
+    equal = dict(method="hps", epochs=22, warmup_epochs=1.21, decay_epochs=36.3)  # of 21.78
+    folders = [run("shared", method="hps", epochs=18), run("equal", **equal), run("ours", epochs=18)]
+    assert list(rows(compare_runs(folders))) == ["hps, epochs=18", "hps, epochs=22", "tssigma, epochs=18"]
+    other = compare_runs([*folders, run("other", method="hps", epochs=18, warmup_epochs=3.0)])
+    assert "hps, epochs=18, warmup_epochs=3.0" in rows(other)
+
+
 def test_gates_of_one_task_are_not_single_task_learning(run):
     one = ["corner"]
     comparison = compare_runs([run("one", tasks=one, method="stl"), run("two", tasks=one), run("three")])

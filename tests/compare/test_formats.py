@@ -57,6 +57,16 @@ def test_all_agree(comparison):
     assert stored[2]["missing"] == {f"mtan-seed{seed}-{seed + 1}": "ValueError: no stages" for seed in (0, 1)}
 
 
+def test_steps_are_compared_with_hard_sharing_whatever_its_label_says_besides():
+    rows = [
+        row_of("mtan, epochs=2", {"a": 0.5}, seconds=7200.0, passes=2.0),
+        row_of("hps, epochs=2", {"a": 0.6}, seconds=3600.0, passes=1.0),
+    ]
+    text = markdown(comparison_of(rows, None))
+    assert [row["step x"] for row in cells_of_markdown(text)] == ["2.00", "1.00"]
+    assert "over those of hps, epochs=2, measured" in text
+
+
 def test_notes(comparison):
     notes = markdown(comparison)
     assert "- Δm = 100/T Σ" in notes and "that of stl" in notes

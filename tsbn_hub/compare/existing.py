@@ -20,6 +20,7 @@ from .table import NOT_FINISHED, Comparison, Row, comparison_of
 
 _FIELDS = [field.name for field in dataclasses.fields(TrainingConfig)]
 _NOT_IN_LABELS = (*OF_THE_MACHINE, "seed", "imports", "norm", "method", "balancing")
+_IN_EPOCHS = ("warmup_epochs", "decay_epochs")
 _OF_EACH_TASK = (*ALONE, "tasks", "heads", "lr")  # what single-task runs of one row have of their own
 
 
@@ -51,6 +52,7 @@ def compare_runs(
         for key in sorted(keys, key=_place)
         if len({repr(each.get(key)) for run, each in zip(runs, values, strict=True) if run.is_concerned_by(key)}) > 1
     ]
+    differing = [key for key in differing if not (key in _IN_EPOCHS and _is_alike_part_of_epochs(key, runs))]
     by_row: dict[str, list[_Existing]] = {}
     for run, each in zip(runs, values, strict=True):
         label = ", ".join([run.name, *(f"{_short(key)}={each[key]}" for key in differing if key in each)])
@@ -65,6 +67,12 @@ def compare_runs(
 def _place(key: str) -> int:
     """Where the key stands in a config."""
     return _FIELDS.index(key.partition(".")[0])
+
+
+def _is_alike_part_of_epochs(key: str, runs: Sequence["_Existing"]) -> bool:
+    """Whether all runs have the key in one proportion to their epochs, which are whole: as where compute is equal."""
+    parts = [getattr(run.config, key) / run.config.epochs for run in runs]
+    return max(parts) - min(parts) <= max(parts) / min(run.config.epochs for run in runs)
 
 
 def _short(key: str) -> str:

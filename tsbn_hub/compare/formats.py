@@ -13,6 +13,7 @@ from pathlib import Path
 from rich import box
 from rich.table import Table
 
+from ..baselines import HARD_SHARING
 from ..files.atomic import write_atomically
 from .intervals import Interval
 from .table import Comparison, Measure, Row
@@ -213,7 +214,7 @@ class _Reference:
 def _reference_of_time(comparison: Comparison) -> _Reference | None:
     """Hard sharing, or the first method whose step was measured."""
     measured = {row.label: row.cost.seconds for row in comparison.rows if row.cost is not None}
-    label = "hps" if "hps" in measured else next(iter(measured), None)
+    label = next((label for label in measured if label.partition(",")[0] == HARD_SHARING), next(iter(measured), None))
     return None if label is None else _Reference(label, measured[label])
 
 
