@@ -84,6 +84,11 @@ def test_what_follows_from_the_epochs_is_not_said(run):
     assert "hps, epochs=18, warmup_epochs=3.0" in rows(other)
 
 
+def test_runs_that_differ_in_their_warm_up_alone_are_two_rows(run):
+    folders = [run(name, epochs=18, warmup_epochs=each) for name, each in (("one", 1.0), ("two", 1.05))]
+    assert list(rows(compare_runs(folders))) == ["tssigma, warmup_epochs=1.0", "tssigma, warmup_epochs=1.05"]
+
+
 def test_gates_of_one_task_are_not_single_task_learning(run):
     one = ["corner"]
     comparison = compare_runs([run("one", tasks=one, method="stl"), run("two", tasks=one), run("three")])

@@ -52,7 +52,7 @@ def compare_runs(
         for key in sorted(keys, key=_place)
         if len({repr(each.get(key)) for run, each in zip(runs, values, strict=True) if run.is_concerned_by(key)}) > 1
     ]
-    differing = [key for key in differing if not (key in _IN_EPOCHS and _is_alike_part_of_epochs(key, runs))]
+    differing = [key for key in differing if not (key in _IN_EPOCHS and _follows_from_epochs(key, runs))]
     by_row: dict[str, list[_Existing]] = {}
     for run, each in zip(runs, values, strict=True):
         label = ", ".join([run.name, *(f"{_short(key)}={each[key]}" for key in differing if key in each)])
@@ -69,10 +69,13 @@ def _place(key: str) -> int:
     return _FIELDS.index(key.partition(".")[0])
 
 
-def _is_alike_part_of_epochs(key: str, runs: Sequence["_Existing"]) -> bool:
-    """Whether all runs have the key in one proportion to their epochs, which are whole: as where compute is equal."""
-    parts = [getattr(run.config, key) / run.config.epochs for run in runs]
-    return max(parts) - min(parts) <= max(parts) / min(run.config.epochs for run in runs)
+def _follows_from_epochs(key: str, runs: Sequence["_Existing"]) -> bool:
+    """Whether the epochs say the key, too: in all runs it is one proportion of them, which are whole numbers."""
+    by_epochs = {run.config.epochs: getattr(run.config, key) for run in runs}
+    parts = [value / epochs for epochs, value in by_epochs.items()]
+    return all(getattr(run.config, key) == by_epochs[run.config.epochs] for run in runs) and (
+        max(parts) - min(parts) <= max(parts) / min(by_epochs)
+    )
 
 
 def _short(key: str) -> str:
