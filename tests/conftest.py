@@ -15,7 +15,7 @@ from tests.matrices import NIGHTLY
 
 pytest_plugins = "tests.hub.fixtures"
 
-# Two test processes share two cores.
+# Several test processes share the cores.
 torch.set_num_threads(1)
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 
