@@ -142,11 +142,16 @@ def test_statistics_affines_and_gates():
         assert said in PAGE
 
 
+def times_of_a_step(comparison):
+    """By label, how many times as long as of hard sharing."""
+    seconds = {row.label: row.cost.seconds for row in comparison.rows}
+    return {label: f"{each / seconds['hps']:.2f} times" for label, each in seconds.items()}
+
+
 def test_balancing():
     comparison = stored("avatars_balancing")
     delta = {row.label: comparison.delta(row) for row in comparison.rows}
-    seconds = {row.label: row.cost.seconds for row in comparison.rows}
-    step = {label: f"{each / seconds['hps']:.2f} times" for label, each in seconds.items()}
+    step = times_of_a_step(comparison)
     gain = {label: f"{each.mean:.1f} ± {each.half_width or 0:.1f}%" for label, each in delta.items()}
     for said in (
         f"gains the most, {gain['tssigma']} over hard sharing at {step['tssigma']}",
@@ -159,13 +164,11 @@ def test_balancing():
 
 def test_against_single_task_networks():
     comparison = stored("avatars_single_task")
-    loss = {row.label: f"{-comparison.delta(row).mean:.1f}%" for row in comparison.rows}
-    seconds = {row.label: row.cost.seconds for row in comparison.rows}
-    step = {label: f"{each / seconds['hps']:.2f} times" for label, each in seconds.items()}
-    gap = comparison.delta(next(row for row in comparison.rows if row.label == "hps")).mean
-    left = comparison.delta(next(row for row in comparison.rows if row.label == "tssigma")).mean
+    delta = {row.label: comparison.delta(row).mean for row in comparison.rows}
+    loss = {label: f"{-mean:.1f}%" for label, mean in delta.items()}
+    step = times_of_a_step(comparison)
     for said in (
-        f"the last stage gated makes up for {1 - left / gap:.0%} of what hard sharing loses",
+        f"the last stage gated makes up for {1 - delta['tssigma'] / delta['hps']:.0%} of what hard sharing loses",
         f"hard sharing has {loss['hps']} less than they, {loss['hps, 1.21x epochs']} less with 1.21 times the epochs",
         f"gated {loss['tssigma']} less, at {step['tssigma']} the time of its step",
         f"where six networks take {step['stl']}",
