@@ -22,6 +22,7 @@ from transformers import (
 import tsbn_hub
 from tests.matrices import cases_of
 from tsbn_hub import CheckpointError, TsbnForMultiTask, TsbnModel
+from tsbn_hub.models.hf.features import feature_layout
 from tsbn_hub.models.hf.sources import image_processor_of
 
 from .hf_backbones import (
@@ -227,6 +228,23 @@ def test_image_processor_of_a_third_partys_architecture():
         )
     finally:
         unregister("third_partys")
+
+
+def test_an_architecture_that_is_registered_again():
+    """As in a notebook, where a cell is changed and run again: the features are those of the new one."""
+
+    def last(width):
+        def in_a_notebook(pretrained=False, **kwargs):
+            return timm.create_model("test_resnet", channels=(8, 8, 8, width), **kwargs)
+
+        in_a_notebook.__module__ = "__main__"
+        register_model(in_a_notebook)
+        return feature_layout(TimmWrapperConfig(architecture="in_a_notebook")).channels[-1]
+
+    try:
+        assert (last(8), last(16)) == (8, 16)
+    finally:
+        unregister("in_a_notebook")
 
 
 def vit_with_processor(folder) -> ViTModel:

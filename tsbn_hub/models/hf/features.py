@@ -5,7 +5,8 @@ import math
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from copy import deepcopy
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import Any
 
 import timm
@@ -43,11 +44,29 @@ class FeatureLayout:
 
 
 def feature_layout(config: PreTrainedConfig) -> FeatureLayout:
-    """The layout of the backbone of a native configuration, from a run without data.
+    """The layout of the backbone of a native configuration, from a run without data: once for what says the same.
 
     Raises:
         ValueError: if the architecture cannot be a backbone.
     """
+    code: object = backbone_class_of(config)
+    if isinstance(config, TimmWrapperConfig) and timm.is_model(config.architecture):
+        code = timm.model_entrypoint(config.architecture)  # who develops one may register it again
+    return deepcopy(_layout_of(_Described(code, config.to_json_string(use_diff=False), config)))
+
+
+@dataclass(frozen=True)
+class _Described:
+    """A configuration, which is equal to another one that says the same of the same code."""
+
+    code: object
+    said: str
+    config: PreTrainedConfig = field(compare=False)
+
+
+@lru_cache(maxsize=128)
+def _layout_of(described: _Described) -> FeatureLayout:
+    config = described.config
     with torch.device("meta"):
         reader = FeatureReader(deepcopy(config))
         channels, height, width = image_shape_of(config)
