@@ -106,7 +106,7 @@ def test_the_same_run_twice(run):
         compare_runs([run("one", method="hps"), run("two", method="hps")])
 
 
-def test_the_command(tmp_path, monkeypatch):
+def test_the_command(tmp_path):
     """Of real runs, with what they cost; what is no run is left out, and a second time nothing is measured."""
     config = write_config(tmp_path)
     for name, changes in {"shared": {"method": "hps"}, "ours": {}}.items():

@@ -7,7 +7,6 @@ from pathlib import Path
 import pytest
 import torch
 from PIL import Image
-from sklearn.metrics import f1_score
 from torch.utils.data import Dataset
 
 from tests.cli.commands import tsbn
@@ -76,6 +75,8 @@ def of_looks(sample):
 
 
 def f1_of(probabilities, labels, thresholds):
+    from sklearn.metrics import f1_score  # processes import this file, and need it not
+
     scores = []
     for at, threshold in enumerate(thresholds):
         known = labels[:, at] != -100

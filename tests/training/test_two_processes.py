@@ -7,7 +7,6 @@ import timm
 import torch
 from accelerate import Accelerator
 from safetensors.torch import load_file, save_file
-from sklearn.metrics import accuracy_score
 from torch.utils.data import Dataset
 
 from tests.matrices import cases_of
@@ -169,6 +168,8 @@ def evaluate_each(folder):
 
 
 def test_evaluation_counts_every_sample_once(tmp_path):
+    from sklearn.metrics import accuracy_score  # processes import this file, and need it not
+
     start(tmp_path, 2, evaluate_each)
     by_process = [json.loads((tmp_path / f"scores.{rank}").read_text()) for rank in range(2)]
     assert [[number for number, _ in scores] for scores in by_process] == [[3, 1, 1, 1], [2, 1, 0, 0]]

@@ -169,9 +169,8 @@ def place_of(name: str) -> Path | None:
 
 def _module_of_file(path: Path) -> ModuleType | None:
     names = (path.stem, "__main__")  # a stem may have dots of its own
-    candidates = [
-        module for name, module in list(sys.modules.items()) if name in names or name.rpartition(".")[2] in names
-    ]
+    within = tuple(f".{name}" for name in names)
+    candidates = [module for name, module in list(sys.modules.items()) if name in names or name.endswith(within)]
     return next((module for module in candidates if _is_from(module, path)), None)
 
 
