@@ -4,6 +4,7 @@ A process imports for five seconds and then often works for one. This file is al
 """
 
 import functools
+import gc
 import importlib
 import importlib.util
 import json
@@ -120,5 +121,6 @@ if __name__ == "__main__":
     for module in sys.argv[1:]:
         if importlib.util.find_spec(module.partition(".")[0]) is not None:
             importlib.import_module(module)
+    gc.freeze()  # searches for garbage need not look at it, and forks share its memory
     request = request_of_a_fork()
     os._exit(exit_code_of(lambda: run_python(**request)))
