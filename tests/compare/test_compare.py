@@ -1,8 +1,10 @@
 """What a comparison does with its runs: which it begins, what it makes of failures and deadlines, what it chooses."""
 
+from pathlib import Path
+
 import pytest
 
-from tsbn_hub.compare import Budget, compare
+from tsbn_hub.compare import Budget, compare, read_comparison, write_tables
 from tsbn_hub.compare.formats import markdown
 
 from .comparisons import InstantRuns, grid_of, write_config
@@ -31,6 +33,19 @@ def test_a_finished_grid_begins_nothing(runs, tmp_path):
     runs.trained.clear()
     assert markdown(compare(grid_of(tmp_path, seeds=2))) == markdown(first)
     assert not runs.trained
+
+
+def test_further_seeds_on_another_machine(runs, tmp_path):
+    """They are put together with the first ones by the tables alone: as if all had run in one folder."""
+    tables = []
+    for name, first, seeds in (("one", 0, 2), ("two", 2, 1)):
+        grid = grid_of(tmp_path / name, "hps,mtan", write_config(tmp_path), first_seed=first, seeds=seeds)
+        Path(grid.folder).mkdir(parents=True)
+        comparison = compare(grid)
+        assert {seed for row in comparison.rows for seed in row.results} == set(range(first, first + seeds))
+        write_tables(comparison, grid.folder)
+        tables.append(Path(grid.folder, "table.json"))
+    assert markdown(read_comparison(*tables)) == markdown(compare(grid_of(tmp_path, "hps,mtan", seeds=3)))
 
 
 def test_a_changed_grid_adds_runs(runs, tmp_path):

@@ -129,6 +129,7 @@ def test_heads_of_single_tasks(tmp_path):
         ("hps,tsigma", {}, "There is no method 'tsigma'. Did you mean 'tssigma'.*cross-stitch"),
         ("hps", {"balancings": ["glz"]}, "There is no balancing 'glz'. Did you mean 'gls'"),
         ("hps", {"seeds": 0}, "seeds=0"),
+        ("hps", {"first_seed": -1}, "first_seed=-1 must be 0 or more"),
         ("hps", {"settings": {"gate_lr_scale": [1, 10]}}, "gate_lr_scale changes nothing for hps"),
         ("hps,mtan", {"overrides": {"method_args.same": 0.8}}, "method_args.same changes nothing for hps, mtan"),
         ("hps", {"overrides": {"seed": 3}}, "seed is not set .* say how many seeds"),

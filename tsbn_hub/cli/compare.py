@@ -29,7 +29,8 @@ def compare(
             "pcgrad, cagrad, upgrad, mgda. Or your own. Default: the file's."
         ),
     ] = None,
-    seeds: Annotated[int, typer.Option(help="How many: 0, 1, …")] = 3,
+    seeds: Annotated[int, typer.Option(help="How many.")] = 3,
+    first_seed: Annotated[int, typer.Option(help="The others follow: to add seeds, or to share them out.")] = 0,
     set: Annotated[
         list[str] | None,
         typer.Option(
@@ -84,6 +85,7 @@ def compare(
             balancings=_names(balancing or ""),
             settings=tried,
             seeds=seeds,
+            first_seed=first_seed,
             overrides=overrides,
             imports=imports or (),
             folder=out,

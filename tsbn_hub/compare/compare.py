@@ -141,9 +141,7 @@ class _Comparing:
         """Do what is left to do."""
         if self.rates:
             self._choose_learning_rates()
-        every = [
-            run for variant in self.variants for seed in range(self.grid.seeds) for run in self._runs(variant, seed)
-        ]
+        every = [run for variant in self.variants for seed in self.grid.seeds_used for run in self._runs(variant, seed)]
         self._train(every, "runs")
         rows = [self._row(variant) for variant in self.variants]
         self._measure(rows)
@@ -197,7 +195,7 @@ class _Comparing:
             return row
         seconds: list[float] = []
         unfinished: list[Run] = []
-        for seed in range(self.grid.seeds):
+        for seed in self.grid.seeds_used:
             runs = self._runs(variant, seed)
             left = [run for run in runs if not is_finished(run)]
             unfinished += left

@@ -100,7 +100,8 @@ class Grid:
         single_task_folder: Where single-task runs are, which all grids of the same data and recipe share.
         balancings: Their names; none: the config's own.
         settings: By key of the config, the values to try, for the methods and balancings that it changes anything for.
-        seeds: How many: 0, 1, … are used.
+        seeds: How many.
+        first_seed: The first of them; the others are those that follow.
         overrides: By key of the config, what these have instead of the file's.
         imports: Files and modules of one's own, beside the file's.
 
@@ -133,12 +134,15 @@ class Grid:
     balancings: Sequence[str] = ()
     settings: Mapping[str, Sequence[object]] = field(default_factory=dict)
     seeds: int = 1
+    first_seed: int = 0
     overrides: Mapping[str, object] = field(default_factory=dict)
     imports: Sequence[str] = ()
 
     def __post_init__(self) -> None:
         if not self.methods or self.seeds < 1:
             raise ValueError(f"methods={list(self.methods)}, seeds={self.seeds}: compare at least one, with one seed.")
+        if self.first_seed < 0:
+            raise ValueError(f"first_seed={self.first_seed} must be 0 or more.")
         for key in (*self.settings, *self.overrides):
             if key in _OF_THE_GRID:
                 raise ValueError(f"{key} is not set for all runs of a comparison: {_OF_THE_GRID[key]}.")
@@ -154,6 +158,11 @@ class Grid:
         for key in (*self.settings, *self.overrides):
             if not any(concerns(key, variant.method, variant.balancing) for variant in variants):
                 raise ValueError(f"{key} changes nothing for {', '.join(self.methods)}.")
+
+    @property
+    def seeds_used(self) -> range:
+        """The seeds of each row."""
+        return range(self.first_seed, self.first_seed + self.seeds)
 
     @cached_property
     def base(self) -> TrainingConfig:
