@@ -176,6 +176,8 @@ def test_against_single_task_networks():
         f"the last stage gated makes up for {made_up:.0%} of what hard sharing loses",
     ):
         assert said in PAGE
+    readme = " ".join((ROOT / "README.md").read_text("utf-8").split())
+    assert f"a Δm of {gain['hps']}, and the last stage gated {gain['tssigma']}" in readme
 
 
 def test_choosing_settings_says_the_same():
