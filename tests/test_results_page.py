@@ -180,6 +180,17 @@ def test_against_single_task_networks():
     assert f"a Δm of {gain['hps']}, and the last stage gated {gain['tssigma']}" in readme
 
 
+def test_all_norms_gated():
+    comparison = stored("avatars_all_gated")
+    longer = "hps, 5.87x epochs"
+    mean = {label: f"{accuracies(comparison, label)[0]:.1f}%" for label in (longer, "tssigma", "tsbn")}
+    assert f"{mean[longer]} for hard sharing, {mean['tssigma']} for TSσBN and {mean['tsbn']} for TSBN" in PAGE
+    over = comparison_of(comparison.rows, longer)
+    delta = {row.label: f"{over.delta(row).mean:.1f}%" for row in over.rows}
+    assert f"a Δm of {delta['tssigma']} and {delta['tsbn']} over that hard sharing" in PAGE
+    assert f"have {accuracies(stored('avatars_single_task'), 'stl')[0]:.1f}% with this seed" in PAGE
+
+
 def test_choosing_settings_says_the_same():
     delta = delta_of_tssigma("avatars_last_stage", "hps, 1.21x epochs")
     assert f"{delta.mean:.1f} ± {delta.half_width:.1f}% in Δm" in SETTINGS
