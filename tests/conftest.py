@@ -42,8 +42,8 @@ def pytest_collection_modifyitems(config, items):
     by_night = [] if NIGHTLY else [item for item in items if item.get_closest_marker("nightly")]
     if by_night:
         config.hook.pytest_deselected(items=by_night)
-    kept = [item for item in items if NIGHTLY or not item.get_closest_marker("nightly")]
-    items[:] = in_order_of_workers(kept)
+        items[:] = [item for item in items if not item.get_closest_marker("nightly")]
+    items[:] = in_order_of_workers(items)
 
 
 def in_order_of_workers(items):
@@ -52,15 +52,12 @@ def in_order_of_workers(items):
     A worker begins with a third of the tests, and takes over from the end of another's. So the files whose processes
     are forks of one parent come first in a third: those of tests.training.processes, and those of the fixtures.
     """
-    trained, forked = set(), set()
-    for item in items:
-        if hasattr(getattr(item, "module", None), "processes"):
-            trained.add(item.path)
-        elif not {"clients", "other_clients", "python"}.isdisjoint(getattr(item, "fixturenames", ())):
-            forked.add(item.path)
-    first = [item for item in items if item.path in trained]
-    second = [item for item in items if item.path in forked - trained]
-    others = [item for item in items if item.path not in trained | forked]
+    fixtures = {"clients", "other_clients", "python"}
+    trained = {item.path for item in items if hasattr(getattr(item, "module", None), "processes")}
+    forked = {item.path for item in items if fixtures.intersection(getattr(item, "fixturenames", ()))} - trained
+    first, second = ([item for item in items if item.path in files] for files in (trained, forked))
+    in_front = trained | forked
+    others = [item for item in items if item.path not in in_front]
     rest = max(0, len(items) // 3 - len(first))
     return [*first, *others[:rest], *second, *others[rest:]]
 

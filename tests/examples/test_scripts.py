@@ -1,4 +1,7 @@
-"""The scripts of examples/ run: one trains, two draw what a model predicts. Other files there are none."""
+"""The scripts of examples/ run: one trains, two draw what a model predicts, one makes a file of weights.
+
+Other files there are none.
+"""
 
 import re
 import sys
