@@ -74,24 +74,40 @@ class _BatchNormBase(nn.modules.batchnorm._BatchNorm):
     ) -> Tensor:
         """Normalise by the statistics of a row (None: the only ones) and, in training, update them."""
         mean, var = self.running_mean, self.running_var
-        training = (self.training and not self.frozen) or mean is None
-        update = update and training and mean is not None and self.track_running_stats
         if mean is not None and var is not None and index is not None:
             mean, var = pick(mean, index), pick(var, index)
-        if training and not update:
-            mean = var = None
+        if mean is None or (self.training and not self.frozen):
+            y = self._by_batch(x, mean, var, weight, bias, index, update)
+        else:
+            y = F.batch_norm(x, mean, var, weight, bias, False, 0.0, self.eps)
+        return y if self.after is None else self.after(self, y)
+
+    def _by_batch(
+        self,
+        x: Tensor,
+        mean: Tensor | None,
+        var: Tensor | None,
+        weight: Tensor | None,
+        bias: Tensor | None,
+        index: int | Tensor | None,
+        update: bool,
+    ) -> Tensor:
+        """Normalise by the statistics of the batch, which these running ones of a row take in."""
+        update = update and mean is not None and self.track_running_stats
         if update:
             self._warn_if_nothing_else_is_trained()
+        else:
+            mean = var = None
         momentum = self._count_batch(index) if update else 0.0
-        if training and self.training and self.synchronized and should_synchronize(self.process_group):
+        if self.training and self.synchronized and should_synchronize(self.process_group):
             y = synchronized_batch_norm(x, mean, var, weight, bias, momentum, self.eps, self.process_group)
         else:
-            y = F.batch_norm(x, mean, var, weight, bias, training, momentum, self.eps)
+            y = F.batch_norm(x, mean, var, weight, bias, True, momentum, self.eps)
         if update and isinstance(index, Tensor):
             # Picked by a tensor, the row is a copy.
             for stacked, row in ((self.running_mean, mean), (self.running_var, var)):
                 stacked.index_copy_(0, index.view(1), row[None])  # type: ignore[union-attr,index]
-        return y if self.after is None else self.after(self, y)
+        return y
 
     def _batched(
         self, x: Tensor, weight: Tensor | None, bias: Tensor | None, index: Tensor | None, selection: Selection
@@ -125,6 +141,13 @@ class _BatchNormBase(nn.modules.batchnorm._BatchNorm):
                 "The parameters of a BatchNorm are frozen, and its running statistics still move in training. To fix "
                 "these, too, call tsbn_hub.norms.freeze_batch_norm(model): timm.utils.freeze does not see task norms.",
                 stacklevel=1,
+            )
+
+    def _refuse_rows_of_samples(self) -> None:
+        if self.training and not self.frozen:
+            raise RuntimeError(
+                "In training, a BatchNorm normalises each task's samples by themselves: a compiled graph cannot take "
+                "these apart by a tensor of rows. Train with one task a call, or with one task a sample uncompiled."
             )
 
     def reset_running_stats(self) -> None:
@@ -172,11 +195,6 @@ class TaskBatchNorm(TaskNorm, _BatchNormBase):  # type: ignore[misc]
     def _find_kernel(self) -> None:
         self.after = after_batch_norm(self.plain_class)
 
-    def forward(self, x: Tensor) -> Tensor:
-        if self.training and not self.frozen:
-            _refuse_rows_of_samples(self.selector)
-        return super().forward(x)
-
     def _warn_if_nothing_else_is_trained(self) -> None:
         # Of style "statistics" these are all that a task has, and what `freeze_trunk` leaves to learn.
         if self.options.style != "statistics":
@@ -196,6 +214,11 @@ class TaskBatchNorm(TaskNorm, _BatchNormBase):  # type: ignore[misc]
     def normalize(self, x: Tensor, index: int | Tensor) -> Tensor:
         """The norm of samples that are all for one task."""
         return self._batch_norm(x, *self.gated_affine(index), index)
+
+    def normalize_by_sample(self, x: Tensor, selection: Selection) -> Tensor:
+        """The norm of samples whose rows a tensor says."""
+        self._refuse_rows_of_samples()
+        return super().normalize_by_sample(x, selection)
 
     def normalize_batched(self, x: Tensor, selection: Selection) -> Tensor:
         """The norm of a task's samples in a batched pass that is compiled, by operations that vmap knows."""
@@ -282,9 +305,9 @@ class SharedBatchNorm(_BatchNormBase):
 
     def forward(self, x: Tensor) -> Tensor:
         weight, bias = self.weight, self.bias
-        if self.training and not self.frozen:
-            _refuse_rows_of_samples(self.selector)
         selection = self.selector.current()
+        if selection.differs_by_sample:
+            self._refuse_rows_of_samples()
         if selection.forked and selection.batched_row is not None:
             if torch.compiler.is_dynamo_compiling():
                 return self._batched(x, weight, bias, None, selection)
@@ -341,11 +364,3 @@ class SharedBatchNorm(_BatchNormBase):
 def _own_count(count: Tensor, state_dict: StateDict) -> Tensor:
     """The batches that a checkpoint without a count leaves a norm with. torch's own norms accept it, too."""
     return torch.zeros_like(count, device=device_of(state_dict)) if count.is_meta else count.clone()
-
-
-def _refuse_rows_of_samples(selector: TaskSelector) -> None:
-    if selector.current().differs_by_sample:
-        raise RuntimeError(
-            "In training, a BatchNorm normalises each task's samples by themselves: a compiled graph cannot take these "
-            "apart by a tensor of rows. Train with one task a call, or with one task a sample uncompiled."
-        )

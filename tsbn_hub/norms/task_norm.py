@@ -179,11 +179,12 @@ class TaskNorm(TaskParameters):
 
     def gated_affine(self, index: int | Tensor) -> tuple[Tensor | None, Tensor | None]:
         """The weight and bias, both (C,) or None, that the native kernel gets for a task."""
-        if self.options.style == "statistics":
-            return self.weight, self.bias
-        if self.gate_logits is None:
+        logits = self.gate_logits
+        if logits is None:
+            if self.options.style == "statistics":
+                return self.weight, self.bias
             return pick(self.weight, index), None if self.bias is None else pick(self.bias, index)
-        gate = torch.sigmoid(pick(self.gate_logits, index))
+        gate = torch.sigmoid(pick(logits, index))
         if not self.options.keep_affine:
             return gate, None
         return gate * self.weight, None if self.bias is None else gate * self.bias
@@ -191,6 +192,10 @@ class TaskNorm(TaskParameters):
     def normalize(self, x: Tensor, index: int | Tensor) -> Tensor:
         """The norm of samples that are all for one task."""
         return self.kernel(self, x, *self.gated_affine(index))
+
+    def normalize_by_sample(self, x: Tensor, selection: Selection) -> Tensor:
+        """The norm of samples whose rows a tensor says."""
+        return selection.choose([self.normalize(x, row) for row in range(len(self.selector.tasks))])
 
     def normalize_batched(self, x: Tensor, selection: Selection) -> Tensor:
         """The norm of a task's samples in a batched pass that is compiled, by operations that vmap knows."""
@@ -200,6 +205,9 @@ class TaskNorm(TaskParameters):
     def forward(self, x: Tensor) -> Tensor:
         selection = self.selector.current()
         selection.fork()
+        index = selection.index
+        if isinstance(index, int):
+            return self.normalize(x, index)
         if selection.batched_row is not None:
             if torch.compiler.is_dynamo_compiling():
                 return self.normalize_batched(x, selection)
@@ -207,8 +215,8 @@ class TaskNorm(TaskParameters):
         if selection.chunks:
             return torch.cat([self.normalize(part, row) for row, part in selection.split(x)])
         if selection.differs_by_sample:
-            return selection.choose([self.normalize(x, row) for row in range(len(self.selector.tasks))])
-        return self.normalize(x, selection.index)  # type: ignore[arg-type]
+            return self.normalize_by_sample(x, selection)
+        return self.normalize(x, index)  # type: ignore[arg-type]
 
     def stacked_names(self) -> list[str]:
         """The parameters of all tasks: the gate logits, or the weight and bias of style "affine"."""
