@@ -3,7 +3,7 @@
 import copy
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from functools import partial
+from functools import cached_property, partial
 from importlib.util import find_spec
 
 import timm
@@ -36,7 +36,7 @@ class Measured:
     call: Callable[[], object]
     networks: Sequence[nn.Module]
     base: str = ""
-    passes: int = 1
+    passes: float = 1
 
     @property
     def weights(self) -> int:
@@ -71,6 +71,7 @@ class Networks:
         for net in (self.model, *self.plain):
             net.to(case.device).train(case.what == "step")
 
+    @cached_property
     def shared_part(self) -> float:
         """The part of a pass that is before the first task-specific norm, in floating-point operations."""
         return shared_part(self.model, self.model.task_selector, lambda: self.model(self.images[:1]))
@@ -104,11 +105,11 @@ class Networks:
         if case.tasks == 1:
             return runs
         runs[each] = Measured(lambda: [of_plain(number) for number in range(case.tasks)], self.plain)
-        held = case.tasks if step else 1
-        runs["sequential"] = Measured(partial(of_tasks, "sequential"), ours, each, held)
-        runs["batched"] = Measured(partial(of_tasks, "batched"), ours, each, case.tasks)
+        together = case.tasks - self.shared_part * (case.tasks - 1)
+        runs["sequential"] = Measured(partial(of_tasks, "sequential"), ours, each, case.tasks if step else 1)
+        runs["batched"] = Measured(partial(of_tasks, "batched"), ours, each, together)
         if not compiled:  # there it is one of the two
-            runs["auto"] = Measured(partial(of_tasks, "auto"), ours, each, case.tasks)
+            runs["auto"] = Measured(partial(of_tasks, "auto"), ours, each, together)
         if case.batch > 1 and not compiled and not step:
             of_samples = [self.tasks[at % case.tasks] for at in range(case.batch)]
             call = partial(self._run, self.model, lambda: [self.model(x, task=of_samples)])

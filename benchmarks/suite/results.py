@@ -87,7 +87,7 @@ def measure(case: Case, rounds: int, budget: float) -> CaseResult:
         ratios = ratio(seconds[name], seconds[run.base]) if run.base in seconds else None
         of_memory = memory[name] / memory[run.base] if run.base in seconds else None
         results[name] = RunResult(min(seconds[name]), memory[name], ratios, of_memory)
-    return CaseResult(case, networks.shared_part(), max(map(len, seconds.values()), default=0), results)
+    return CaseResult(case, networks.shared_part, max(map(len, seconds.values()), default=0), results)
 
 
 def _free_memory(device: str) -> int:

@@ -71,7 +71,7 @@ def test_the_floor_is_what_a_batched_pass_computes():
             runs[name].call()
         flops[name] = counter.get_total_flops()
     assert flops["sequential"] == flops["plain models"]
-    assert flops["batched"] / flops["plain models"] == pytest.approx(floor(CASE, networks.shared_part()), rel=0.02)
+    assert flops["batched"] / flops["plain models"] == pytest.approx(floor(CASE, networks.shared_part), rel=0.02)
 
 
 def test_what_is_compared_has_a_base_before_it():
