@@ -5,6 +5,8 @@ from itertools import product
 import pytest
 import timm
 import torch
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils.checkpoint import checkpoint
 
 import tsbn_hub  # noqa: F401
 from tests.matrices import cases_of, diagonal
@@ -58,6 +60,51 @@ def test_gradients_stay_with_the_task():
     model(x, task="age").sum().backward()
     gradient = model.fc.weight.grad
     assert gradient[2:10].any() and not gradient[:2].any() and not gradient[10:].any()
+
+
+class CountsOfSize(TorchDispatchMode):
+    """How many operations give a new tensor of a shape."""
+
+    def __init__(self, shape):
+        super().__init__()
+        self.shape, self.count = shape, 0
+
+    def __torch_dispatch__(self, function, types, args=(), kwargs=None):
+        output = function(*args, **(kwargs or {}))
+        if isinstance(output, torch.Tensor) and output.shape == self.shape and not function.is_view:
+            self.count += 1
+        return output
+
+
+@pytest.mark.parametrize("execution", ["sequential", "batched"])
+def test_the_gradient_of_many_tasks_is_made_once(execution):
+    """And not once for each task, of all tasks' size: forty classifiers would be written forty times."""
+    model, x = build("test_resnet", execution=execution)
+    outputs = model(x)
+    with CountsOfSize(model.fc.weight.shape) as made:
+        sum(output.sum() for output in outputs.values()).backward()
+    assert made.count == 1
+    together = model.fc.weight.grad.clone()
+    model.zero_grad()
+    for task in SIZES:
+        model(x, task=task).sum().backward()
+    torch.testing.assert_close(together, model.fc.weight.grad)
+
+
+def test_each_task_can_have_a_backward_of_its_own():
+    model, x = build("test_resnet", execution="sequential")
+    for output in model(x).values():
+        output.sum().backward()
+    assert model.fc.weight.grad.any(dim=1).all()
+
+
+@pytest.mark.parametrize("use_reentrant", [True, False])
+def test_a_classifier_that_is_computed_again_has_gradients(use_reentrant, monkeypatch):
+    model, x = build("test_resnet", execution="sequential")
+    forward = model.fc.forward
+    monkeypatch.setattr(model.fc, "forward", lambda x: checkpoint(forward, x, use_reentrant=use_reentrant))
+    sum(output.sum() for output in model(x).values()).backward()
+    assert model.fc.weight.grad.any(dim=1).all()
 
 
 def test_add_and_remove():

@@ -195,8 +195,8 @@ class TaskModule(nn.Module):
             together = run_batched(selector, lambda: forward(*args), len(args[0]), rows, chosen.repeated)
             return {tasks[row]: self._output_of_row(each, row) for row, each in zip(rows, together, strict=True)}
         outputs: dict[str, Outputs] = {}
-        for row in rows:
-            with selector.run(Selection(row, repeated=chosen.repeated or bool(outputs)), _device_of(args)):
+        for row, selection in zip(rows, chosen.passes(), strict=True):
+            with selector.run(selection, _device_of(args)):
                 outputs[tasks[row]] = forward(*args)
         return outputs
 

@@ -12,6 +12,9 @@ from ...norms.execution import each_task
 from ...norms.task_parameters import StateDict, copy_members, parameter, pick
 from ...tasks.checks import whole_number
 
+Part = tuple[Tensor, Tensor | None]
+"""The weight and bias of a task."""
+
 
 class TaskClassifier(TaskParameters):
     """The classifiers of all tasks, in place of a plain linear or convolutional one.
@@ -68,14 +71,20 @@ class TaskClassifier(TaskParameters):
         super().put_rows(stacked, parts)
         self.sizes = [self.sizes[part] if isinstance(part, int) else len(part["weight"]) for part in parts]
 
-    def _classify(self, x: Tensor, rows: slice) -> Tensor:
-        weight, bias = self.weight[rows], None if self.bias is None else self.bias[rows]
-        return self._apply_plain(x, weight, bias)
+    def _part(self, row: int) -> Part:
+        """The weight and bias of a task."""
+        rows = self.rows(row)
+        return self.weight[rows], None if self.bias is None else self.bias[rows]
 
-    def _classify_padded(self, x: Tensor, row: int) -> Tensor:
+    def _parts(self) -> list[Part]:
+        """Those of every task: together they have one gradient of the size of all, in place of one for each."""
+        biases = [None] * len(self.sizes) if self.bias is None else self.bias.split(self.sizes)
+        return list(zip(self.weight.split(self.sizes), biases, strict=True))
+
+    def _classify_padded(self, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
         """Padded to the largest task: the model cuts the outputs to the task's own classes."""
         dim = -1 if issubclass(self.plain_class, nn.Linear) else 1
-        return _padded(self._classify(x, self.rows(row)), dim, max(self.sizes))
+        return _padded(self._apply_plain(x, weight, bias), dim, max(self.sizes))
 
     def _classify_batched(self, x: Tensor, row: Tensor) -> Tensor:
         """Padded, too, in a batched pass that is compiled, by operations that vmap knows."""
@@ -96,22 +105,25 @@ class TaskClassifier(TaskParameters):
         if selection.batched_row is not None and torch.compiler.is_dynamo_compiling():
             return self._classify_batched(x, selection.batched_row)
         if selection.batched_row is not None:
-            return each_task(x, selection, self._classify_padded)
+            parts = self._parts()
+            return each_task(x, selection, lambda part, row: self._classify_padded(part, *parts[row]))
         if selection.chunks:
-            return torch.cat([self._classify_padded(part, row) for row, part in selection.split(x)])
+            parts = self._parts()
+            return torch.cat([self._classify_padded(part, *parts[row]) for row, part in selection.split(x)])
         # Outputs that differ in shape cannot be chosen by a tensor: then a compiled graph holds one task.
         index = selection.index if len(set(self.sizes)) == 1 or selection.row is None else selection.row
         if index is None:
             return self._apply_plain(x, self.weight, self.bias)
         if isinstance(index, int):
-            return self._classify(x, self.rows(index))
+            of_passes = selection.once(self, self._parts)
+            return self._apply_plain(x, *(self._part(index) if of_passes is None else of_passes[index]))
         if len(set(self.sizes)) > 1:
             raise RuntimeError(
                 f"The tasks have {self.sizes} classes: outputs of several shapes cannot be selected by a tensor. Name "
                 "the task in the call, model(x, task='…'), or set it before compiling."
             )
         if selection.differs_by_sample:
-            return selection.choose([self._classify(x, self.rows(row)) for row in range(len(self.sizes))])
+            return selection.choose([self._apply_plain(x, *part) for part in self._parts()])
         by_task = (len(self.sizes), self.sizes[0])
         bias = None if self.bias is None else pick(self.bias.view(by_task), index)
         return self._apply_plain(x, pick(self.weight.view(*by_task, *self.weight.shape[1:]), index), bias)
