@@ -45,8 +45,8 @@ def test_the_page_is_made_of_the_stored_results(capsys):
 def test_a_figure_that_was_touched_is_found(monkeypatch, tmp_path, capsys):
     page = tmp_path / "results.md"
     text = pages.PAGE.read_text("utf-8")
-    assert "| mtan | 2.11 |" in text
-    page.write_text(text.replace("| mtan | 2.11 |", "| mtan | 2.12 |"), "utf-8")
+    assert "| mtan | 21.00 |" in text
+    page.write_text(text.replace("| mtan | 21.00 |", "| mtan | 21.01 |"), "utf-8")
     monkeypatch.setattr(pages, "PAGE", page)
     monkeypatch.setattr("sys.argv", ["pages.py", "--check"])
     with pytest.raises(SystemExit, match="1"):
@@ -198,6 +198,22 @@ def test_four_times_the_images():
     theirs, ours = (statistics.fmean(accuracies(comparison, label)) for label in ("hps, 1.21x epochs", "tssigma"))
     assert f"mean accuracy is {theirs:.1f}% for hard sharing and {ours:.1f}% for TSσBN" in PAGE
     assert f"with four times the images | +{gain} |" in README
+
+
+def test_scenes():
+    comparison = stored("scenes_methods")
+    delta = {row.label: comparison.delta(row) for row in comparison.rows}
+    gain = {label: f"{each.mean:.1f} ± {each.half_width:.1f}%" for label, each in delta.items()}
+    longer = "hps, 1.84x epochs"
+    for said in (
+        f"GLS gains {gain['hps + gls']}, and CAGrad {gain['hps + cagrad']}",
+        f"gains {gain[longer]}, where TSσBN has {gain['tssigma']}, TSBN {gain['tsbn']} and MTAN {gain['mtan']}",
+    ):
+        assert said in PAGE
+    lost = delta_over("scenes_methods", longer)
+    assert f"TSσBN has a Δm of {lost.mean:.1f} ± {lost.half_width:.1f}%" in PAGE
+    for text in (README, SETTINGS):
+        assert f"by {-lost.mean:.1f} ± {lost.half_width:.1f}%" in text
 
 
 def test_choosing_settings_says_the_same():
