@@ -138,6 +138,7 @@ def test_statistics_affines_and_gates():
         f"with the affine kept beside the gates {mean['tssigma, last, keep_affine=True']}",
         f"With the last two stages gated, at 1.74 passes, it is {mean['tssigma, gated=layer3*,layer4*']}",
         f"(`gate_weight_decay: 0.01`) gain {mean['tssigma, last, gate_weight_decay=0.01']}",
+        f"(`checkpoint:`), gain {mean['tssigma of the last 9 epochs, last']}",
     ):
         assert said in PAGE
 
@@ -214,6 +215,23 @@ def test_scenes():
     assert f"TSσBN has a Δm of {lost.mean:.1f} ± {lost.half_width:.1f}%" in PAGE
     for text in (README, SETTINGS):
         assert f"by {-lost.mean:.1f} ± {lost.half_width:.1f}%" in text
+
+
+def test_a_small_vision_transformer():
+    comparison, longer = stored("avatars_vit"), "hps, 2.59x epochs"
+    mean = {label: f"{accuracies(comparison, label)[0]:.1f}%" for label in ("hps", longer, "tssigma")}
+    said = (
+        f"is {mean['hps']} for hard sharing, {mean['tssigma']} for TSσBN, and {mean[longer]} for hard sharing of 2.59"
+    )
+    assert said in PAGE
+
+
+def test_tasks_that_are_alike():
+    comparison = stored("multi_fashion")
+    delta = {row.label: comparison.delta(row) for row in comparison.rows}
+    gain = {label: f"{each.mean:.1f} ± {each.half_width:.1f}%" for label, each in delta.items()}
+    said = f"Δm is {gain['hps']} for hard sharing, {gain['tsbn']} for TSBN and {gain['tssigma']} for TSσBN"
+    assert said in PAGE
 
 
 def test_choosing_settings_says_the_same():
