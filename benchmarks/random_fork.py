@@ -1,4 +1,4 @@
-"""A trunk for `tsbn compare --import benchmarks/random_fork.py --methods random-fork`: a row of docs/results.md.
+"""A trunk for `tsbn compare --import benchmarks/random_fork.py --methods random-fork`.
 
 One network that can part at any stage, as the memory or time at hand allows: each training step forks before a stage
 that is drawn anew.
