@@ -137,7 +137,8 @@ def test_statistics_affines_and_gates():
         f"statistics alone {mean['stats, last']}, TSBN {mean['tsbn, last']}, TSσBN {mean['tssigma, last']}",
         f"with the affine kept beside the gates {mean['tssigma, last, keep_affine=True']}",
         f"With the last two stages gated, at 1.74 passes, it is {mean['tssigma, gated=layer3*,layer4*']}",
-        f"(`gate_weight_decay: 0.01`) gain {mean['tssigma, last, gate_weight_decay=0.01']}",
+        f"gain {mean['tssigma, last, gate_weight_decay=0.01']} at 0.01 and "
+        f"{mean['tssigma, last, gate_weight_decay=0.1']} at 0.1",
         f"(`checkpoint:`), gain {mean['tssigma of the last 9 epochs, last']}",
     ):
         assert said in PAGE
