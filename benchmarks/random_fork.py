@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from tsbn_hub.baselines.staged import Part, StagedTrunk
-from tsbn_hub.baselines.stages import run
+from tsbn_hub.baselines.stages import Stage, run
 from tsbn_hub.models.hf import TsbnConfig, register_trunk
 from tsbn_hub.norms import TaskModules
 from tsbn_hub.training.optimization.param_groups import GATE_LR_SCALE_BATCH_NORM
@@ -71,22 +71,23 @@ class RandomFork(StagedTrunk):
 
     def outputs(self, x: Tensor, parts: Sequence[Part]) -> list[list[Tensor]]:
         """See `StagedTrunk.outputs`."""
-        network, stages = self.network(0), self.stages.stages
+        stages = self.stages.stages
         task_stages = int(torch.randint(len(stages) + 1, ())) if self.training else self.task_stages
         shared, own = stages[: len(stages) - task_stages], stages[len(stages) - task_stages :]
-        self._select(None)
-        before = []
-        for stage in shared:
-            x = run(network, stage.modules, x)
-            before.append(x)
+        before = self._run(shared, x, task=None)
+        at_fork = before[-1] if before else x
+        return [
+            [each[part.samples] for each in before] + self._run(own, at_fork[part.samples], task=self.tasks[part.row])
+            for part in parts
+        ]
+
+    def _run(self, stages: Sequence[Stage], x: Tensor, task: str | None) -> list[Tensor]:
+        """What stages give, one after another, with the norms of a task or, for None, of all."""
+        self._select(task)
         outputs = []
-        for part in parts:
-            self._select(self.tasks[part.row])
-            features, maps = x[part.samples], [each[part.samples] for each in before]
-            for stage in own:
-                features = run(network, stage.modules, features)
-                maps.append(features)
-            outputs.append(maps)
+        for stage in stages:
+            x = run(self.network(0), stage.modules, x)
+            outputs.append(x)
         return outputs
 
     def _select(self, task: str | None) -> None:

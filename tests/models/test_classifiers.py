@@ -91,6 +91,13 @@ def test_the_gradient_of_many_tasks_is_made_once(execution):
     torch.testing.assert_close(together, model.fc.weight.grad)
 
 
+@torch.no_grad()
+def test_a_batched_pass_that_is_compiled():
+    model, x = build("test_resnet", execution="batched")
+    compiled = torch.compile(model, backend="aot_eager", fullgraph=True)
+    torch.testing.assert_close(compiled(x), model(x))
+
+
 def test_each_task_can_have_a_backward_of_its_own():
     model, x = build("test_resnet", execution="sequential")
     for output in model(x).values():

@@ -88,12 +88,13 @@ class TaskClassifier(TaskParameters):
 
     def _classify_batched(self, x: Tensor, row: Tensor) -> Tensor:
         """Padded, too, in a batched pass that is compiled, by operations that vmap knows."""
-        rows = [self.rows(at) for at in range(len(self.sizes))]
-        weights = torch.stack([_padded(self.weight[part], 0, max(self.sizes)) for part in rows])
-        bias = None
-        if self.bias is not None:
-            bias = pick(torch.stack([_padded(self.bias[part], 0, max(self.sizes)) for part in rows]), row)
-        return self._apply_plain(x, pick(weights, row), bias)
+        weights, biases = zip(*self._parts(), strict=True)
+        bias = None if self.bias is None else pick(self._stacked(biases), row)
+        return self._apply_plain(x, pick(self._stacked(weights), row), bias)
+
+    def _stacked(self, parts: Sequence[Tensor]) -> Tensor:
+        """What each task has, (T, largest number of classes, …)."""
+        return torch.stack([_padded(part, 0, max(self.sizes)) for part in parts])
 
     def _apply_plain(self, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
         if issubclass(self.plain_class, nn.Linear):
