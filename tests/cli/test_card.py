@@ -67,6 +67,7 @@ def test_a_card_of_a_folded_model(tmp_path):
     ("options", "message"),
     [
         (["--single-task", "runs/none"], "has no results.json: nothing measured was recorded"),
+        (["--other-seed", "runs/none"], "has no results.json: nothing measured was recorded"),
         (["--license", "Apache 2"], "license='Apache 2' is no licence's name on the Hub"),
     ],
 )

@@ -21,7 +21,7 @@ from tsbn_hub import Task, TsbnForMultiTask, TsbnModel
 from tsbn_hub.hub import Results, push_folder, write_card
 from tsbn_hub.hub.cards.metadata import base_model
 from tsbn_hub.results.recording import weights_digest
-from tsbn_hub.results.results import DataMeasured, Metric, SingleTask, TaskMeasured
+from tsbn_hub.results.results import DataMeasured, Metric, OtherSeed, SingleTask, TaskMeasured
 from tsbn_hub.training import TrainingConfig
 
 ODD = [
@@ -236,6 +236,28 @@ def test_delta_m(tmp_path):
     differing = single | {"a": SingleTask(0.6, "a_alone", ["lr", "epochs"])}
     dataclasses.replace(results, single_task=differing).write(folder)
     assert "**Δm = +5.00%** against single-task training, a network for each task by a recipe that differs in epochs and lr" in card_of(folder)  # fmt: skip  # noqa: E501
+
+
+def test_other_seeds(tmp_path):
+    folder = saved(tmp_path, timm_model(["z", "a"]))
+    others = [
+        OtherSeed(seed, f"run_{seed}", {"z": {"accuracy": value, "nll": 0.25}, "a": {"accuracy": 0.5}})
+        for seed, value in ((1, 0.6), (4, 0.7))
+    ]
+    results = results_of(folder, ["z", "a"], {"z": 0.5, "a": 0.5})
+    dataclasses.replace(results, other_seeds=others).write(folder)
+    card = card_of(folder)
+    assert "| task | kind | classes | metric | value | mean of 3 seeds |\n" in card
+    assert "| z | classification | 2 | accuracy ↑ | 50.00% | 60.00% ± 24.84% |" in card
+    assert "| | | | nll ↓ | 0.25 | 0.25 ± 0 |" in card
+    assert "over them and runs of the same recipe with seeds 1 and 4; ±: half of its 95% interval" in card
+    assert rows(card)[5].endswith(" | |"), "no other run has this metric"
+
+    single = {"z": SingleTask(0.4, "z_alone")}
+    dataclasses.replace(results, other_seeds=others[:1], single_task=single).write(folder)
+    card = card_of(folder)
+    assert "| value | mean of 2 seeds | single-task |" in card and "with seed 1; ±" in card
+    assert re.search(r"\| z \| .* \| 50.00% \| 55.00% ± 63.53% \| 40.00% \|", card)
 
 
 @pytest.mark.parametrize("alone", [{}, {"z": 0.4}, {"z": 0.4, "a": None}, {"z": 0.4, "a": 0.0}, {"z": -1.0, "a": 0.5}])

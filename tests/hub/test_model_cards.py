@@ -1,5 +1,6 @@
 """The published checkpoints: whole, small, with the card that their files give, and as good as it says."""
 
+import json
 import shutil
 from pathlib import Path
 
@@ -90,3 +91,15 @@ def test_it_scores_what_is_recorded(folder):
     for task in Results.read(folder).tasks:
         recorded = {metric.name: metric.value for metric in task.metrics}
         assert scores[task.name] == pytest.approx(recorded, rel=0.005)  # another processor may round otherwise
+
+
+def test_the_seeds_on_the_card_of_avatars_are_those_of_the_stored_table():
+    results = Results.read(ROOT / "model_cards/avatars_resnet")
+    table = json.loads((ROOT / "benchmarks/results/avatars_more_images.json").read_text())
+    (row,) = [row for row in table["rows"] if row["method"] == "tssigma"]
+    own = {task.name: {metric.name: metric.value for metric in task.metrics} for task in results.tasks}
+    values = {0: own} | {other.seed: other.values for other in results.other_seeds}
+    assert row["by_seed"] == {
+        str(seed): {f"{task}/{metric}": value for task, each in of_seed.items() for metric, value in each.items()}
+        for seed, of_seed in values.items()
+    }

@@ -16,6 +16,10 @@ def card(
         list[Path] | None,
         typer.Option(metavar="RUN", help="The run of one task alone, for Δm; may be repeated. It is recorded."),
     ] = None,
+    other_seed: Annotated[
+        list[Path] | None,
+        typer.Option(metavar="RUN", help="A run of another seed, for intervals; may be repeated. It is recorded."),
+    ] = None,
     license: Annotated[
         str | None, typer.Option(help="Of the weights, such as apache-2.0. Default: what the card states, if any.")
     ] = None,
@@ -30,12 +34,13 @@ def card(
     from ..files.names import CARD
     from ..hub import Results
     from ..hub.cards.mark import is_edited
-    from ..results.recording import with_single_task
+    from ..results.recording import with_other_seeds, with_single_task
 
     if is_edited(folder / CARD) and not overwrite:
         raise ValueError(f"{folder / CARD} was edited, or is not from here, and is kept. --overwrite replaces it.")
-    if single_task:
-        with_single_task(Results.read(folder), folder, single_task).write(folder)
+    if single_task or other_seed:
+        results = with_single_task(Results.read(folder), folder, single_task or [])
+        with_other_seeds(results, folder, other_seed or []).write(folder)
     write_card_and_pictures(folder, license, overwrite, trust)
     typer.echo(f"{folder}: {file_names(folder)}")
 

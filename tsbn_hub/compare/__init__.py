@@ -1,10 +1,10 @@
 """Comparing methods: grids of runs, and tables with intervals of what they measure and cost."""
 
+from ..results.intervals import Interval, interval_of
 from .compare import Budget, compare
 from .existing import compare_runs
 from .formats import write_tables
 from .grid import Grid, Variant
-from .intervals import Interval, interval_of
 from .picture import draw_comparison
 from .setting import draw_setting, gains_by_setting, setting_table
 from .stored import read_comparison

@@ -11,12 +11,12 @@ from rich.console import Console
 from ..analysis import model_cost
 from ..baselines import HARD_SHARING
 from ..results import Results
+from ..results.intervals import interval_of
 from ..training.loaders import first_image
 from ..training.recipe.building import build_data, build_model, build_tasks
 from .choice import best_run, on_validation
 from .costs import measure_costs
 from .grid import Grid, Run, Variant, reference_of
-from .intervals import interval_of
 from .progress import watching
 from .running import is_finished, run_all, seconds_in
 from .table import NOT_FINISHED, Comparison, Row, comparison_of

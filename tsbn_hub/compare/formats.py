@@ -15,7 +15,7 @@ from rich.table import Table
 
 from ..baselines import HARD_SHARING
 from ..files.atomic import write_atomically
-from .intervals import Interval
+from ..results.intervals import Interval
 from .table import Comparison, Measure, Row
 
 _WITHOUT = "–"

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ..analysis.figures import COLORS, DOTS_AN_INCH, check_matplotlib, write_figure
-from .intervals import Interval
+from ..results.intervals import Interval
 from .table import Comparison
 
 if TYPE_CHECKING:

@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ..analysis.figures import DOTS_AN_INCH, check_matplotlib, write_figure
+from ..results.intervals import Interval
 from .formats import markdown_table, shown_interval
-from .intervals import Interval
 from .picture import EXTRA, label_gains, mark_of
 from .table import Comparison
 

@@ -6,8 +6,8 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from ..results import Results, delta_m
+from ..results.intervals import Interval, interval_of
 from .costs import MethodCost
-from .intervals import Interval, interval_of
 
 Primary = Mapping[str, tuple[float, bool]]
 """By task its primary metric, and whether higher is better."""

@@ -21,11 +21,11 @@ from ..tasks import make_kind
 from ..training import TrainingConfig
 from ..training.evaluation import Scores, chosen_metric
 from ..training.recipe.building import build_data, build_tasks
-from .results import DataMeasured, Metric, Results, SingleTask, TaskMeasured
+from .results import DataMeasured, Metric, OtherSeed, Results, SingleTask, TaskMeasured
 
 
 def record_run(config: TrainingConfig, scores: Scores) -> None:
-    """Write the `results.json` of a finished run. Single-task scores beside the same results stay.
+    """Write the `results.json` of a finished run. Scores of other runs beside the same results stay.
 
     Args:
         config: The run.
@@ -34,7 +34,7 @@ def record_run(config: TrainingConfig, scores: Scores) -> None:
     results = results_of_run(config, scores)
     if Path(config.output, RESULTS).exists():
         recorded = Results.read(config.output)
-        if replace(recorded, single_task={}) == results:
+        if replace(recorded, single_task={}, other_seeds=[]) == results:
             return
     results.write(config.output)
 
@@ -115,13 +115,7 @@ def with_single_task(results: Results, folder: str | Path, runs: Sequence[str | 
             raise ValueError(
                 f"{run} was trained on {[task.name for task in other.tasks]}: a single-task run has one of {list(own)}."
             )
-        for what, theirs, ours in (
-            ("split", other.split, results.split),
-            ("data", _data_of(other, name), _data_of(results, name)),
-            ("metric", other.tasks[0].metrics[0].name, own[name].metrics[0].name),
-        ):
-            if theirs != ours:
-                raise ValueError(f"{run} is no measure for {name!r}: its {what} is {theirs}, here {ours}.")
+        _check_measure(run, other, results, name)
         their_recipe = replace(TrainingConfig.read(Path(run, RECIPE)), tasks=recipe.tasks)
         # A plain network for each task is what every method is measured against: no other recipe.
         of_methods = ("norm", "method", "method_args") if their_recipe.method == SINGLE_TASK else ()
@@ -135,6 +129,49 @@ def with_single_task(results: Results, folder: str | Path, runs: Sequence[str | 
             ],
         )
     return replace(results, single_task=single_task)
+
+
+def with_other_seeds(results: Results, folder: str | Path, runs: Sequence[str | Path]) -> Results:
+    """The results, and beside them those of runs of the same recipe with other seeds.
+
+    Args:
+        results: Of the run in `folder`.
+        folder: It has the recipe, `training.yaml`.
+        runs: Folders of such runs. Those of seeds that have a run already replace it.
+
+    Raises:
+        FileNotFoundError: if a folder lacks its results or its recipe.
+        ValueError: if one was trained or measured otherwise, or with the seed of this run.
+    """
+    recipe = TrainingConfig.read(Path(folder, RECIPE))
+    others = {other.seed: other for other in results.other_seeds}
+    for run in runs:
+        theirs, measured = TrainingConfig.read(Path(run, RECIPE)), Results.read(run)
+        differences = recipe.differences(dataclasses.asdict(replace(theirs, seed=recipe.seed)))
+        if differences:
+            raise ValueError(f"{run} is of another recipe: {'; '.join(differences)}.")
+        if theirs.seed == recipe.seed:
+            raise ValueError(f"{run} has the seed {recipe.seed}, as {folder} has: a run of another seed is needed.")
+        for task in results.tasks:
+            _check_measure(run, measured, results, task.name)
+        values = {task.name: {metric.name: metric.value for metric in task.metrics} for task in measured.tasks}
+        others[theirs.seed] = OtherSeed(theirs.seed, Path(run).resolve().name, values)
+    return replace(results, other_seeds=[others[seed] for seed in sorted(others)])
+
+
+def _check_measure(run: str | Path, other: Results, results: Results, task: str) -> None:
+    """Refuse a run whose scores of a task are no measure for these.
+
+    Raises:
+        ValueError: if it was measured on another split or other data, or by another metric.
+    """
+    for what, theirs, ours in (
+        ("split", other.split, results.split),
+        ("data", _data_of(other, task), _data_of(results, task)),
+        ("metric", _primary_of(other, task), _primary_of(results, task)),
+    ):
+        if theirs != ours:
+            raise ValueError(f"{run} is no measure for {task!r}: its {what} is {theirs}, here {ours}.")
 
 
 def results_of(folder: str | Path) -> Results | None:
@@ -208,6 +245,10 @@ def _finite(value: float) -> float | None:
 def _text(data: object, name: str) -> str | None:
     value = getattr(data, name, None)
     return value if isinstance(value, str) else None
+
+
+def _primary_of(results: Results, name: str) -> str:
+    return next(task.metrics[0].name for task in results.tasks if task.name == name)
 
 
 def _data_of(results: Results, task: str) -> list[tuple[str, int]]:

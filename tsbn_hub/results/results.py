@@ -9,6 +9,7 @@ from ..files.atomic import write_atomically
 from ..files.names import RESULTS
 from ..files.strict_json import read_strictly
 from .delta_m import delta_m
+from .intervals import Interval, interval_of
 
 
 @dataclass(frozen=True)
@@ -75,6 +76,21 @@ class SingleTask:
 
 
 @dataclass(frozen=True)
+class OtherSeed:
+    """What a run of the same recipe with another seed scores.
+
+    Args:
+        seed: Of that run.
+        source: The name of the run.
+        values: By task, each metric's value; None where there is none, as of a `Metric`.
+    """
+
+    seed: int
+    source: str
+    values: dict[str, dict[str, float | None]]
+
+
+@dataclass(frozen=True)
 class Results:
     """What was measured of a checkpoint.
 
@@ -85,6 +101,7 @@ class Results:
         epoch_chosen_by: What the epoch was chosen by.
         tasks: What was measured, by task, in the order of the model's.
         single_task: By task, what a network trained on it alone scores.
+        other_seeds: What other runs of the same recipe score.
 
     Raises:
         ValueError: if a task is there twice, has no metric or no data set, or is unknown.
@@ -96,6 +113,7 @@ class Results:
     epoch_chosen_by: str
     tasks: list[TaskMeasured]
     single_task: dict[str, SingleTask] = field(default_factory=dict)
+    other_seeds: list[OtherSeed] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         names = [task.name for task in self.tasks]
@@ -105,9 +123,10 @@ class Results:
             if not task.metrics:
                 raise ValueError(f"tasks: {task.name!r} has no metrics.")
         of_data = [name for data in self.data for name in data.tasks]
-        unknown = [name for name in [*of_data, *self.single_task] if name not in names]
+        of_seeds = [name for other in self.other_seeds for name in other.values]
+        unknown = [name for name in [*of_data, *self.single_task, *of_seeds] if name not in names]
         if unknown:
-            raise ValueError(f"data or single_task name the unknown tasks {unknown}. Known: {names}.")
+            raise ValueError(f"data, single_task or other_seeds name the unknown tasks {unknown}. Known: {names}.")
         without = [name for name in names if name not in of_data]
         if without:
             raise ValueError(f"data has no data set with the tasks {without}.")
@@ -138,6 +157,16 @@ class Results:
         """
         text = json.dumps(dataclasses.asdict(self), indent=2, ensure_ascii=False, allow_nan=False) + "\n"
         write_atomically({Path(folder, RESULTS): lambda path: path.write_text(text, encoding="utf-8")})
+
+    def over_seeds(self, task: TaskMeasured, metric: Metric) -> Interval | None:
+        """The mean of a metric over all seeds, with its interval; None where a run lacks it, or there is one seed.
+
+        Raises:
+            ImportError: if scipy is not installed.
+        """
+        values = [metric.value, *(other.values.get(task.name, {}).get(metric.name) for other in self.other_seeds)]
+        known = [value for value in values if value is not None]
+        return interval_of(known) if len(known) == len(values) > 1 else None
 
     def delta_m(self) -> float | None:
         """Δm over all tasks, in percent.

@@ -118,7 +118,7 @@ def _of_task(results: Results | None, task: Task) -> Results | None:
         return None
     data = [replace(each, tasks=[task.name]) for each in results.data if task.name in each.tasks]
     single_task = {name: each for name, each in results.single_task.items() if name == task.name}
-    return replace(results, tasks=measured, data=data, single_task=single_task)
+    return replace(results, tasks=measured, data=data, single_task=single_task, other_seeds=[])
 
 
 def _classes(task: Task) -> Iterator[str]:
@@ -132,7 +132,7 @@ def _scores(results: Results | None) -> str:
     if results is None:
         return "**Not measured**: no results are recorded with it."
     rows = [
-        f"| {metric.name} {'↑' if metric.higher_is_better else '↓'} | {shown_value(metric)} |"
+        f"| {metric.name} {'↑' if metric.higher_is_better else '↓'} | {shown_value(metric, metric.value)} |"
         for metric in results.tasks[0].metrics
     ]
     return "\n".join(["| metric | value |", "| --- | --- |", *rows, "", where_measured(results)])

@@ -16,7 +16,7 @@ from ...files.names import GATES, SAMPLES
 from ...models.surface import Surface
 from ...norms import TaskNorm
 from ...results.recording import without_folders
-from ...results.results import Metric, Results
+from ...results.results import Metric, Results, TaskMeasured
 from ...tasks import Attributes, Kind
 from ...tasks.thresholds import DEFAULT_THRESHOLD
 from ...training import TrainingConfig
@@ -129,24 +129,39 @@ def _introduction(subject: Subject) -> str:
 
 def _tasks(subject: Subject) -> str:
     results = subject.results
-    measured = {task.name: task.metrics for task in results.tasks} if results else {}
-    single_task = results.single_task if results else {}
-    columns = ["task", "kind", "classes", "metric", "value"] + ["single-task"] * bool(single_task)
+    measured = {task.name: task for task in results.tasks} if results else {}
+    columns = ["task", "kind", "classes", "metric", "value"]
+    if results and results.other_seeds:
+        columns.append(f"mean of {len(results.other_seeds) + 1} seeds")
+    if results and results.single_task:
+        columns.append("single-task")
     lines = [_row(columns), _row(["---"] * len(columns))]
     described = {task.name: (task.kind, task.classes) for task in subject.cost.tasks} if subject.cost else {}
     for name in subject.tasks:
         kind, classes = described.get(name, ("no head", None))
         first = [name, kind, "" if classes is None else str(classes)]
-        for metric in measured.get(name, []):
-            other = single_task.get(name) if metric is measured[name][0] else None
-            alone = shown_value(dataclasses.replace(metric, value=other.value)) if other else ""
-            row = [*first, f"{metric.name} {'↑' if metric.higher_is_better else '↓'}", shown_value(metric), alone]
-            lines.append(_row(row[: len(columns)]))
-            first = ["", "", ""]
-        if name not in measured:
-            lines.append(_row([*first, "not measured", "", ""][: len(columns)]))
-    notes = [where_measured(results), _delta_m(subject), *_labels(subject), *_thresholds(subject)]
+        if results and name in measured:
+            for scores in _scores(results, measured[name]):
+                lines.append(_row([*first, *scores]))
+                first = ["", "", ""]
+        else:
+            lines.append(_row([*first, "not measured"] + [""] * (len(columns) - 4)))
+    notes = [where_measured(results), _of_seeds(results), _delta_m(subject), *_labels(subject), *_thresholds(subject)]
     return "\n\n".join(["\n".join(lines), *(note for note in notes if note)])
+
+
+def _scores(results: Results, task: TaskMeasured) -> Iterator[list[str]]:
+    """Of each metric of a task: its name, its value, and what other runs score."""
+    alone = results.single_task.get(task.name)
+    for metric in task.metrics:
+        cells = [f"{metric.name} {'↑' if metric.higher_is_better else '↓'}", shown_value(metric, metric.value)]
+        if results.other_seeds:
+            interval = results.over_seeds(task, metric)
+            parts = (interval.mean, interval.half_width) if interval else ()
+            cells.append(" ± ".join(shown_value(metric, part) for part in parts))
+        if results.single_task:
+            cells.append(shown_value(metric, alone.value) if alone and metric is task.metrics[0] else "")
+        yield cells
 
 
 def where_measured(results: Results | None) -> str:
@@ -157,6 +172,16 @@ def where_measured(results: Results | None) -> str:
     return (
         f"Measured on the {escaped(results.split)} split of {data}; ↑: higher is better. The epoch was chosen by "
         f"{escaped(results.epoch_chosen_by)}."
+    )
+
+
+def _of_seeds(results: Results | None) -> str:
+    if results is None or not results.other_seeds:
+        return ""
+    seeds = [str(other.seed) for other in results.other_seeds]
+    return (
+        "The value is that of these weights. The mean is over them and runs of the same recipe with "
+        f"seed{'s' * (len(seeds) > 1)} {_listed(seeds)}; ±: half of its 95% interval, by Student's t."
     )
 
 
@@ -198,12 +223,12 @@ def _thresholds(subject: Subject) -> Iterator[str]:
         yield f"What counts as present for {escaped(name)} is above these probabilities{tuned}: {each}."
 
 
-def shown_value(metric: Metric) -> str:
-    """A share as a percentage; what has a unit of its own in that."""
-    if metric.value is None:
+def shown_value(metric: Metric, value: float | None) -> str:
+    """A metric's value, or its interval's half-width: a share as a percentage; what has a unit of its own in that."""
+    if value is None:
         return "not measured"
-    is_share = metric.is_share and metric.higher_is_better and 0 <= metric.value <= 1
-    return f"{metric.value:.2%}" if is_share else f"{metric.value:.4g}"
+    is_share = metric.is_share and metric.higher_is_better and 0 <= value <= 1
+    return f"{value:.2%}" if is_share else f"{value:.4g}"
 
 
 # What else there is to say.

@@ -10,8 +10,14 @@ import yaml
 
 from tests.training.small_runs import write_config
 from tsbn_hub.hub import Results
-from tsbn_hub.results.recording import record_run, results_of_run, weights_digest, with_single_task
-from tsbn_hub.results.results import DataMeasured, Metric, SingleTask, TaskMeasured
+from tsbn_hub.results.recording import (
+    record_run,
+    results_of_run,
+    weights_digest,
+    with_other_seeds,
+    with_single_task,
+)
+from tsbn_hub.results.results import DataMeasured, Metric, OtherSeed, SingleTask, TaskMeasured
 from tsbn_hub.training import TrainingConfig
 
 RESULTS = Results(
@@ -24,6 +30,7 @@ RESULTS = Results(
         TaskMeasured("a", "classification", 4, [Metric("accuracy", 0.5, True)]),
     ],
     single_task={"a": SingleTask(0.25, "a_alone", ["lr"])},
+    other_seeds=[OtherSeed(3, "run_3", {"z": {"abs_err": 2 / 3, "delta1": None}, "a": {"accuracy": 0.75}})],
 )
 
 
@@ -38,11 +45,16 @@ def test_read_as_written(tmp_path):
 
 def test_defaults_may_be_left_out(tmp_path):
     values = dataclasses.asdict(RESULTS)
-    del values["single_task"], values["data"][0]["url"]
+    del values["single_task"], values["other_seeds"], values["data"][0]["url"]
     values["tasks"][1]["metrics"][0]["value"] = 1
     (tmp_path / "results.json").write_text(json.dumps(values))
     read = Results.read(tmp_path)
-    assert read.single_task == {} and read.data == RESULTS.data and isinstance(read.tasks[1].metrics[0].value, float)
+    assert (
+        read.single_task == {}
+        and read.other_seeds == []
+        and read.data == RESULTS.data
+        and isinstance(read.tasks[1].metrics[0].value, float)
+    )
 
 
 BROKEN = {
@@ -62,6 +74,11 @@ BROKEN = {
     "data.0.licence": ("mit", r"data\[0\] has the unknown keys \['licence'\]. Known: \['name', 'samples', "),
     "data.0.tasks": (["b"], r"unknown tasks \['b'\]. Known: \['z', 'a'\]"),
     "single_task": ({"b": {"value": 1, "source": "b"}}, r"unknown tasks \['b'\]"),
+    "other_seeds": (
+        [{"seed": 1, "source": "b", "values": {"b": {}}}],
+        r"other_seeds name the unknown tasks \['b'\]",
+    ),
+    "other_seeds.0.seed": (0.5, r"other_seeds\[0\].seed is 0.5, but must be a whole number"),
     "single_task.a": ({"value": 1}, r"single_task\['a'\] lacks \['source'\]"),
     "single_task.a.differs_in": ("lr", r"single_task\['a'\].differs_in is 'lr', but must be a list"),
     "version": (2, r"it has the unknown keys \['version'\]"),
@@ -209,3 +226,52 @@ def test_what_is_no_single_task_run(tmp_path):
     (run / "training.yaml").unlink()
     with pytest.raises(FileNotFoundError, match=r"training.yaml"):
         with_single_task(Results.read(run), run, [])
+
+
+# Runs of other seeds.
+
+
+def test_other_seeds_are_recorded(tmp_path):
+    run = recorded(tmp_path, "run", {"keys": 0.6, "corner": 0.5})
+    second = recorded(tmp_path, "second", {"keys": 0.8, "corner": math.nan}, seed=2, workers=2)
+    first = recorded(tmp_path, "first", {"keys": 0.7, "corner": 0.5}, seed=1)
+    results = with_other_seeds(Results.read(run), run, [second, first])
+    assert results.other_seeds == [
+        OtherSeed(1, "first", {"keys": {"accuracy": 0.7}, "corner": {"accuracy": 0.5}}),
+        OtherSeed(2, "second", {"keys": {"accuracy": 0.8}, "corner": {"accuracy": None}}),
+    ]
+    keys, corner = results.tasks
+    interval = results.over_seeds(keys, keys.metrics[0])
+    assert (interval.mean, interval.runs) == (pytest.approx(0.7), 3)
+    assert interval.half_width == pytest.approx(4.302653 * 0.1 / 3**0.5, rel=1e-6)  # t(0.975, 2) s / sqrt(n)
+    assert results.over_seeds(corner, corner.metrics[0]) is None, "a run lacks it"
+    assert Results.read(run).over_seeds(keys, keys.metrics[0]) is None, "one seed"
+
+    results.write(run)
+    record_run(TrainingConfig.read(run / "training.yaml"), {"keys": {"accuracy": 0.6}, "corner": {"accuracy": 0.5}})
+    assert Results.read(run) == results, "the same results again"
+    record_run(TrainingConfig.read(run / "training.yaml"), {"keys": {"accuracy": 0.7}, "corner": {"accuracy": 0.5}})
+    assert Results.read(run).other_seeds == [], "those of other weights"
+
+
+def test_a_seed_that_is_measured_again_replaces_its_first_run(tmp_path):
+    run = recorded(tmp_path, "run", {"keys": 0.6, "corner": 0.5})
+    runs = [recorded(tmp_path, f"first{at}", {"keys": at / 10, "corner": 0.5}, seed=1) for at in (7, 8)]
+    results = with_other_seeds(with_other_seeds(Results.read(run), run, runs[:1]), run, runs[1:])
+    assert [other.source for other in results.other_seeds] == ["first8"]
+
+
+def test_what_is_no_run_of_another_seed(tmp_path):
+    run = recorded(tmp_path, "run", {"keys": 0.6, "corner": 0.5})
+    scores = {"keys": 0.5, "corner": 0.5}
+    unfair = {
+        "run has the seed 0, as .*run has: a run of another seed is needed": run,
+        "faster is of another recipe: lr: 0.5, here 0.01": recorded(tmp_path, "faster", scores, seed=1, lr=0.5),
+    }
+    for message, folder in unfair.items():
+        with pytest.raises(ValueError, match=message):
+            with_other_seeds(Results.read(run), run, [folder])
+    other = recorded(tmp_path, "other", scores, seed=1)
+    dataclasses.replace(Results.read(other), split="validation").write(other)
+    with pytest.raises(ValueError, match="other is no measure for 'keys': its split is validation, here test"):
+        with_other_seeds(Results.read(run), run, [other])
