@@ -7,6 +7,7 @@ import pytest
 import timm
 import torch
 from PIL import Image
+from safetensors.torch import save_file
 from timm.data import create_transform, resolve_data_config
 from timm.models import register_model
 from transformers import (
@@ -24,6 +25,7 @@ from tests.matrices import cases_of
 from tsbn_hub import CheckpointError, TsbnForMultiTask, TsbnModel
 from tsbn_hub.models.hf.features import feature_layout
 from tsbn_hub.models.hf.sources import image_processor_of
+from tsbn_hub.models.timm import weights as weights_of_timm
 
 from .hf_backbones import (
     BACKBONES,
@@ -96,6 +98,32 @@ def test_model_arguments_of_timm(tmp_path):
     assert_round_trip(randomized(model), tmp_path, x)
     from_module = TsbnForMultiTask.from_backbone(timm.create_model("test_vit", img_size=64, in_chans=1), TASKS)
     assert from_module(x).logits["z"].shape == (2, 3, 64, 64)
+
+
+def test_a_file_of_weights_is_loaded_by_timm(tmp_path, monkeypatch):
+    """As with the names of timm, the Hub is not asked for weights that the user has."""
+    monkeypatch.setattr(weights_of_timm, "check_reachable", pytest.fail)
+    weights = tmp_path / "own.safetensors"
+    plain = randomized(timm.create_model("test_resnet")).eval()
+    save_file(plain.state_dict(), weights)
+    overlay = {"file": str(weights)}
+    model = TsbnForMultiTask.from_backbone("timm/test_resnet", TASKS, pretrained_cfg_overlay=overlay).eval()
+    x = torch.randn(2, 3, 64, 64)
+    with torch.no_grad():
+        assert_equal(model.tsbn(x, task="a").last_hidden_state, plain.forward_features(x))
+    assert str(tmp_path) not in model.config.to_json_string() and overlay == {"file": str(weights)}
+
+    weights.write_bytes(weights.read_bytes()[:-100])
+    with pytest.raises(CheckpointError, match=rf"{weights} is truncated"):
+        TsbnForMultiTask.from_backbone("timm/test_resnet", TASKS, pretrained_cfg_overlay=overlay)
+    pickled = tmp_path / "own.pth"
+    torch.save(plain.state_dict(), pickled)
+    with pytest.raises(ValueError, match=rf"{pickled} is no .safetensors file. Pickled weights can run code"):
+        TsbnForMultiTask.from_backbone("timm/test_resnet", TASKS, pretrained_cfg_overlay={"file": str(pickled)})
+    with pytest.raises(FileNotFoundError, match=r"none\.safetensors"):
+        TsbnForMultiTask.from_backbone(
+            "timm/test_resnet", TASKS, pretrained_cfg_overlay={"file": str(tmp_path / "none.safetensors")}
+        )
 
 
 def test_random_weights_of_a_model_type():

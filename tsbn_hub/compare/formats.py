@@ -238,7 +238,7 @@ def _notes(comparison: Comparison) -> list[str]:
         notes.append(
             f"step x: seconds of a training step for all tasks over those of {reference.label}, measured in turns in "
             "one process. GFLOPs: for one image and all tasks; passes: these, where a plain network for one task costs "
-            "1. memory: of a training step."
+            "1. memory: of a training step; on a CPU, what is kept for its backward."
         )
     chosen = [
         f"{row.label}: " + ", ".join(f"{key}={value}" for key, value in row.settings.items())

@@ -30,7 +30,8 @@ from ...files.paths import is_path, no_folder
 from ...files.permission import names_in
 from ...files.repositories import check_reachable, is_repo, local_folder, one_revision, repo_commit
 from ...norms import TaskModule
-from ..timm.building import check_weights_reachable, eps_args
+from ..timm.building import eps_args
+from ..timm.weights import weights_to_load
 from .architectures import backbone_class_of
 from .config import native_config
 from .features import pooler_of_classification
@@ -241,10 +242,11 @@ def _base_model(model: PreTrainedModel) -> PreTrainedModel:
 def _timm_model(name: str, pretrained: bool, kwargs: Keywords) -> nn.Module:
     if not timm.is_model(name.partition(".")[0]):
         raise ValueError(f"timm knows no architecture {name!r}: timm.list_models() has them all.")
+    overlay = dict(kwargs.get("pretrained_cfg_overlay") or {})
     if pretrained:
-        check_weights_reachable(name, None, {}, kwargs.get("cache_dir"))
+        weights_to_load(name, kwargs.get("pretrained_cfg"), overlay, kwargs.get("cache_dir"))
     with torch.device("cpu" if pretrained else "meta"):
-        return timm.create_model(name, pretrained=pretrained, **kwargs)
+        return timm.create_model(name, pretrained=pretrained, **{**kwargs, "pretrained_cfg_overlay": overlay or None})
 
 
 def _wrapper_config(model: Any) -> TimmWrapperConfig:
@@ -253,7 +255,10 @@ def _wrapper_config(model: Any) -> TimmWrapperConfig:
         architecture=model.pretrained_cfg["architecture"],
         model_args=arguments or None,
         num_labels=getattr(model, "num_classes", None) or 1000,
-        pretrained_cfg={key: value for key, value in dict(model.pretrained_cfg).items() if key != "num_classes"},
+        # A file of this machine says nothing elsewhere.
+        pretrained_cfg={
+            k: value for k, value in dict(model.pretrained_cfg).items() if k not in ("num_classes", "file")
+        },
     )
 
 

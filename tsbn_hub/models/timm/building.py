@@ -3,15 +3,11 @@
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from pathlib import Path
 from typing import Any
 
 import torch
-from timm.models import _builder, resolve_pretrained_cfg
+from timm.models import _builder
 from torch import nn
-
-from ...files.names import WEIGHTS
-from ...files.repositories import check_reachable
 
 Load = Callable[[nn.Module], None]
 """Loads the weights into a model that is built."""
@@ -98,27 +94,6 @@ def loading_of(name: str, build: Callable[[], nn.Module]) -> Load | None:
             _builder.load_pretrained(model, **keywords.pop())
 
     return load_once
-
-
-def check_weights_reachable(
-    architecture: str, pretrained_cfg: Any, overlay: dict[str, Any], cache_dir: str | Path | None
-) -> None:
-    """Ask the Hub once, before timm does, for the repo of timm's own weights of an architecture.
-
-    Args:
-        architecture: With its tag, if there is one.
-        pretrained_cfg: As timm has it; None: that of the architecture.
-        overlay: As timm has it.
-        cache_dir: Another cache than that of huggingface_hub.
-
-    Raises:
-        HubError: if the Hub cannot be reached, or there is no such repo.
-    """
-    config = resolve_pretrained_cfg(architecture, pretrained_cfg, dict(overlay)).to_dict()
-    source, place = _builder._resolve_pretrained_source(config)
-    if source == "hf-hub":
-        repo, name = place if isinstance(place, tuple) else (place, None)
-        check_reachable(repo, [name] if name else [WEIGHTS, "pytorch_model.bin"], cache_dir)
 
 
 class _ReachedError(Exception):

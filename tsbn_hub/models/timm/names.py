@@ -8,7 +8,6 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from contextlib import nullcontext
 from fnmatch import fnmatchcase
-from pathlib import Path
 from typing import Any
 
 import timm
@@ -16,9 +15,7 @@ from timm.models._pretrained import DefaultCfg, PretrainedCfg
 from timm.models._registry import register_model
 from torch import nn
 
-from ...files.checkpoints import CheckpointError, check_tasks_of_weights, read_shapes, without_weights
-from ...files.names import CONFIG, WEIGHTS
-from ...files.repositories import local_folder, repo_commit, split_revision
+from ...files.checkpoints import check_tasks_of_weights
 from ...norms import NormOptions, TaskSelector
 from ...norms.execution import Execution, check_execution
 from ...norms.gating import Patterns
@@ -26,8 +23,9 @@ from ...norms.selection import Selection
 from ...norms.task_names import check_same_tasks
 from ...norms.task_norm import Style, check_same_affine
 from . import norms as timm_norms  # noqa: F401 — registers timm's norm classes
-from .building import before_loading, check_weights_reachable, loading_of, without_loading
+from .building import before_loading, loading_of, without_loading
 from .model import OF_CLASSES, Classes, Recipe, TimmTaskModel, as_timm_task_model, convert_timm_model, task_classes_of
+from .weights import weights_to_load
 
 SUFFIX = "_tsbn"
 
@@ -154,11 +152,9 @@ def _create(
         labels = {task: list(each) for task, size, each in named if each is not None and len(each) == size}
     overlay = {**(pretrained_cfg_overlay or {}), "architecture": name}
     if pretrained:
-        weights = _safetensors_to_load(pretrained_cfg, overlay, kwargs.get("cache_dir"))
+        weights = weights_to_load(architecture, pretrained_cfg, overlay, kwargs.get("cache_dir"))
         if weights is not None:
             check_tasks_of_weights(weights, names)
-        else:
-            check_weights_reachable(architecture, pretrained_cfg, overlay, kwargs.get("cache_dir"))
     if sizes is not None:
         kwargs["num_classes"] = max(sizes)
     features_only = bool(kwargs.get("features_only"))
@@ -210,40 +206,3 @@ def _refuse_mixed_classes(sizes: list[int], own: list[int] | None) -> None:
             f"The tasks are to have {sizes} classes, those of the checkpoint have {own}. Load it with its own, then "
             "use reset_classifier."
         )
-
-
-def _safetensors_to_load(pretrained_cfg: object, overlay: dict[str, Any], cache_dir: str | Path | None) -> Path | None:
-    """The file that timm will load of a user's folder, file or repo: safetensors alone, and whole, or an error.
-
-    None: it is one of timm's own, or what the user loads by a function.
-    """
-    config = pretrained_cfg.to_dict() if isinstance(pretrained_cfg, PretrainedCfg) else pretrained_cfg
-    config = config if isinstance(config, dict) else {}
-    source, file = config.get("source"), overlay.get("file") or config.get("file")
-    if source == "hf-hub" or overlay.get("hf_hub_id"):
-        repo = overlay.get("hf_hub_id") or config["hf_hub_id"]
-        folder = local_folder(repo, (CONFIG, WEIGHTS), cache_dir=cache_dir)
-        if commit := repo_commit(folder):  # what was checked is what timm loads, and the model knows where it is from
-            overlay["hf_hub_id"] = f"{split_revision(repo)[0]}@{commit}"
-        overlay.setdefault("hf_hub_filename", WEIGHTS)
-        return _whole(folder / WEIGHTS)
-    if source == "local-dir" and not overlay.get("file"):
-        folder = Path(str(file))
-        if not (folder / WEIGHTS).is_file():
-            found = [path.name for path in folder.iterdir()] if folder.is_dir() else []
-            raise CheckpointError(without_weights(str(folder), found))
-        return _whole(folder / WEIGHTS)
-    if file:
-        if Path(str(file)).suffix == ".safetensors":
-            return _whole(Path(str(file)))
-        if not overlay.get("custom_load"):
-            raise ValueError(
-                f"{file} is no .safetensors file. Pickled weights can run code when they are loaded, and are not read: "
-                "convert the file with safetensors.torch.save_file."
-            )
-    return None
-
-
-def _whole(path: Path) -> Path:
-    read_shapes(path)
-    return path
