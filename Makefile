@@ -50,13 +50,14 @@ $(LOWEST)/ready: pyproject.toml tests/lowest.py
 
 # Every vision architecture of transformers, against docs/backbones.md: a few of them in `make test`.
 # timm's own tests on our names: 40 architectures here, 8 in `make test` (two of them with one task, too);
-# `make conformance WHICH=all` for all 1327.
+# `make conformance WHICH=all` for all 1327. Batched passes of all that are small enough: twenty minutes of a core.
 WHICH ?= many
 conformance: $(VENV)/ready
 	$(BIN)/python -m tests.conformance.backbones
 	$(BIN)/python -m tests.conformance.names
 	$(BIN)/python -m tests.conformance $(WHICH)
 	$(BIN)/python -m tests.conformance $(WHICH) --tasks 3
+	$(BIN)/python -m tests.conformance.execution
 
 # Ratios to plain models of timm, into build/bench; on a CPU with one thread, and on CUDA where there is one.
 bench: $(VENV)/ready

@@ -1,8 +1,8 @@
 """Batched passes on every name of ours that is small enough: `python -m tests.conformance.execution [PATTERN …]`.
 
 With random weights and gates, in evaluation, the outputs of "auto" must be those of one task after another; and it says
-of each name whether it was batched, as soon as that is known. All names take hours: `--part 3/8` is every eighth of
-them, from the third on.
+of each name whether it was batched, as soon as that is known. All names take some twenty minutes: `--part 3/8` is every
+eighth of them, from the third on.
 """
 
 import argparse
