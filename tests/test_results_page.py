@@ -227,6 +227,19 @@ def test_a_small_vision_transformer():
     assert said in PAGE
 
 
+def test_imagenet_weights():
+    comparison, longer = stored("avatars_pretrained"), "hps, 1.5x epochs"
+    mean = {row.label: f"{accuracies(comparison, row.label)[0]:.1f}%" for row in comparison.rows}
+    delta = delta_over("avatars_pretrained", longer)
+    said = f"a Δm of {delta.mean:.1f}%: {mean['tssigma']} mean accuracy, where hard sharing has {mean[longer]}"
+    assert said in PAGE
+    assert f"{mean['tssigma, frozen trunk']}, where heads alone have {mean['hps, frozen trunk']}" in PAGE
+    times = times_of_a_step(comparison)
+    assert f"in {times['tssigma, frozen trunk']} the time of a step" in PAGE
+    small = accuracies(stored("avatars_gated_norms"), "hps")
+    assert min(small) > 53 > max(accuracies(comparison, row.label)[0] for row in comparison.rows)
+
+
 def test_tasks_that_are_alike():
     comparison = stored("multi_fashion")
     delta = {row.label: comparison.delta(row) for row in comparison.rows}
