@@ -192,6 +192,29 @@ def test_all_norms_gated():
     assert f"have {accuracies(stored('avatars_single_task'), 'stl')[0]:.1f}% with this seed" in PAGE
 
 
+def test_other_learning_rates():
+    comparison = stored("avatars_learning_rates")
+    mean = {row.label: statistics.fmean(accuracies(comparison, row.label)) for row in comparison.rows}
+    gates = [label for label in mean if "tssigma" in label]
+    longer = [label for label in mean if "1.21x epochs" in label]
+    ours, theirs = max(gates, key=mean.get), max(longer, key=mean.get)
+    assert (ours, theirs) == ("tssigma, lr=0.016", "hps, lr=0.016, 1.21x epochs")
+    assert f"has {mean[theirs]:.1f}% mean accuracy, TSσBN {mean[ours]:.1f}%" in PAGE
+    leads = [
+        delta_over("avatars_learning_rates", reference, label) for reference, label in zip(longer, gates, strict=True)
+    ]
+    leads.append(delta_over("avatars_single_task", "hps, 1.21x epochs"))
+    at_4, at_8, at_16, at_2 = (f"{lead.mean:.1f} ± {lead.half_width:.1f}" for lead in leads)
+    assert f"a Δm of {at_16}%. At 0.004 TSσBN is ahead by {at_4}%, at 0.008 by {at_8}%, and at 0.002" in PAGE
+    assert f"in as many epochs, by {at_2}%" in PAGE and leads[2].mean > leads[3].mean / 2
+    assert f"at the learning rate that suits each | +{at_16} |" in README
+    before = [
+        statistics.fmean(accuracies(stored("avatars_last_stage"), each)) for each in ("hps, 1.21x epochs", "tssigma")
+    ]
+    assert f"{mean[theirs]:.1f}% mean accuracy and the last stage gated {mean[ours]:.1f}%" in SETTINGS
+    assert f"that give them {before[0]:.1f} and {before[1]:.1f}% at that rate" in SETTINGS
+
+
 def test_four_times_the_images():
     comparison = stored("avatars_more_images")
     delta = delta_over("avatars_more_images", "hps, 1.21x epochs")
