@@ -215,6 +215,20 @@ def test_other_learning_rates():
     assert f"that give them {before[0]:.1f} and {before[1]:.1f}% at that rate" in SETTINGS
 
 
+def test_another_optimizer():
+    comparison = stored("avatars_sgd")
+    mean = {row.label: statistics.fmean(accuracies(comparison, row.label)) for row in comparison.rows}
+    adamw = stored("avatars_learning_rates")
+    best = max(statistics.fmean(accuracies(adamw, row.label)) for row in adamw.rows)
+    hps, gates = "hps, lr=0.05", "tssigma, lr=0.05"
+    assert max(mean, key=mean.get) == gates and mean[hps] > best
+    assert f"hard sharing by SGD has {mean[hps]:.1f}% mean accuracy" in README
+    assert f"and gates {mean[gates]:.1f}% and {best:.1f}%" in README
+    delta = delta_over("avatars_sgd", hps, gates)
+    assert f"hard sharing by SGD at 0.05 has {mean[hps]:.1f}% mean accuracy" in PAGE
+    assert f"TSσBN has {mean[gates]:.1f}% there, a Δm of {delta.mean:.1f} ± {delta.half_width:.1f}%" in PAGE
+
+
 def test_four_times_the_images():
     comparison = stored("avatars_more_images")
     delta = delta_over("avatars_more_images", "hps, 1.21x epochs")
@@ -261,6 +275,25 @@ def test_imagenet_weights():
     assert f"in {times['tssigma, frozen trunk']} the time of a step" in PAGE
     small = accuracies(stored("avatars_gated_norms"), "hps")
     assert min(small) > 53 > max(accuracies(comparison, row.label)[0] for row in comparison.rows)
+
+
+def test_weights_of_dinov2():
+    comparison, longer = stored("avatars_dinov2"), "hps, 1.41x epochs"
+    mean = {row.label: f"{accuracies(comparison, row.label)[0]:.1f}%" for row in comparison.rows}
+    lost = f"{delta_over('avatars_dinov2', longer).mean:.1f}%"
+    assert f"a Δm of {lost}, {mean['tssigma']} mean accuracy where hard sharing has {mean[longer]}" in PAGE
+
+
+def test_imagenet_weights_on_scenes():
+    comparison = stored("scenes_pretrained")
+    delta = {row.label: comparison.delta(row) for row in comparison.rows}
+    lost = delta_over("scenes_pretrained", "hps, 1.29x epochs")
+    assert f"at equal compute TSσBN has a Δm of {lost.mean:.1f} ± {lost.half_width:.1f}%" in PAGE
+    hps, gates = (delta[f"{label}, frozen trunk"] for label in ("hps", "tssigma"))
+    heads, both = (f"{each.mean:.1f} ± {each.half_width:.1f}%" for each in (hps, gates))
+    assert f"With a frozen trunk Δm is {heads} for heads alone and {both} with gates" in PAGE
+    times = times_of_a_step(comparison)
+    assert f"in {times['hps, frozen trunk'].split()[0]} and {times['tssigma, frozen trunk']} the time of a step" in PAGE
 
 
 def test_tasks_that_are_alike():
