@@ -37,6 +37,11 @@ def accuracies(comparison, label):
     return [100 * statistics.fmean(value for value, _ in row.primary(seed).values()) for seed in row.results]
 
 
+def mean_accuracies(comparison):
+    """By label the mean over tasks and seeds, in percent."""
+    return {row.label: statistics.fmean(accuracies(comparison, row.label)) for row in comparison.rows}
+
+
 def test_the_page_is_made_of_the_stored_results(capsys):
     run_script("benchmarks/pages.py", "--check")
     assert not capsys.readouterr().err
@@ -194,7 +199,7 @@ def test_all_norms_gated():
 
 def test_other_learning_rates():
     comparison = stored("avatars_learning_rates")
-    mean = {row.label: statistics.fmean(accuracies(comparison, row.label)) for row in comparison.rows}
+    mean = mean_accuracies(comparison)
     gates = [label for label in mean if "tssigma" in label]
     longer = [label for label in mean if "1.21x epochs" in label]
     ours, theirs = max(gates, key=mean.get), max(longer, key=mean.get)
@@ -208,18 +213,15 @@ def test_other_learning_rates():
     assert f"a Δm of {at_16}%. At 0.004 TSσBN is ahead by {at_4}%, at 0.008 by {at_8}%, and at 0.002" in PAGE
     assert f"in as many epochs, by {at_2}%" in PAGE and leads[2].mean > leads[3].mean / 2
     assert f"at the learning rate that suits each | +{at_16} |" in README
-    before = [
-        statistics.fmean(accuracies(stored("avatars_last_stage"), each)) for each in ("hps, 1.21x epochs", "tssigma")
-    ]
+    before = mean_accuracies(stored("avatars_last_stage"))
     assert f"{mean[theirs]:.1f}% mean accuracy and the last stage gated {mean[ours]:.1f}%" in SETTINGS
-    assert f"that give them {before[0]:.1f} and {before[1]:.1f}% at that rate" in SETTINGS
+    assert f"that give them {before['hps, 1.21x epochs']:.1f} and {before['tssigma']:.1f}% at that rate" in SETTINGS
 
 
 def test_another_optimizer():
     comparison = stored("avatars_sgd")
-    mean = {row.label: statistics.fmean(accuracies(comparison, row.label)) for row in comparison.rows}
-    adamw = stored("avatars_learning_rates")
-    best = max(statistics.fmean(accuracies(adamw, row.label)) for row in adamw.rows)
+    mean = mean_accuracies(comparison)
+    best = max(mean_accuracies(stored("avatars_learning_rates")).values())
     hps, gates = "hps, lr=0.05", "tssigma, lr=0.05"
     assert max(mean, key=mean.get) == gates and mean[hps] > best
     assert f"hard sharing by SGD has {mean[hps]:.1f}% mean accuracy" in README
@@ -266,7 +268,7 @@ def test_a_small_vision_transformer():
 
 def test_imagenet_weights():
     comparison, longer = stored("avatars_pretrained"), "hps, 1.5x epochs"
-    mean = {row.label: f"{accuracies(comparison, row.label)[0]:.1f}%" for row in comparison.rows}
+    mean = {label: f"{each:.1f}%" for label, each in mean_accuracies(comparison).items()}
     delta = delta_over("avatars_pretrained", longer)
     said = f"a Δm of {delta.mean:.1f}%: {mean['tssigma']} mean accuracy, where hard sharing has {mean[longer]}"
     assert said in PAGE
@@ -274,12 +276,12 @@ def test_imagenet_weights():
     times = times_of_a_step(comparison)
     assert f"in {times['tssigma, frozen trunk']} the time of a step" in PAGE
     small = accuracies(stored("avatars_gated_norms"), "hps")
-    assert min(small) > 53 > max(accuracies(comparison, row.label)[0] for row in comparison.rows)
+    assert min(small) > 53 > max(mean_accuracies(comparison).values())
 
 
 def test_weights_of_dinov2():
     comparison, longer = stored("avatars_dinov2"), "hps, 1.41x epochs"
-    mean = {row.label: f"{accuracies(comparison, row.label)[0]:.1f}%" for row in comparison.rows}
+    mean = {label: f"{each:.1f}%" for label, each in mean_accuracies(comparison).items()}
     lost = f"{delta_over('avatars_dinov2', longer).mean:.1f}%"
     assert f"a Δm of {lost}, {mean['tssigma']} mean accuracy where hard sharing has {mean[longer]}" in PAGE
 

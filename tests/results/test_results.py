@@ -4,6 +4,7 @@ import dataclasses
 import hashlib
 import json
 import math
+import shutil
 
 import pytest
 import yaml
@@ -275,3 +276,14 @@ def test_what_is_no_run_of_another_seed(tmp_path):
     dataclasses.replace(Results.read(other), split="validation").write(other)
     with pytest.raises(ValueError, match="other is no measure for 'keys': its split is validation, here test"):
         with_other_seeds(Results.read(run), run, [other])
+    results = Results.read(run)
+    with pytest.raises(ValueError, match=r"side is no measure for 'keys': its data is \[\]"):
+        with_other_seeds(results, run, [lacking(other, results, tmp_path / "side")])
+
+
+def lacking(run, results, folder):
+    """A run of the same recipe whose data had one of the tasks only."""
+    shutil.copytree(run, folder)
+    data = [dataclasses.replace(each, tasks=["corner"]) for each in results.data]
+    dataclasses.replace(results, tasks=results.tasks[1:], data=data).write(folder)
+    return folder

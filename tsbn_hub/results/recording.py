@@ -32,10 +32,8 @@ def record_run(config: TrainingConfig, scores: Scores) -> None:
         scores: By task, its metrics on the test set.
     """
     results = results_of_run(config, scores)
-    if Path(config.output, RESULTS).exists():
-        recorded = Results.read(config.output)
-        if replace(recorded, single_task={}, other_seeds=[]) == results:
-            return
+    if Path(config.output, RESULTS).exists() and Results.read(config.output).own() == results:
+        return
     results.write(config.output)
 
 
@@ -106,14 +104,14 @@ def with_single_task(results: Results, folder: str | Path, runs: Sequence[str | 
         ValueError: if one has several tasks, or another task, other data or another metric than this run.
     """
     recipe = TrainingConfig.read(Path(folder, RECIPE))
-    own = {task.name: task for task in results.tasks}
+    own = [task.name for task in results.tasks]
     single_task = dict(results.single_task)
     for run in runs:
         other = Results.read(run)
         name = other.tasks[0].name
         if len(other.tasks) > 1 or name not in own:
             raise ValueError(
-                f"{run} was trained on {[task.name for task in other.tasks]}: a single-task run has one of {list(own)}."
+                f"{run} was trained on {[task.name for task in other.tasks]}: a single-task run has one of {own}."
             )
         _check_measure(run, other, results, name)
         their_recipe = replace(TrainingConfig.read(Path(run, RECIPE)), tasks=recipe.tasks)
@@ -247,8 +245,8 @@ def _text(data: object, name: str) -> str | None:
     return value if isinstance(value, str) else None
 
 
-def _primary_of(results: Results, name: str) -> str:
-    return next(task.metrics[0].name for task in results.tasks if task.name == name)
+def _primary_of(results: Results, name: str) -> str | None:
+    return next((task.metrics[0].name for task in results.tasks if task.name == name), None)
 
 
 def _data_of(results: Results, task: str) -> list[tuple[str, int]]:

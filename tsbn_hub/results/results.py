@@ -158,6 +158,10 @@ class Results:
         text = json.dumps(dataclasses.asdict(self), indent=2, ensure_ascii=False, allow_nan=False) + "\n"
         write_atomically({Path(folder, RESULTS): lambda path: path.write_text(text, encoding="utf-8")})
 
+    def own(self) -> "Results":
+        """These results, without those of other runs that are kept beside them."""
+        return dataclasses.replace(self, single_task={}, other_seeds=[])
+
     def over_seeds(self, task: TaskMeasured, metric: Metric) -> Interval | None:
         """The mean of a metric over all seeds, with its interval; None where a run lacks it, or there is one seed.
 

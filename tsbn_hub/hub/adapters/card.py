@@ -16,7 +16,7 @@ from ...results.results import Results
 from ...tasks import Classification, Task
 from ..cards.mark import marked
 from ..cards.metadata import evaluations_of, known_metrics, pipeline_tag
-from ..cards.text import CITATION, PAPER, escaped, shown_value, where_measured
+from ..cards.text import CITATION, PAPER, escaped, shown_name, shown_value, where_measured
 from .files import AdapterConfig, read_adapter
 
 _BODY = """\
@@ -117,8 +117,7 @@ def _of_task(results: Results | None, task: Task) -> Results | None:
     if results is None or not measured:
         return None
     data = [replace(each, tasks=[task.name]) for each in results.data if task.name in each.tasks]
-    single_task = {name: each for name, each in results.single_task.items() if name == task.name}
-    return replace(results, tasks=measured, data=data, single_task=single_task, other_seeds=[])
+    return replace(results.own(), tasks=measured, data=data)
 
 
 def _classes(task: Task) -> Iterator[str]:
@@ -131,10 +130,7 @@ def _classes(task: Task) -> Iterator[str]:
 def _scores(results: Results | None) -> str:
     if results is None:
         return "**Not measured**: no results are recorded with it."
-    rows = [
-        f"| {metric.name} {'↑' if metric.higher_is_better else '↓'} | {shown_value(metric, metric.value)} |"
-        for metric in results.tasks[0].metrics
-    ]
+    rows = [f"| {shown_name(metric)} | {shown_value(metric, metric.value)} |" for metric in results.tasks[0].metrics]
     return "\n".join(["| metric | value |", "| --- | --- |", *rows, "", where_measured(results)])
 
 

@@ -154,7 +154,7 @@ def _scores(results: Results, task: TaskMeasured) -> Iterator[list[str]]:
     """Of each metric of a task: its name, its value, and what other runs score."""
     alone = results.single_task.get(task.name)
     for metric in task.metrics:
-        cells = [f"{metric.name} {'↑' if metric.higher_is_better else '↓'}", shown_value(metric, metric.value)]
+        cells = [shown_name(metric), shown_value(metric, metric.value)]
         if results.other_seeds:
             interval = results.over_seeds(task, metric)
             parts = (interval.mean, interval.half_width) if interval else ()
@@ -221,6 +221,11 @@ def _thresholds(subject: Subject) -> Iterator[str]:
             each = f"from {min(kind.thresholds):.4g} to {max(kind.thresholds):.4g}, as `config.json` has them"
         tuned = ", tuned for F1 on the validation data" if kind.tune_thresholds else ""
         yield f"What counts as present for {escaped(name)} is above these probabilities{tuned}: {each}."
+
+
+def shown_name(metric: Metric) -> str:
+    """A metric's name, and where better is."""
+    return f"{metric.name} {'↑' if metric.higher_is_better else '↓'}"
 
 
 def shown_value(metric: Metric, value: float | None) -> str:

@@ -251,14 +251,13 @@ def _timm_model(name: str, pretrained: bool, kwargs: Keywords) -> nn.Module:
 
 def _wrapper_config(model: Any) -> TimmWrapperConfig:
     arguments = {key: value for key, value in getattr(model, "_model_args", {}).items() if key != "num_classes"}
+    left_out = ("num_classes", "file")  # a file of this machine says nothing elsewhere
+    pretrained_cfg = {key: value for key, value in dict(model.pretrained_cfg).items() if key not in left_out}
     return TimmWrapperConfig(
         architecture=model.pretrained_cfg["architecture"],
         model_args=arguments or None,
         num_labels=getattr(model, "num_classes", None) or 1000,
-        # A file of this machine says nothing elsewhere.
-        pretrained_cfg={
-            k: value for k, value in dict(model.pretrained_cfg).items() if k not in ("num_classes", "file")
-        },
+        pretrained_cfg=pretrained_cfg,
     )
 
 
