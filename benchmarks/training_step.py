@@ -1,4 +1,4 @@
-"""What a step of `tsbn train` costs over a plain loop's: a ratio, side by side in one process.
+"""What a step of `tsbn train` costs, over a plain loop's and with `channels_last`: ratios, side by side in one process.
 
 python benchmarks/training_step.py --model resnet10t_tsbn --batch 32
 """
@@ -8,6 +8,7 @@ import copy
 import statistics
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
 
 import torch
@@ -43,6 +44,8 @@ def main() -> None:
 
     config = TrainingConfig(model=arguments.model, data="MultiDigits", output="unused", batch_size=arguments.batch)
     training = Training(config, make_accelerator(config), StopSignals())
+    reordered = Training(replace(config, channels_last=True), training.accelerator, StopSignals())
+    reordered.model.train()
     device = training.accelerator.device
     training.model.train()
     plain = copy.deepcopy(training.model)
@@ -55,15 +58,18 @@ def main() -> None:
         torch.stack(losses).sum().backward()
         optimizer.step()
 
-    steps, ratios = training.steps.of_epoch(1), []
+    steps, ratios, channels_last = training.steps.of_epoch(1), [], []
     for _ in track(range(arguments.repeats), description="measuring"):
         (batch,) = batches = next(steps)
         ours = seconds_of(partial(training.take_step, batches), device)
         ratios.append(ours / seconds_of(partial(plain_step, batch["image"], batch["targets"]), device))
-    low, middle, high = statistics.quantiles(ratios[arguments.repeats // 5 :], n=4)
-    Console().print(
-        f"{arguments.model}, batch {arguments.batch}, {device.type}: {middle:.2f} ({low:.2f} to {high:.2f})"
-    )
+        channels_last.append(seconds_of(partial(reordered.take_step, batches), device) / ours)
+    for name, values in {"over a plain loop": ratios, "channels_last": channels_last}.items():
+        low, middle, high = statistics.quantiles(values[arguments.repeats // 5 :], n=4)
+        Console().print(
+            f"{arguments.model}, batch {arguments.batch}, {device.type}, {name}: "
+            f"{middle:.2f} ({low:.2f} to {high:.2f})"
+        )
 
 
 if __name__ == "__main__":

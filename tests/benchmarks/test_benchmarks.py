@@ -28,7 +28,7 @@ BENCHMARKS = {
     ),
     "training_step": (
         ["--model", "test_resnet_tsbn", "--batch", "2", "--repeats", "3"],
-        rf"test_resnet_tsbn, batch 2, \w+: {RATIO}",
+        rf"test_resnet_tsbn, batch 2, \w+, over a plain loop: {RATIO}.*, channels_last: {RATIO}",
     ),
 }
 WRITTEN = {

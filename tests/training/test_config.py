@@ -31,7 +31,7 @@ MAPPINGS, SWITCHES = (
         "heads",
         "kind_args",
     ],
-    ["pretrained", "freeze_trunk", "sync_batch_norm", "deterministic"],
+    ["pretrained", "freeze_trunk", "sync_batch_norm", "channels_last", "deterministic"],
 )
 CHOICES = {
     "norm": ["sigmoid", "affine", "statistics", "shared"],

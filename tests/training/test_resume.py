@@ -67,6 +67,7 @@ WAYS = {
         "optimizer": "sgd",
         "optimizer_args": {"momentum": 0.9},
         "ema_decay": None,
+        "channels_last": True,
     },
     "a mixture by rates": {
         "data": MIXTURE,

@@ -18,7 +18,9 @@ from .values import check_value
 
 Backward = Literal["all", "task"]
 
-OF_THE_MACHINE = ("output", "execution", "eval_batch_size", "workers", "checkpoint_steps", "trackers")
+OF_THE_MACHINE = (
+    "output", "execution", "eval_batch_size", "channels_last", "workers", "checkpoint_steps", "trackers",
+)  # fmt: skip
 """The keys that say where and how a run is computed, not what it is."""
 
 _ALL_KEYS = "`tsbn config` lists all keys."
@@ -96,6 +98,8 @@ class TrainingConfig:
         validation: The part of the training data that is held out to choose the best epoch, in (0, 1). Data with a
             validation split of their own (CelebA) take this one.
         mixed_precision: "no", "fp16" or "bf16"; None takes what `accelerate launch` was given.
+        channels_last: Keep the weights of convolutions in the order (N, H, W, C), which convolutional networks are
+            faster by: on a CPU some 1.4 times, and on a GPU with mixed precision.
         workers: Processes that load data.
         chosen_by: By task, the metric that chooses the best epoch, as {price: mae}. Tasks that are not named do not
             count. Empty: the mean over all tasks of what their kinds say, such as accuracy.
@@ -155,6 +159,7 @@ class TrainingConfig:
     chosen_by: dict[str, Any] = field(default_factory=dict)
     early_stopping: int | None = None
     mixed_precision: Literal["no", "fp16", "bf16"] | None = None
+    channels_last: bool = False
     workers: int = 0
     checkpoint_steps: int = 1000
     trackers: list[str] = field(default_factory=list)

@@ -81,7 +81,9 @@ class Learner:
         self.accelerator, self.signals, self.aggregator = accelerator, signals, aggregator
         if config.sync_batch_norm:
             convert_sync_batchnorm(model)
-        self.model, self.balancing = model.to(accelerator.device), balancing.to(accelerator.device)
+        memory_format = torch.channels_last if config.channels_last else torch.preserve_format
+        self.model = model.to(accelerator.device, memory_format=memory_format)
+        self.balancing = balancing.to(accelerator.device)
         optimizer = self._new_optimizer()
         self.schedule = create_schedule(
             optimizer,
@@ -218,7 +220,16 @@ class Learner:
         self.model.load_state_dict(state["model"])
         self.balancing.load_state_dict(state["weighting"])
         self.optimizer.optimizer.load_state_dict(state["optimizer"])
+        _in_format_of_parameters(self.optimizer.optimizer)
         if self.ema is not None:
             self.ema.module.load_state_dict(state["ema"])
         if self.accelerator.scaler is not None:
             self.accelerator.scaler.load_state_dict(state["scaler"])
+
+
+def _in_format_of_parameters(optimizer: Optimizer) -> None:
+    """Lay out what the optimizer has been given as its parameters are, as it was when it began: to the same bits."""
+    for parameter, state in optimizer.state.items():
+        for name, value in state.items():
+            if isinstance(value, Tensor) and value.shape == parameter.shape:
+                state[name] = torch.empty_like(parameter, dtype=value.dtype).copy_(value)
