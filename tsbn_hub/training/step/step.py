@@ -81,9 +81,9 @@ class Learner:
         self.accelerator, self.signals, self.aggregator = accelerator, signals, aggregator
         if config.sync_batch_norm:
             convert_sync_batchnorm(model)
-        memory_format = torch.channels_last if config.channels_last else torch.preserve_format
-        self.model = model.to(accelerator.device, memory_format=memory_format)
-        self.balancing = balancing.to(accelerator.device)
+        if config.channels_last:
+            model.to(memory_format=torch.channels_last)
+        self.model, self.balancing = model.to(accelerator.device), balancing.to(accelerator.device)
         optimizer = self._new_optimizer()
         self.schedule = create_schedule(
             optimizer,
