@@ -223,8 +223,17 @@ def test_another_recipe():
     theirs, ours, longest = mean["hps, 1.21x epochs"], mean["tssigma, gated=layer4*"], mean["hps, 5.87x epochs"]
     delta = delta_over("avatars_sgd", "hps, 1.21x epochs", "tssigma, gated=layer4*")
     said = f"{delta.mean:.1f} ± {delta.half_width:.1f}"
+    rows = {row.label: row for row in stored("avatars_sgd").rows}
+
+    def points(task, label):
+        return 100 * statistics.fmean(rows[label].primary(seed)[task][0] for seed in rows[label].results)
+
+    top, mouth = (
+        points(task, "tssigma, gated=layer4*") - points(task, "hps, 1.21x epochs") for task in ("top", "mouth")
+    )
     assert abs(delta.mean) < delta.half_width, "the page says that both end alike"
     assert f"{theirs:.1f}% for hard sharing and {ours:.1f}% for the last stage gated, a Δm of {said}%" in PAGE
+    assert f"(`top`), by {top:.1f} points, and behind in mouths, by {-mouth:.1f}." in PAGE
     assert f"end alike at equal compute on Avatars (Δm {said}%)" in PAGE and f"(Δm {said}%)" in SETTINGS
     assert (
         f"six networks take has {longest:.1f}%, six networks {mean['stl']:.1f}%, all norms gated {mean['tssigma']:.1f}%"
