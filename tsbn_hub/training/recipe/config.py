@@ -98,8 +98,8 @@ class TrainingConfig:
         validation: The part of the training data that is held out to choose the best epoch, in (0, 1). Data with a
             validation split of their own (CelebA) take this one.
         mixed_precision: "no", "fp16" or "bf16"; None takes what `accelerate launch` was given.
-        channels_last: Keep the weights of convolutions in the order (N, H, W, C), which convolutional networks are
-            faster by: on a CPU some 1.4 times, and on a GPU with mixed precision.
+        channels_last: Keep the weights of convolutions in the order (N, H, W, C), which some convolutional networks are
+            faster by: on a CPU up to a quarter, and others not at all. A step stays the same but for rounding.
         workers: Processes that load data.
         chosen_by: By task, the metric that chooses the best epoch, as {price: mae}. Tasks that are not named do not
             count. Empty: the mean over all tasks of what their kinds say, such as accuracy.
