@@ -231,5 +231,5 @@ def _in_format_of_parameters(optimizer: Optimizer) -> None:
     """Lay out what the optimizer has been given as its parameters are, as it was when it began: to the same bits."""
     for parameter, state in optimizer.state.items():
         for name, value in state.items():
-            if isinstance(value, Tensor) and value.shape == parameter.shape:
+            if isinstance(value, Tensor) and value.shape == parameter.shape and value.stride() != parameter.stride():
                 state[name] = torch.empty_like(parameter, dtype=value.dtype).copy_(value)
